@@ -1,0 +1,1 @@
+"""Weights: cards of the published files, download, TensorFlow checkpoints, key table, loading."""

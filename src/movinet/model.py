@@ -1,0 +1,301 @@
+"""The network: stem, blocks, head, classifier, and its streaming state."""
+
+from __future__ import annotations
+
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from movinet.config import MoViNetConfig
+from movinet.errors import ConfigError
+from movinet.layers import (
+    Block,
+    ConvBias,
+    ConvNorm,
+    activate,
+    fold,
+    spatial_means,
+    split_frames,
+    unfold,
+)
+from movinet.state import Clock, StreamState, running_sum
+
+
+class MoViNet(nn.Module):
+    """A MoViNet (arXiv 2103.11511), for whole clips or frame by frame.
+
+    ``logits = model(video)`` sees a clip. A causal model also streams: ``logits, state =
+    model(frames, state)`` sees the next frames of the streams that `state` stands for, starting
+    from `initial_state`; a clip is one chunk from there, so both give the same numbers.
+
+    Args:
+        config: What to build; see `movinet.create_model` for the presets.
+    """
+
+    def __init__(self, config: MoViNetConfig) -> None:
+        super().__init__()
+        arch, act = config.architecture, config.activation
+        self.config = config
+        self.stem = ConvNorm(3, arch.stem, config, kernel=(1, 3), stride=2, activation=act)
+        specs = list(arch.blocks())
+        rates = [config.drop_path * i / len(specs) for i in range(1, len(specs) + 1)]
+        self.blocks = nn.ModuleDict(
+            {
+                spec.name: Block(spec, config, rate)
+                for spec, rate in zip(specs, rates, strict=True)
+            }
+        )
+        self.head = ConvNorm(arch.groups[-1].filters, arch.head, config, activation=act)
+        self.hidden = ConvBias(arch.head, arch.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = ConvBias(arch.hidden, config.num_classes, std=0.01)
+
+    @overload
+    def forward(self, video: Tensor) -> Tensor: ...
+    @overload
+    def forward(
+        self, video: Tensor, state: StreamState, decay: float | Tensor | None = None
+    ) -> tuple[Tensor, StreamState]: ...
+    def forward(
+        self,
+        video: Tensor,
+        state: StreamState | None = None,
+        decay: float | Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, StreamState]:
+        """Classify a clip, or the next frames of some streams.
+
+        Args:
+            video: (batch, 3, time, height, width) float RGB in [0, 1]; any size, any number of
+                frames.
+            state: What the streams have seen; only for causal models.
+            decay: What the poolings over past frames keep a frame, in (0, 1]; a number or (batch,).
+                None, the published way, is the mean of all frames ever seen, which goes stale on
+                endless streams; see `decay_from_half_life`.
+
+        Returns:
+            Logits: (batch, classes); with `pooling` "2d" (batch, time, classes), with "none"
+            (batch, time, height, width, classes). With a state also the new state; the old one is
+            unchanged.
+
+        Raises:
+            ConfigError: (a ValueError) If the video or the state does not fit, or the model is not
+                causal and a state is given.
+        """
+        features, new_state = self._run(video, state, decay)
+        logits = self._classify(features["embedding"])
+        if state is None:
+            return logits
+        assert new_state is not None
+        return logits, new_state
+
+    @overload
+    def features(self, video: Tensor) -> dict[str, Tensor]: ...
+    @overload
+    def features(
+        self, video: Tensor, state: StreamState, decay: float | Tensor | None = None
+    ) -> tuple[dict[str, Tensor], StreamState]: ...
+    def features(
+        self,
+        video: Tensor,
+        state: StreamState | None = None,
+        decay: float | Tensor | None = None,
+    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], StreamState]:
+        """The output of every stage, and the pooled embedding.
+
+        Args:
+            video: As in `forward`.
+            state: As in `forward`.
+            decay: As in `forward`.
+
+        Returns:
+            "stem", each block's name, and "head": (batch, channels, time, height, width);
+            "embedding": what the classifier sees, (batch, channels), or as `pooling` says. With a
+            state also the new state.
+        """
+        features, new_state = self._run(video, state, decay)
+        batch = video.shape[0]
+        features = {
+            name: value if name == "embedding" else unfold(value, batch)
+            for name, value in features.items()
+        }
+        if state is None:
+            return features
+        assert new_state is not None
+        return features, new_state
+
+    def initial_state(
+        self,
+        batch_size: int,
+        image_size: tuple[int, int],
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> StreamState:
+        """The state of streams that have seen nothing.
+
+        Args:
+            batch_size: Number of streams.
+            image_size: (height, width) of their frames, pixels.
+            device: By default the parameters'.
+            dtype: Of the buffers; by default the parameters'. Sums are float32 or better.
+
+        Raises:
+            ConfigError: If the model is not causal.
+        """
+        if not self.config.causal:
+            raise ConfigError("this model is not causal and keeps no state; use a *_stream model")
+        device = device or self.stem.weight.device
+        dtype = dtype or self.stem.weight.dtype
+        sum_dtype = torch.promote_types(dtype, torch.float32)
+        buffers, sums = {}, {}
+        for name, (channels, time, height, width) in self._buffer_shapes(*image_size).items():
+            shape = (time, batch_size, height, width, channels)  # as in folded memory
+            zeros = torch.zeros(shape, device=device, dtype=dtype)
+            buffers[name] = zeros.permute(1, 4, 0, 2, 3)
+        arch = self.config.architecture
+        if self.config.se_type in ("3d", "2plus3d"):
+            for spec in arch.blocks():
+                sums[spec.name] = torch.zeros(batch_size, spec.expand, device=device, dtype=sum_dtype)
+        if self.config.pooling == "3d":
+            sums["head"] = torch.zeros(batch_size, arch.head, device=device, dtype=sum_dtype)
+        return StreamState(
+            torch.zeros(batch_size, device=device, dtype=torch.int64),
+            torch.zeros(batch_size, device=device, dtype=sum_dtype),
+            buffers,
+            sums,
+        )
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the last layer by a new one for `num_classes` classes; the rest stays."""
+        self.config = self.config.replace(num_classes=num_classes)
+        old = self.classifier.weight
+        self.classifier = ConvBias(self.config.architecture.hidden, num_classes, std=0.01)
+        self.classifier.to(device=old.device, dtype=old.dtype)
+
+    def _run(
+        self, video: Tensor, state: StreamState | None, decay: float | Tensor | None
+    ) -> tuple[dict[str, Tensor], StreamState | None]:
+        self._check(video, state)
+        batch, _, num_frames, height, width = video.shape
+        clock = None
+        if self.config.causal:
+            state = state or self.initial_state(batch, (height, width), device=video.device)
+            factor = _decay_column(decay, state.pool_weight)
+            clock = Clock.start(state, num_frames, factor, self.config.trained_frames)
+        features, buffers, sums = {}, {}, {}
+        features["stem"] = x = self._stem(fold(video), batch)
+        for name, block in self.blocks.items():
+            past = state.buffers.get(name) if state else None
+            x, past, total = block(
+                x,
+                batch,
+                clock,
+                None if past is None else fold(past),
+                state.sums.get(name) if state else None,
+            )
+            features[name] = x
+            if past is not None:
+                buffers[name] = unfold(past, batch)
+            if total is not None:
+                sums[name] = total
+        features["head"] = x = self.head(x)
+        features["embedding"], total = self._pool(x, batch, clock, state)
+        if clock is None:
+            return features, None
+        if total is not None:
+            sums["head"] = total
+        return features, StreamState(clock.frame_count, clock.pool_weight, buffers, sums)
+
+    def _stem(self, frames: Tensor, batch: int) -> Tensor:
+        parts = split_frames(frames, batch, self.config.architecture.stem, self.training)
+        outputs = [self.stem(p.contiguous(memory_format=torch.channels_last)) for p in parts]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _pool(
+        self, x: Tensor, batch: int, clock: Clock | None, state: StreamState | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the classifier sees, and the head's new running sum."""
+        if self.config.pooling == "none":
+            return unfold(x, batch).permute(0, 2, 3, 4, 1), None
+        means = spatial_means(x, batch)
+        if self.config.pooling == "2d":
+            return means.transpose(0, 1), None
+        if clock is None or state is None:
+            return means.mean(0), None
+        total = running_sum(state.sums["head"], means, clock.decay)[-1]
+        return total / clock.weight[-1], total
+
+    def _classify(self, embedding: Tensor) -> Tensor:
+        hidden = self.hidden(embedding.to(self.hidden.weight.dtype))
+        hidden = activate(hidden, self.config.head_activation)
+        logits = self.classifier(self.dropout(hidden))
+        if self.config.multi_label_pooling:
+            weights = torch.softmax(logits / logits.shape[1] ** 0.5, dim=1)
+            logits = (weights * logits).sum(1)
+        return logits
+
+    def _check(self, video: Tensor, state: StreamState | None) -> None:
+        if video.ndim != 5 or video.shape[1] != 3 or not video.is_floating_point():
+            raise ConfigError(
+                "video must be float (batch, 3, time, height, width) with values in [0, 1], "
+                f"not {str(video.dtype).removeprefix('torch.')} {tuple(video.shape)}"
+            )
+        if 0 in video.shape:
+            raise ConfigError(f"video is empty: {tuple(video.shape)}")
+        if state is None:
+            return
+        if not self.config.causal:
+            raise ConfigError("this model is not causal: it takes a clip, not a state")
+        if self.config.multi_label_pooling:
+            raise ConfigError("multi_label_pooling weighs all frames of a clip: it cannot stream")
+        if state.frame_count.shape[0] != video.shape[0]:
+            raise ConfigError(
+                f"the state is of {state.frame_count.shape[0]} streams, the video of "
+                f"{video.shape[0]}"
+            )
+        for name, shape in self._buffer_shapes(*video.shape[3:]).items():
+            found = tuple(state.buffers[name].shape[1:]) if name in state.buffers else None
+            if found != shape:
+                raise ConfigError(
+                    f"the state is not of this model and frame size {tuple(video.shape[3:])}: "
+                    f"buffer {name} is {found}, not {shape}"
+                )
+
+    def _buffer_shapes(self, height: int, width: int) -> dict[str, tuple[int, int, int, int]]:
+        """(channels, time, height, width) of each block's stream buffer."""
+        height, width = -(-height // 2), -(-width // 2)
+        shapes = {}
+        for spec in self.config.architecture.blocks():
+            after = (-(-height // spec.stride), -(-width // spec.stride))
+            if spec.kernel_time > 1:
+                # Before a 3-D kernel, or between the halves of a factorised one.
+                size = after if self.config.factorized else (height, width)
+                shapes[spec.name] = (spec.expand, spec.kernel_time - 1, *size)
+            height, width = after
+        return shapes
+
+
+def decay_from_half_life(seconds: float, frame_rate: float) -> float:
+    """The `decay` with which a frame's weight in the poolings halves in `seconds`.
+
+    Args:
+        seconds: Half-life, positive; infinity gives 1, the published behaviour.
+        frame_rate: Frames per second that the stream is fed.
+
+    Raises:
+        ConfigError: If either is not positive.
+    """
+    if not seconds > 0 or not frame_rate > 0:
+        raise ConfigError(f"half-life {seconds} s and frame rate {frame_rate} must be positive")
+    return 0.5 ** (1 / (seconds * frame_rate))
+
+
+def _decay_column(decay: float | Tensor | None, like: Tensor) -> Tensor | None:
+    """`decay` as (batch, 1) of the sums' type."""
+    if decay is None:
+        return None
+    if isinstance(decay, (int, float)) and not 0 < decay <= 1:
+        raise ConfigError(f"decay must be in (0, 1], not {decay}")
+    value = torch.as_tensor(decay, dtype=like.dtype, device=like.device)
+    return value.expand(like.shape).unsqueeze(-1)

@@ -8,6 +8,9 @@ with memory take their state as an argument and return the new one.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +21,7 @@ from movinet.weights.keys import se_width
 
 #: Large expanded activations are computed a few frames at a time, so that they stay in the cache
 #: and are never allocated whole (docs/performance.md).
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 8 * 2**20
 
 
 def fold(video: Tensor) -> Tensor:
@@ -60,9 +63,8 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 class ConvNorm(nn.Module):
     """A convolution without bias, batch norm, and an activation.
 
-    The kernel is 5-D, (out, in / groups, k_t, k, k). In evaluation the batch norm is folded into
-    it. Convolutions over time are *valid*: the caller puts past (and future) frames before (and
-    after) the frames that it wants; spatial padding is SAME.
+    The kernel is 5-D, (out, in / groups, k_t, k, k), and the padding SAME. In evaluation the batch
+    norm is folded into the kernel.
 
     Attributes:
         weight: The kernel.
@@ -94,37 +96,58 @@ class ConvNorm(nn.Module):
         init_he_normal(self.weight)
         self.norm.reset_parameters()
 
-    def forward(self, x: Tensor, batch: int = 1) -> Tensor:
-        """Convolve folded frames; `batch` is needed where the kernel reaches over time."""
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Convolve each of the folded frames (k_t is 1), and multiply by `scale` at the end."""
         if self.norm.training:
-            x = self.norm(self._convolve(x, self.weight, None, batch))
+            x = self.norm(self._convolve_space(x, self.weight, None))
+            if scale is not None:
+                x = x * scale
         else:
-            x = self._convolve(x, *self._fold_norm(), batch)
+            x = self._convolve_space(x, *self._fold_norm(scale))
         return activate(x, self.activation)
 
-    def _fold_norm(self) -> tuple[Tensor, Tensor]:
+    def over_time(
+        self, parts: Iterable[Tensor], count: int, batch: int, past: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Convolve a depthwise k_t x k x k kernel.
+
+        Args:
+            parts: Folded frames, as consecutive spans (each may be made when its turn comes).
+            count: Number of folded frames in all spans together.
+            batch: Number of videos.
+            past: The last k_t - 1 frames before them, or None to pad SAME in time.
+
+        Returns:
+            All output frames, and the last k_t - 1 frames to go on from, if `past` was given.
+        """
+        training = self.norm.training
+        weight, bias = (self.weight, None) if training else self._fold_norm(None)
+        if self.lowering == "3d" or self.kernel[1] == 1:
+            x = join([*parts])
+            history = past
+            if past is not None:
+                history = last_frames(past, x)
+                x = torch.cat([past.to(x.dtype), x])
+            convolve = self._convolve_3d if self.lowering == "3d" else self._convolve_time
+            y = convolve(x, weight, bias, batch, 0 if past is not None else self.kernel[0] // 2)
+        else:
+            y, history = self._add_taps(parts, count, weight, bias, batch, past)
+        return activate(self.norm(y) if training else y, self.activation), history
+
+    def _fold_norm(self, scale: Tensor | None) -> tuple[Tensor, Tensor]:
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
         factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         bias = norm.bias - norm.running_mean * factor
+        if scale is not None:
+            factor, bias = factor * scale, bias * scale
         return self.weight * factor.view(-1, 1, 1, 1, 1), bias
 
-    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, batch: int) -> Tensor:
+    def _convolve_space(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.lowering == "3d":
-            return self._convolve_3d(x, weight, bias, batch)
-        time, space = self.kernel
-        if time == 1:
-            return self._convolve_2d(x, weight[:, :, 0], bias)
-        if space == 1:
-            return self._convolve_time(x, weight[..., 0], bias, batch)
-        # k_t x k x k: the sum of k_t 2-D convolutions on shifted frames.
-        frames = x.shape[0] - (time - 1) * batch
-        total = self._convolve_2d(x[:frames], weight[:, :, 0], bias)
-        for i in range(1, time):
-            shifted = x[i * batch : i * batch + frames]
-            total = total + self._convolve_2d(shifted, weight[:, :, i], None)
-        return total
+            return self._convolve_3d(x, weight, bias, 1, 0)
+        return self._convolve_2d(x, weight[:, :, 0], bias)
 
     def _convolve_2d(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         rows = same_padding(x.shape[2], self.kernel[1], self.stride)
@@ -136,20 +159,74 @@ class ConvNorm(nn.Module):
             weight = F.pad(weight, (odd[0], 0, odd[1], 0))
         return F.conv2d(x, weight, bias, self.stride, (rows[1], columns[1]), 1, self.groups)
 
-    def _convolve_time(self, x: Tensor, weight: Tensor, bias: Tensor | None, batch: int) -> Tensor:
-        """k_t x 1 x 1, depthwise: time as the rows of one image, everything else as its columns."""
+    def _convolve_time(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, batch: int, padding: int
+    ) -> Tensor:
+        """k_t x 1 x 1: time as the rows of one image, everything else as its columns."""
         _, channels, height, width = x.shape
         image = x.permute(0, 2, 3, 1).reshape(1, -1, batch * height * width, channels)
-        image = F.conv2d(image.permute(0, 3, 1, 2), weight, bias, groups=self.groups)
+        image = image.permute(0, 3, 1, 2)
+        image = F.conv2d(image, weight[..., 0], bias, padding=(padding, 0), groups=self.groups)
         frames = image.permute(0, 2, 3, 1).reshape(-1, height, width, channels)
         return frames.permute(0, 3, 1, 2)
 
-    def _convolve_3d(self, x: Tensor, weight: Tensor, bias: Tensor | None, batch: int) -> Tensor:
+    def _convolve_3d(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, batch: int, padding: int
+    ) -> Tensor:
         rows = same_padding(x.shape[2], self.kernel[1], self.stride)
         columns = same_padding(x.shape[3], self.kernel[1], self.stride)
-        video = F.pad(unfold(x, batch), (*columns, *rows))
+        video = F.pad(unfold(x, batch), (*columns, *rows, padding, padding))
         stride = (1, self.stride, self.stride)
         return fold(F.conv3d(video, weight, bias, stride, groups=self.groups))
+
+    def _add_taps(
+        self,
+        parts: Iterable[Tensor],
+        count: int,
+        weight: Tensor,
+        bias: Tensor | None,
+        batch: int,
+        past: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """k_t x k x k as k_t 2-D convolutions of each span, added where they belong in time."""
+        taps, history = self.kernel[0], past
+        lead = (taps - 1 if past is not None else taps // 2) * batch
+        spans = itertools.chain([] if past is None else [past.to(weight.dtype)], parts)
+        position, y = (0 if past is None else -lead), None
+        for span in spans:
+            if y is None:
+                y = self._filled(span, count, bias)
+            for i in range(taps):
+                # Frame j of the span is under tap i of output frame position + j + lead - i.
+                start = position + lead - i * batch
+                low, high = max(0, -start), min(span.shape[0], count - start)
+                if low < high:
+                    tap = self._convolve_2d(span[low:high], weight[:, :, i], None)
+                    y[start + low : start + high] += tap
+            if position >= 0 and history is not None:
+                history = last_frames(history, span)
+            position += span.shape[0]
+        assert y is not None
+        return y, history
+
+    def _filled(self, like: Tensor, count: int, bias: Tensor | None) -> Tensor:
+        """`count` output frames that hold the bias."""
+        size = [-(-side // self.stride) for side in like.shape[2:]]
+        y = like.new_zeros(count, *size, self.weight.shape[0])
+        return (y if bias is None else y + bias.to(y.dtype)).permute(0, 3, 1, 2)
+
+
+def join(parts: Sequence[Tensor]) -> Tensor:
+    """Consecutive spans of folded frames as one."""
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
+
+
+def last_frames(past: Tensor, frames: Tensor) -> Tensor:
+    """The last frames of `past` and `frames`, as many as `past` has, in memory of their own."""
+    count = frames.shape[0]
+    if count >= past.shape[0]:
+        return frames[count - past.shape[0] :].to(past.dtype, copy=True)
+    return torch.cat([past[count:], frames.to(past.dtype)])
 
 
 class ConvBias(nn.Module):
@@ -187,7 +264,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, config: MoViNetConfig) -> None:
         super().__init__()
-        self.se_type, self.causal = config.se_type, config.causal
+        self.se_type = config.se_type
         self.activation, self.gating = config.activation, config.gating_activation
         pooled, hidden = se_width(config, channels)
         self.reduce = ConvBias(pooled, hidden)
@@ -226,7 +303,8 @@ class SqueezeExcitation(nn.Module):
             over_time = over_time + self.position_scale * encoding.to(over_time.dtype)
         gate = activate(self.reduce(over_time.to(self.reduce.weight.dtype)), self.activation)
         gate = activate(self.expand(gate), self.gating).to(x.dtype)
-        frames = x.unflatten(0, (-1, batch)) * gate[..., None, None]
+        frames, gate = x.unflatten(0, (-1, batch)), gate[..., None, None]
+        frames = frames * gate if torch.is_grad_enabled() else frames.mul_(gate)
         return frames.flatten(0, 1), total
 
 
@@ -242,7 +320,7 @@ class Block(nn.Module):
 
     def __init__(self, spec: BlockSpec, config: MoViNetConfig, drop_path: float) -> None:
         super().__init__()
-        self.spec, self.causal, self.drop_path = spec, config.causal, drop_path
+        self.spec, self.drop_path = spec, drop_path
         time, space = spec.kernel_time, spec.kernel_space
         factorized = config.factorized and time > 1
         act = config.activation
@@ -292,51 +370,21 @@ class Block(nn.Module):
         y, past = self._expand_and_filter(x, batch, past)
         if self.se is not None:
             y, total = self.se(y, batch, clock, total)
-        y = self._drop(self.scale * self.project(y), batch)
-        return y + self._skip(x), past, total
+        y = self._drop(self.project(y, self.scale), batch)
+        y += self._skip(x)
+        return y, past, total
 
     def _expand_and_filter(
         self, x: Tensor, batch: int, past: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
+        parts = split_frames(x, batch, self.spec.expand, self.training)
+        if self.depthwise.kernel[0] > 1:
+            expanded = (self.expand(part) for part in parts)
+            return self.depthwise.over_time(expanded, x.shape[0], batch, past)
+        y = join([self.depthwise(self.expand(part)) for part in parts])
         if self.temporal is None:
-            return self._over_time(x, batch, past, self.expand, self.depthwise)
-        outputs = [self.depthwise(self.expand(part)) for part in self._parts(x, batch)]
-        y = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        return self._over_time(y, batch, past, None, self.temporal)
-
-    def _over_time(
-        self,
-        x: Tensor,
-        batch: int,
-        past: Tensor | None,
-        before: ConvNorm | None,
-        convolve: ConvNorm,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run `before` on each frame, then `convolve` over time, with the frames around it."""
-        reach = (convolve.kernel[0] - 1) * batch
-        if reach == 0:
-            outputs = [convolve(before(part) if before else part) for part in self._parts(x, batch)]
-            return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)), past
-        ahead = 0 if self.causal else reach // 2
-        outputs, history = [], past
-        parts = self._parts(x, batch) if before else (x,)
-        for i, part in enumerate(parts):
-            y = before(part) if before else part
-            if history is None:
-                history = y.new_zeros(reach - ahead, *y.shape[1:])
-            pieces = [history.to(y.dtype), y]
-            if i == len(parts) - 1 and ahead:
-                pieces.append(y.new_zeros(ahead, *y.shape[1:]))
-            span = torch.cat(pieces)
-            history = span[-reach:]
-            if span.shape[0] > reach:
-                outputs.append(convolve(span, batch))
-        y = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        return y, (None if past is None or history is None else history.to(past.dtype))
-
-    def _parts(self, x: Tensor, batch: int) -> tuple[Tensor, ...]:
-        """`x` in spans of whole frames whose expanded activations are small enough."""
-        return split_frames(x, batch, self.spec.expand, self.training)
+            return y, None
+        return self.temporal.over_time([y], x.shape[0], batch, past)
 
     def _skip(self, x: Tensor) -> Tensor:
         if self.spec.stride != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import overload
 
 import torch
@@ -15,6 +16,7 @@ from movinet.layers import (
     ConvNorm,
     activate,
     fold,
+    join,
     spatial_means,
     split_frames,
     unfold,
@@ -41,10 +43,7 @@ class MoViNet(nn.Module):
         specs = list(arch.blocks())
         rates = [config.drop_path * i / len(specs) for i in range(1, len(specs) + 1)]
         self.blocks = nn.ModuleDict(
-            {
-                spec.name: Block(spec, config, rate)
-                for spec, rate in zip(specs, rates, strict=True)
-            }
+            {spec.name: Block(spec, config, rate) for spec, rate in zip(specs, rates, strict=True)}
         )
         self.head = ConvNorm(arch.groups[-1].filters, arch.head, config, activation=act)
         self.hidden = ConvBias(arch.head, arch.hidden)
@@ -82,8 +81,8 @@ class MoViNet(nn.Module):
             ConfigError: (a ValueError) If the video or the state does not fit, or the model is not
                 causal and a state is given.
         """
-        features, new_state = self._run(video, state, decay)
-        logits = self._classify(features["embedding"])
+        embedding, new_state = self._run(video, state, decay)
+        logits = self._classify(embedding)
         if state is None:
             return logits
         assert new_state is not None
@@ -113,12 +112,10 @@ class MoViNet(nn.Module):
             "embedding": what the classifier sees, (batch, channels), or as `pooling` says. With a
             state also the new state.
         """
-        features, new_state = self._run(video, state, decay)
-        batch = video.shape[0]
-        features = {
-            name: value if name == "embedding" else unfold(value, batch)
-            for name, value in features.items()
-        }
+        stages: dict[str, Tensor] = {}
+        embedding, new_state = self._run(video, state, decay, stages)
+        features = {name: unfold(value, video.shape[0]) for name, value in stages.items()}
+        features["embedding"] = embedding
         if state is None:
             return features
         assert new_state is not None
@@ -156,7 +153,9 @@ class MoViNet(nn.Module):
         arch = self.config.architecture
         if self.config.se_type in ("3d", "2plus3d"):
             for spec in arch.blocks():
-                sums[spec.name] = torch.zeros(batch_size, spec.expand, device=device, dtype=sum_dtype)
+                sums[spec.name] = torch.zeros(
+                    batch_size, spec.expand, device=device, dtype=sum_dtype
+                )
         if self.config.pooling == "3d":
             sums["head"] = torch.zeros(batch_size, arch.head, device=device, dtype=sum_dtype)
         return StreamState(
@@ -174,8 +173,13 @@ class MoViNet(nn.Module):
         self.classifier.to(device=old.device, dtype=old.dtype)
 
     def _run(
-        self, video: Tensor, state: StreamState | None, decay: float | Tensor | None
-    ) -> tuple[dict[str, Tensor], StreamState | None]:
+        self,
+        video: Tensor,
+        state: StreamState | None,
+        decay: float | Tensor | None,
+        stages: dict[str, Tensor] | None = None,
+    ) -> tuple[Tensor, StreamState | None]:
+        """The pooled embedding and the new state; `stages` receives every folded output."""
         self._check(video, state)
         batch, _, num_frames, height, width = video.shape
         clock = None
@@ -183,34 +187,49 @@ class MoViNet(nn.Module):
             state = state or self.initial_state(batch, (height, width), device=video.device)
             factor = _decay_column(decay, state.pool_weight)
             clock = Clock.start(state, num_frames, factor, self.config.trained_frames)
-        features, buffers, sums = {}, {}, {}
-        features["stem"] = x = self._stem(fold(video), batch)
+        buffers: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
+        outputs = self._stages(fold(video), batch, clock, state, buffers, sums)
+        x = video
+        for name, x in outputs:
+            if stages is not None:
+                stages[name] = x
+        embedding, total = self._pool(x, batch, clock, state)
+        if clock is None:
+            return embedding, None
+        if total is not None:
+            sums["head"] = total
+        return embedding, StreamState(clock.frame_count, clock.pool_weight, buffers, sums)
+
+    def _stages(
+        self,
+        frames: Tensor,
+        batch: int,
+        clock: Clock | None,
+        state: StreamState | None,
+        buffers: dict[str, Tensor],
+        sums: dict[str, Tensor],
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Name and folded output of each stage; fills in the new `buffers` and `sums`."""
+        x = self._stem(frames, batch)
+        yield "stem", x
         for name, block in self.blocks.items():
-            past = state.buffers.get(name) if state else None
-            x, past, total = block(
-                x,
-                batch,
-                clock,
-                None if past is None else fold(past),
-                state.sums.get(name) if state else None,
-            )
-            features[name] = x
+            past = total = None
+            if state is not None:
+                past, total = state.buffers.get(name), state.sums.get(name)
+                past = None if past is None else fold(past)
+            x, past, total = block(x, batch, clock, past, total)
+            yield name, x
             if past is not None:
                 buffers[name] = unfold(past, batch)
             if total is not None:
                 sums[name] = total
-        features["head"] = x = self.head(x)
-        features["embedding"], total = self._pool(x, batch, clock, state)
-        if clock is None:
-            return features, None
-        if total is not None:
-            sums["head"] = total
-        return features, StreamState(clock.frame_count, clock.pool_weight, buffers, sums)
+        yield "head", self.head(x)
 
     def _stem(self, frames: Tensor, batch: int) -> Tensor:
         parts = split_frames(frames, batch, self.config.architecture.stem, self.training)
         outputs = [self.stem(p.contiguous(memory_format=torch.channels_last)) for p in parts]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return join(outputs)
 
     def _pool(
         self, x: Tensor, batch: int, clock: Clock | None, state: StreamState | None

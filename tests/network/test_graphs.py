@@ -1,0 +1,110 @@
+"""`torch.export`, `torch.compile` and gradients work on every preset."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from movinet.state import StreamState
+from networks import PRESETS, STREAMS, make_model, make_video
+
+SIZE = 32
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", PRESETS)
+def test_export(name: str) -> None:
+    """The exported program gives the model's numbers, with the state as plain inputs."""
+    model = make_model(name)
+    video = make_video(1, 3, SIZE, SIZE)
+    if not model.config.causal:
+        program = torch.export.export(model, (video,)).module()
+        torch.testing.assert_close(program(video), model(video), rtol=1e-4, atol=1e-5)
+        return
+    state = model.initial_state(1, (SIZE, SIZE))
+    frame = video[:, :, :1]
+    decay = torch.ones(1)
+    program = torch.export.export(model, (frame, state, decay)).module()
+    expected_state = state
+    for frame in video.split(1, dim=2):
+        logits, state = program(frame, state, decay)
+        expected, expected_state = model(frame, expected_state)
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert isinstance(state, StreamState)
+    assert state.frame_count.tolist() == [3]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["a0_stream", "a0_base"])
+def test_export_with_a_dynamic_batch(name: str) -> None:
+    model = make_model(name)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    video = make_video(3, 2, SIZE, SIZE)
+    if not model.config.causal:
+        program = torch.export.export(model, (video,), dynamic_shapes=({0: batch},))
+        for size in (1, 5):
+            video = make_video(size, 2, SIZE, SIZE)
+            found = program.module()(video)
+            torch.testing.assert_close(found, model(video), rtol=1e-4, atol=1e-5)
+        return
+    state = model.initial_state(3, (SIZE, SIZE))
+    leaves = torch.utils._pytree.tree_map(lambda _: {0: batch}, state)
+    shapes = torch.export.ShapesCollection()
+    for leaf in torch.utils._pytree.tree_leaves(state):
+        shapes[leaf] = {0: batch}
+    shapes[video] = {0: batch}
+    assert leaves is not None
+    program = torch.export.export(model, (video, state), dynamic_shapes=shapes)
+    for size in (1, 5):
+        video, state = make_video(size, 2, SIZE, SIZE), model.initial_state(size, (SIZE, SIZE))
+        logits, _ = program.module()(video, state)
+        torch.testing.assert_close(logits, model(video), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", PRESETS)
+def test_compile(name: str) -> None:
+    """One graph, forward and backward, for each preset (without code generation)."""
+    check_compiled(name, "aot_eager")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["a0_base", "a0_stream"])
+def test_compile_with_code_generation(name: str) -> None:
+    check_compiled(name, "inductor")
+
+
+def check_compiled(name: str, backend: str) -> None:
+    torch.compiler.reset()
+    model = make_model(name)
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    video = make_video(1, 2, SIZE, SIZE)
+
+    def run(function: torch.nn.Module) -> tuple[Tensor, Tensor]:
+        leaf = video.clone().requires_grad_()
+        logits = function(leaf)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), leaf)
+        return logits.detach(), gradient
+
+    for found, expected in zip(run(compiled), run(model), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max())
+    if model.config.causal:
+        state = model.initial_state(1, (SIZE, SIZE))
+        with torch.no_grad():
+            found, after = compiled(video, state)
+            expected, expected_after = model(video, state)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+        for block, total in expected_after.sums.items():
+            torch.testing.assert_close(after.sums[block], total, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_gradients_reach_the_first_chunk(name: str) -> None:
+    model = make_model(name)
+    video = make_video(1, 3, SIZE, SIZE).requires_grad_()
+    state = model.initial_state(1, (SIZE, SIZE))
+    for chunk in video.split(1, dim=2):
+        logits, state = model(chunk, state)
+    logits.sum().backward()
+    assert video.grad is not None
+    assert (video.grad.abs().sum((0, 1, 3, 4)) > 0).all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

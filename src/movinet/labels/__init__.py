@@ -1,0 +1,91 @@
+"""Class names: the bundled ones of Kinetics, or a text file with one label a line.
+
+The names and their order (that of the published models' outputs) come from the Kinetics data sets,
+https://www.deepmind.com/open-source/kinetics.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+
+from movinet.errors import ConfigError
+
+#: name of a bundled list -> its file here
+_BUNDLED = {
+    "kinetics-400": "kinetics_400.txt",
+    "kinetics-600": "kinetics_600.txt",
+    "kinetics-700": "kinetics_700.txt",
+}
+#: Kinetics 700 takes 11 kB; anything near this limit is not a list of class names.
+_MAX_BYTES = 1 << 20
+
+
+def load_labels(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Class names in the order of a model's outputs.
+
+    Args:
+        name_or_path: "kinetics-400", "kinetics-600" or "kinetics-700", or the path of a UTF-8 text
+            file with one label a line (at most 1 MiB). White space around labels and empty lines at
+            the end are ignored.
+
+    Returns:
+        The labels: not empty, each once.
+
+    Raises:
+        ConfigError: If there is no such list or file, or a line is empty, repeated or not text: a
+            list with gaps would name the wrong classes.
+    """
+    if name_or_path in _BUNDLED:
+        text = resources.files(__name__).joinpath(_BUNDLED[str(name_or_path)]).read_bytes()
+        return _parse(text, str(name_or_path))
+    path = Path(name_or_path)
+    return _parse(_read(path), str(path))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():  # before opening: a pipe would block
+            what = "is not a file" if path.exists() else "there is no such file"
+            raise ConfigError(
+                f"labels {str(path)!r}: {what}; give {', '.join(_BUNDLED)} "
+                "or the path of a text file with one label a line"
+            )
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"cannot read labels {str(path)!r}: {error}") from None
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(
+            f"labels {str(path)!r}: more than {_MAX_BYTES} bytes; "
+            "a label file is a short text with one class name a line"
+        )
+    return data
+
+
+def _parse(data: bytes, origin: str) -> tuple[str, ...]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"labels {origin!r}, line {line}: not UTF-8 text") from None
+    first_line: dict[str, int] = {}
+    for number, line in enumerate(text.rstrip().split("\n"), start=1):
+        label = line.strip()
+        if not label:
+            raise ConfigError(
+                f"labels {origin!r}, line {number}: empty, so all later labels would name the "
+                "wrong class; remove the line or name the class"
+            )
+        if not label.isprintable():
+            raise ConfigError(f"labels {origin!r}, line {number}: control characters in {label!r}")
+        if label in first_line:
+            raise ConfigError(
+                f"labels {origin!r}, line {number}: {label!r} is on line {first_line[label]} too; "
+                "labels must differ"
+            )
+        first_line[label] = number
+    return tuple(first_line)

@@ -1,0 +1,159 @@
+"""Clips for a model: windows of a video, resampled and preprocessed."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.config import InputSpec
+from movinet.errors import ConfigError, VideoError
+from movinet.video.container import SkippedPacket, open_source
+from movinet.video.decoding import Decoded, decode, extent
+from movinet.video.pixels import RgbConverter
+from movinet.video.preprocessing import THREE_CROPS, Crop, preprocess
+from movinet.video.sampling import at_times, tolerance
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames as a model wants them.
+
+    Attributes:
+        frames: (time, height, width, 3) float32 RGB in [0, 1].
+        times: (time,) when in the video each one was on screen, seconds.
+        skipped: Packets that could not be decoded on the way.
+    """
+
+    frames: NDArray[np.float32]
+    times: NDArray[np.float64]
+    skipped: tuple[SkippedPacket, ...] = ()
+
+
+def read_clip(
+    path: str | os.PathLike[str],
+    spec: InputSpec,
+    *,
+    start: float | None = None,
+    num_frames: int | None = None,
+) -> Clip:
+    """Read one clip at the model's size and frame rate: by default the middle of the video.
+
+    A video that is too short is repeated from its beginning, as in the reference.
+
+    Args:
+        path: A local video file.
+        spec: The model's input.
+        start: Time of the first frame, seconds; by default the clip lies in the middle.
+        num_frames: Length of the clip; by default the model's own.
+
+    Raises:
+        ConfigError: If `start` or `num_frames` make no sense.
+        VideoError: If the file cannot be decoded, or ends before `start`.
+    """
+    count = _clip_length(spec, num_frames)
+    if start is not None and not 0 <= start < math.inf:
+        raise ConfigError(f"start must be a time in seconds from 0 on, not {start}")
+    first, last = extent(Path(path))
+    if start is None:
+        start = first + max(0.0, last - first - count / spec.frame_rate) / 2
+    elif start >= last:
+        raise VideoError(f"{path}: start {start:g} s is past its end at {last:g} s")
+    return _read(Path(path), spec, (first, last), max(start, first), count, ("center",))[0]
+
+
+def views(
+    path: str | os.PathLike[str],
+    spec: InputSpec,
+    *,
+    num_windows: int = 1,
+    num_crops: int = 1,
+    num_frames: int | None = None,
+) -> list[Clip]:
+    """The views over which a test averages probabilities, as in the reference.
+
+    Args:
+        path: A local video file.
+        spec: The model's input.
+        num_windows: Clips spaced evenly from the beginning to the end; 1 is the middle.
+        num_crops: 1, the centre, or 3 along the longer side (see `preprocess`).
+        num_frames: Length of each; by default the model's own.
+
+    Returns:
+        ``num_windows * num_crops`` clips, the crops of a window one after another.
+
+    Raises:
+        ConfigError: If a number is not allowed.
+        VideoError: If the file cannot be decoded.
+    """
+    count = _clip_length(spec, num_frames)
+    if num_windows < 1 or num_crops not in (1, 3):
+        raise ConfigError(
+            f"num_windows must be at least 1 and num_crops 1 or 3, not {num_windows}, {num_crops}"
+        )
+    first, last = extent(Path(path))
+    room = max(0.0, last - first - count / spec.frame_rate)
+    offsets = np.linspace(0, room, num_windows) if num_windows > 1 else [room / 2]
+    crops = THREE_CROPS if num_crops == 3 else ("center",)
+    return [
+        clip
+        for offset in offsets
+        for clip in _read(Path(path), spec, (first, last), first + float(offset), count, crops)
+    ]
+
+
+def _clip_length(spec: InputSpec, num_frames: int | None) -> int:
+    count = spec.num_frames if num_frames is None else num_frames
+    if count < 1:
+        raise ConfigError(f"num_frames must be at least 1, not {count}")
+    return count
+
+
+def _read(
+    path: Path,
+    spec: InputSpec,
+    span: tuple[float, float],
+    start: float,
+    count: int,
+    crops: tuple[Crop, ...],
+) -> list[Clip]:
+    """One clip for each crop, `count` frames from `start` on, wrapping at the end of `span`."""
+    slack = tolerance(spec.frame_rate)
+    times = _wrapped_times(span, start, count, spec.frame_rate, slack)
+    size = spec.image_size
+    frames = np.empty((len(crops), count, size, size, 3), np.float32)
+    order = np.argsort(times, kind="stable")
+    skipped: list[SkippedPacket] = []
+    decoded = decode(open_source(path), skipped, float(times[order[0]]))
+    shown: Decoded | None = None
+    to_rgb = RgbConverter()
+    place = order[0]
+    frames_shown = at_times(decoded, times[order].tolist(), slack)
+    try:
+        for index, frame in zip(order, frames_shown, strict=False):
+            if frame is shown:
+                frames[:, index] = frames[:, place]
+            else:
+                image = to_rgb(frame.picture)
+                frames[:, index] = [preprocess(image, spec, crop) for crop in crops]
+            shown, place = frame, index
+    finally:
+        decoded.close()
+    if shown is None:
+        why = f": {skipped[0].reason}" if skipped else ""
+        raise VideoError(f"{path}: no frame from {times[order[0]]:.3g} s on can be decoded{why}")
+    return [Clip(f, times, tuple(skipped)) for f in frames]
+
+
+def _wrapped_times(
+    span: tuple[float, float], start: float, count: int, frame_rate: float, slack: float
+) -> NDArray[np.float64]:
+    first, last = span
+    places = start - first + np.arange(count) / frame_rate
+    length = last - first
+    # Within the tolerance of the end is the beginning: the last frame has just gone.
+    return first + np.maximum(places - np.floor((places + slack) / length) * length, 0.0)

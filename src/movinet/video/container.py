@@ -1,0 +1,186 @@
+"""Opening video files: local files and known containers only, one clear line when it fails."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from movinet.errors import VideoError
+
+#: Limits on what an untrusted file may make us allocate: pixels a side, and pixels in all (twice
+#: the area of an 8K picture).
+MAX_SIDE = 16384
+MAX_PIXELS = 2**26
+
+#: ffmpeg's demuxers that read one file and nothing else. Left out on purpose are those that open
+#: what a file names (playlists, concat scripts, image sequences, session descriptions), still
+#: pictures, and the one that draws any text file as a film (tty). The few audio containers are here
+#: so that an audio file is told apart from a file that is not media at all.
+_FORMATS = (
+    "mov,matroska,avi,mpegts,mpegtsraw,mpeg,mpegvideo,m4v,mjpeg,mjpeg_2000,h261,h263,h264,hevc,vvc,"
+    "av1,obu,evc,cavsvideo,dirac,dnxhd,vc1,vc1test,ivf,flv,live_flv,kux,asf,asf_o,ogg,gif,apng,mxf,"
+    "nut,rm,dv,gxf,wtv,nsv,nuv,amv,roq,bink,smk,yuv4mpegpipe,mp3,wav,flac,aac,aiff"
+)
+
+
+class SkippedPacket(NamedTuple):
+    """A piece of the file that could not be decoded.
+
+    Attributes:
+        time: When its picture would have been shown, seconds; None if unknown.
+        reason: What the decoder said.
+    """
+
+    time: float | None
+    reason: str
+
+
+@dataclass
+class Source:
+    """An open container and its video stream.
+
+    Attributes:
+        path: The file.
+        container: Open; whoever opened the source closes it.
+        stream: The video stream that is decoded.
+        origin: Presentation time at which the container starts, in units of `tick`.
+        tick: Seconds in one unit of the stream's timestamps.
+        nominal: Usual time between two frames, seconds.
+        thread_type: How ffmpeg decodes in parallel.
+        has_pts: Whether the container stores presentation times. AVI does not: ffmpeg's are made up
+            there, and wrong where frames are reordered.
+    """
+
+    path: Path
+    container: InputContainer
+    stream: VideoStream
+    origin: float
+    tick: float
+    nominal: float
+    thread_type: str
+    has_pts: bool
+
+    @property
+    def frame_threads(self) -> bool:
+        """Whether several frames may be decoded at once."""
+        return self.thread_type in ("AUTO", "FRAME")
+
+    def pts(self, item: Packet | VideoFrame) -> int | None:
+        """The presentation timestamp of a packet or frame, None if unknown."""
+        return item.pts if self.has_pts else None
+
+    def packet_time(self, packet: Packet | None) -> float | None:
+        """When a packet's picture is shown, or else decoded, seconds."""
+        if packet is None:
+            return None
+        pts = self.pts(packet)
+        return self.seconds(packet.dts if pts is None else pts)
+
+    def seconds(self, timestamp: int | None) -> float | None:
+        """A timestamp of the stream as seconds from the start of the container."""
+        return None if timestamp is None else (timestamp - self.origin) * self.tick
+
+    def timestamp(self, seconds: float) -> int:
+        """The inverse of `seconds`."""
+        return round(seconds / self.tick + self.origin)
+
+
+def open_source(path: str | os.PathLike[str], thread_type: str = "AUTO") -> Source:
+    """Open the best video stream of a local file.
+
+    Args:
+        path: A file. Never a URL or another of ffmpeg's protocols, whatever the name looks like.
+        thread_type: How ffmpeg decodes in parallel: "AUTO", "FRAME", "SLICE" or "NONE".
+
+    Raises:
+        VideoError: If there is no such file, it is no video or has no video stream, no decoder
+            exists, or its pictures are larger than the limits.
+    """
+    path = _regular_file(path)
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    options["max_pixels"] = str(MAX_PIXELS)
+    try:
+        # An absolute path behind "file:" cannot be taken for a protocol or an option.
+        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+    except FFmpegError as error:
+        raise VideoError(
+            f"{path}: not a video, or too damaged to read ({reason_of(error)})"
+        ) from None
+    try:
+        return _source(path, container, thread_type)
+    except BaseException:
+        container.close()
+        raise
+
+
+def reason_of(error: FFmpegError) -> str:
+    """What ffmpeg said, without its numbers and function names."""
+    return (error.strerror or type(error).__name__).strip().lower()
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raise VideoError for pictures that only a broken or hostile file has."""
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise VideoError(
+            f"{path}: frames of {width}x{height} pixels; at most {MAX_SIDE} a side and "
+            f"{MAX_PIXELS // 2**20} Mi pixels in all are allowed"
+        )
+
+
+def _regular_file(path: str | os.PathLike[str]) -> Path:
+    name = os.fspath(path)
+    try:
+        mode = Path(name).stat().st_mode
+        if stat.S_ISREG(mode):
+            with Path(name).open("rb"):
+                return Path(name)
+    except FileNotFoundError:
+        hint = " (only local files are read, no URLs)" if "://" in name else ""
+        raise VideoError(f"{name}: no such file{hint}") from None
+    except ValueError:  # a NUL character
+        raise VideoError(f"{name!r}: not a file name") from None
+    except OSError as error:
+        raise VideoError(f"{name}: cannot be read ({error.strerror})") from None
+    if stat.S_ISDIR(mode):
+        raise VideoError(f"{name}: a directory, not a video file")
+    raise VideoError(f"{name}: not a regular file; copy the video to a file first")
+
+
+def _source(path: Path, container: InputContainer, thread_type: str) -> Source:
+    if not len(container.streams):
+        raise VideoError(f"{path}: not a video, or too damaged to read (no stream found)")
+    pictures = Disposition.attached_pic  # the cover of a song is no video
+    streams = [s for s in container.streams.video if not s.disposition & pictures]
+    if not streams:
+        kinds = ", ".join(sorted({s.type or "unknown" for s in container.streams}))
+        raise VideoError(f"{path}: has no video stream (only: {kinds})")
+    best = container.streams.best("video")
+    stream = next((s for s in streams if s is best), streams[0])
+    codec = stream.codec_context
+    if codec is None:
+        raise VideoError(f"{path}: no decoder for its video codec")
+    check_size(path, codec.width, codec.height)
+    codec.options = {"max_pixels": str(MAX_PIXELS)}
+    codec.thread_type = thread_type
+    rate = stream.average_rate or stream.guessed_rate or 25
+    assert stream.time_base is not None  # ffmpeg gives every stream of an input one
+    tick = float(stream.time_base)
+    origin = 0.0
+    if container.start_time is not None:
+        origin = container.start_time / av.time_base / tick
+        # The container's start is rounded to microseconds, the stream's own is exact.
+        if stream.start_time is not None and abs(stream.start_time - origin) * tick < 2e-6:
+            origin = stream.start_time
+    has_pts = container.format.name != "avi"
+    return Source(path, container, stream, origin, tick, 1 / float(rate), thread_type, has_pts)

@@ -1,0 +1,379 @@
+import gc
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from synthetic import corners, damage, make_sound, make_video, number_of, numbered, quadrants
+
+from movinet.errors import ConfigError, VideoError
+from movinet.video import VideoReader
+from movinet.video.container import MAX_SIDE
+
+FAST = {"preset": "ultrafast"}
+
+
+def read(path: Path, **options) -> list[tuple[float, int]]:
+    return [(round(time, 4), number_of(image)) for time, image in VideoReader(path, **options)]
+
+
+def at(rate: float, count: int) -> list[tuple[float, int]]:
+    return [(round(i / rate, 4), i) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("a.mp4", "libx264", "yuv420p"),  # B-frames: decoded in another order than shown
+        ("a.mov", "mpeg4", "yuv420p"),
+        ("a.mkv", "libx264", "yuv420p"),
+        ("a.ts", "libx264", "yuv420p"),
+        ("a.h264", "libx264", "yuv420p"),  # no timestamps, no length
+        ("a.avi", "libx264", "yuv420p"),  # decoding times only
+        ("b.avi", "mjpeg", "yuvj420p"),
+        ("a.flv", "libx264", "yuv420p"),
+        ("a.mpg", "mpeg2video", "yuv420p"),
+        ("a.webm", "libvpx-vp9", "yuv420p"),
+        ("a.gif", "gif", "rgb8"),
+        ("a.y4m", "wrapped_avframe", "yuv420p"),
+        ("10bit.mp4", "libx264", "yuv420p10le"),
+        ("10bit.mkv", "ffv1", "yuv422p10le"),
+        ("grey.mp4", "libx264", "gray"),
+        ("grey16.mkv", "ffv1", "gray16le"),
+        ("full.mp4", "libx264", "yuvj444p"),
+    ],
+)
+def test_every_frame_comes_at_its_time(tmp_path, name, codec, pix_fmt):
+    options = {"deadline": "realtime", "cpu-used": "8"} if "vp9" in codec else None
+    images = map(numbered, range(40))
+    path = make_video(tmp_path / name, images, codec=codec, pix_fmt=pix_fmt, options=options)
+    assert read(path) == at(25, 40)
+    assert read(path, start=0.8) == at(25, 40)[20:]
+    assert read(path, start=0.5, end=1.2) == at(25, 40)[13:30]
+    assert read(path, end=0.2) == at(25, 40)[:5]
+
+
+@pytest.mark.parametrize("size", [(81, 64), (80, 63), (33, 31)])
+def test_odd_sizes_are_kept(tmp_path, size):
+    path = make_video(tmp_path / "odd.mkv", [numbered(i, *size) for i in range(5)], codec="ffv1")
+    reader = VideoReader(path)
+    assert (reader.info.width, reader.info.height) == size
+    assert [frame.image.shape for frame in reader] == [(size[1], size[0], 3)] * 5
+    assert read(path) == at(25, 5)
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_variable_frame_rate(tmp_path, name):
+    times = [0, 0.04, 0.5, 0.6, 1.5, 1.52, 4.0]
+    path = make_video(tmp_path / name, map(numbered, range(7)), times=times)
+    assert read(path) == [(time, i) for i, time in enumerate(times)]
+    assert read(path, start=0.55, end=2) == [(0.6, 3), (1.5, 4), (1.52, 5)]
+    ticks = [0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
+    shown = [number for _, number in read(path, frame_rate=2)]
+    assert shown[: len(ticks)] == [0, 2, 3, 4, 5, 5, 5, 5, 6]
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.ts"])
+def test_times_start_where_the_container_starts(tmp_path, name):
+    times = [3 + i / 10 for i in range(5)]
+    path = make_video(tmp_path / name, map(numbered, range(5)), times=times)
+    assert read(path) == at(10, 5)
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_a_video_stream_may_start_after_its_sound(tmp_path, name):
+    times = [1 + i / 10 for i in range(5)]
+    path = make_video(tmp_path / name, map(numbered, range(5)), times=times, sound=2)
+    assert read(path) == [(round(time, 4), i) for i, time in enumerate(times)]
+    assert read(path, start=1.2) == [(1.2, 2), (1.3, 3), (1.4, 4)]
+    assert read(path, frame_rate=5) == [(1.0, 0), (1.2, 2), (1.4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("counterclockwise", "expected", "degrees"),
+    [(0, "RGBY", 0), (90, "GYRB", 270), (180, "YBGR", 180), (-90, "BRYG", 90), (-80, "BRYG", 90)],
+)
+def test_rotation_is_applied(tmp_path, counterclockwise, expected, degrees):
+    path = make_video(tmp_path / "r.mp4", [quadrants()] * 3, rotation=counterclockwise)
+    reader = VideoReader(path)
+    images = [frame.image for frame in reader]
+    assert [corners(image) for image in images] == [expected] * 3
+    assert reader.info.rotation == degrees
+    assert images[0].shape == (reader.info.height, reader.info.width, 3)
+    assert images[0].flags.c_contiguous or degrees == 0
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "expected"), [(-1, 1, "GRYB"), (1, -1, "BYRG"), (-1, -1, "YBGR"), (0, 0, "RGBY")]
+)
+def test_mirroring_is_applied(tmp_path, x, y, expected):
+    matrix = (x << 16, 0, 0, 0, y << 16, 0, 0, 0, 1 << 30)
+    path = make_video(tmp_path / "m.mp4", [quadrants()] * 2, matrix=matrix)
+    assert corners(next(iter(VideoReader(path))).image) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("a.mov", "qtrle", "argb"),
+        ("b.mov", "png", "rgba"),
+        ("c.mov", "prores_ks", "yuva444p10le"),
+        ("d.apng", "apng", "rgba"),
+    ],
+)
+def test_transparent_pixels_are_shown_over_black(tmp_path, name, codec, pix_fmt):
+    alpha = np.full((64, 96, 1), 255, np.uint8)
+    alpha[:, 48:] = 0
+    image = np.concatenate([quadrants(), alpha], axis=2)
+    path = make_video(tmp_path / name, [image] * 3, codec=codec, pix_fmt=pix_fmt)
+    assert [corners(frame.image) for frame in VideoReader(path)] == ["RKBK"] * 3
+
+
+def test_half_transparent_pixels_are_half_as_bright(tmp_path):
+    image = np.full((64, 96, 4), 200, np.uint8)
+    image[..., 3] = 128
+    path = make_video(tmp_path / "a.mov", [image], codec="png", pix_fmt="rgba")
+    assert np.unique(next(iter(VideoReader(path))).image).tolist() == [100]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "red", "blue"), [(1, 0.2126, 0.0722), (5, 0.299, 0.114), (2, 0.299, 0.114)]
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_colour_matrix_and_range_are_used(tmp_path, matrix, red, blue, full):
+    y, u, v = 110, 90, 170
+    path = tmp_path / "c.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=5)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv444p"
+        stream.codec_context.colorspace = matrix
+        stream.codec_context.color_range = 2 if full else 1
+        frame = av.VideoFrame(64, 64, "yuv444p")
+        for plane, value in zip(frame.planes, (y, u, v), strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        frame.pts, frame.colorspace, frame.color_range = 0, matrix, 2 if full else 1
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    # ITU-R BT.601 and BT.709: Y' = Kr R' + Kg G' + Kb B'.
+    light = y / 255 if full else (y - 16) / 219
+    cb, cr = ((c - 128) / (255 if full else 224) for c in (u, v))
+    r, b = light + 2 * (1 - red) * cr, light + 2 * (1 - blue) * cb
+    g = (light - red * r - blue * b) / (1 - red - blue)
+    pixel = next(iter(VideoReader(path))).image[32, 32]
+    np.testing.assert_allclose(pixel, np.array([r, g, b]) * 255, atol=1)
+
+
+@pytest.mark.parametrize("broken", [[3], [25], [25, 26, 40], [57], [58], [59], [30, 59]])
+@pytest.mark.parametrize("threads", ["AUTO", "FRAME", "SLICE", "NONE"])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_broken_packets_are_skipped_and_named(tmp_path, broken, threads, suffix):
+    path = tmp_path / f"b{suffix}"
+    options = {"bf": "0", "g": "1", "preset": "ultrafast"}
+    make_video(path, map(numbered, range(60)), options=options)
+    for index in broken:
+        damage(path, index)
+    reader = VideoReader(path, thread_type=threads)
+    frames = [(round(time, 4), number_of(image)) for time, image in reader]
+    assert frames == [pair for pair in at(25, 60) if pair[1] not in broken]
+    assert [packet.time and round(packet.time, 4) for packet in reader.skipped] == [
+        i / 25 for i in broken
+    ]
+    assert "invalid data" in reader.skipped[0].reason
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "b.ts"])
+@pytest.mark.parametrize("index", [1, 20, 38])
+def test_frames_behind_a_broken_packet_keep_their_times(tmp_path, name, index):
+    path = tmp_path / name
+    make_video(path, map(numbered, range(40)), codec="mpeg2video", options={"bf": "2", "g": "10"})
+    damage(path, index)
+    # No frame is lost but those that need the broken packet: at most one group of ten.
+    results = []
+    for threads in ("AUTO", "NONE"):
+        reader = VideoReader(path, thread_type=threads)
+        results.append([(round(time, 4), number_of(image)) for time, image in reader])
+        assert len(results[-1]) >= 39
+        assert len(set(results[-1]) & set(at(25, 40))) >= 28
+    assert results[0] == results[1]
+
+
+def test_iterating_again_starts_again(tmp_path):
+    path = tmp_path / "b.mp4"
+    make_video(path, map(numbered, range(20)), options={"bf": "0", "g": "1"})
+    damage(path, 7)
+    with VideoReader(path) as reader:
+        first = [(f.time, number_of(f.image)) for f in reader]
+        assert len(list(itertools.islice(reader, 3))) == 3
+        assert [(f.time, number_of(f.image)) for f in reader] == first
+        assert len(reader.skipped) == 1
+
+
+def test_info(tmp_path):
+    path = make_video(tmp_path / "v.mp4", map(numbered, range(50)), rate=10, sound=7)
+    info = VideoReader(path).info
+    assert (info.width, info.height, info.rotation) == (80, 64, 0)
+    assert (info.frame_rate, info.duration) == (10, 5)
+    assert (info.codec, info.pixel_format) == ("h264", "yuv420p")
+    raw = make_video(tmp_path / "v.h264", map(numbered, range(50)))
+    assert VideoReader(raw).info.duration is None
+
+
+def test_memory_does_not_grow(tmp_path):
+    images = (numbered(i, 320, 240) for i in range(600))
+    path = make_video(tmp_path / "long.mp4", images, options=FAST)
+    for rate in (None, 40, 5):
+        alive: list[weakref.ref] = []
+        for frame in VideoReader(path, frame_rate=rate):
+            alive = [ref for ref in alive if ref() is not None]
+            alive.append(weakref.ref(frame.image))
+            assert len(alive) <= 3
+
+
+def test_decoded_frames_are_freed_at_once(tmp_path):
+    path = make_video(tmp_path / "r.mp4", map(numbered, range(200)), options=FAST, rotation=90)
+    gc.collect()
+    gc.disable()  # a frame in a reference cycle would stay
+    try:
+        assert sum(1 for _ in VideoReader(path)) == 200
+        alive = sum(type(item) is av.VideoFrame for item in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive <= 5
+
+
+def test_nothing_is_printed(tmp_path):
+    path = make_video(tmp_path / "b.mp4", map(numbered, range(20)), options={"g": "5"})
+    damage(path, 8)
+    code = f"""
+from movinet.video import VideoReader
+reader = VideoReader({str(path)!r})
+assert list(reader) and reader.skipped
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("", "")
+
+
+def good(tmp_path: Path) -> Path:
+    return make_video(tmp_path / "good.mp4", map(numbered, range(50)), options=FAST)
+
+
+def cut(tmp_path: Path) -> Path:
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(good(tmp_path).read_bytes()[:1500])
+    return path
+
+
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("hello, I am no video\n" * 100)
+    return path
+
+
+def empty(tmp_path: Path) -> Path:
+    path = tmp_path / "empty.mp4"
+    path.touch()
+    return path
+
+
+def playlist(tmp_path: Path) -> Path:
+    path = tmp_path / "list.m3u8"
+    path.write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{good(tmp_path)}\n#EXT-X-ENDLIST"
+    )
+    return path
+
+
+def script(tmp_path: Path) -> Path:
+    good(tmp_path)
+    path = tmp_path / "list.mp4"
+    path.write_text("ffconcat version 1.0\nfile good.mp4\n")
+    return path
+
+
+def all_broken(tmp_path: Path) -> Path:
+    path = good(tmp_path)
+    for index in range(50):
+        damage(path, index)
+    return path
+
+
+def song(tmp_path: Path) -> Path:
+    return make_sound(tmp_path / "song.m4a")
+
+
+def sound_file(tmp_path: Path) -> Path:
+    return make_sound(tmp_path / "sound.mp3")
+
+
+def pipe(tmp_path: Path) -> Path:
+    path = tmp_path / "pipe.mp4"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "missing.mp4", "no such file"),
+        (lambda folder: folder, "a directory"),
+        (cut, "not a video"),
+        (text, "not a video"),
+        (empty, "not a video"),
+        (playlist, "not a video"),
+        (script, "not a video"),
+        (all_broken, "not one frame can be decoded"),
+        (song, "no video stream"),
+        (sound_file, "no video stream"),
+        (pipe, "not a regular file"),
+    ],
+)
+def test_what_is_no_video_gets_one_line_with_its_name(tmp_path, make, message):
+    path = make(tmp_path)
+    with pytest.raises(VideoError, match=message) as error:
+        VideoReader(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["http://127.0.0.1:9/a.mp4", "concat:good.mp4", "file:good.mp4", "-", "pipe:0", "good.mp4\0"],
+)
+def test_only_names_of_local_files_are_opened(tmp_path, monkeypatch, name):
+    good(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VideoError):
+        VideoReader(name)
+
+
+@pytest.mark.parametrize("name", ["-", "http:a.mp4", "50%d.mp4", "a|b.mp4", "ünï.mp4", "concat:x"])
+def test_any_file_name_can_be_read(tmp_path, monkeypatch, name):
+    shutil.copy(good(tmp_path), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert read(Path(name)) == at(25, 50)
+
+
+def test_absurd_sizes_are_refused(tmp_path):
+    path = make_video(tmp_path / "wide.gif", [numbered(0)], codec="gif", pix_fmt="rgb8")
+    data = bytearray(path.read_bytes())
+    data[6:10] = (MAX_SIDE + 1).to_bytes(2, "little") * 2  # the canvas
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=str(path)):
+        VideoReader(path)
+
+
+def test_arguments_are_checked(tmp_path):
+    path = good(tmp_path)
+    for start, end in ((-1, None), (None, float("nan")), (2, 1)):
+        with pytest.raises(ConfigError):
+            VideoReader(path, start=start, end=end)
+    with pytest.raises(ConfigError):
+        VideoReader(path, frame_rate=0)
+    assert read(path, start=100) == []

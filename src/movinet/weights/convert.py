@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from movinet.config import MoViNetConfig
-from movinet.errors import CheckpointError
-from movinet.weights.keys import LAYOUTS, Entry, Layout, entries, to_tf_layout, to_torch_layout
+from movinet.weights.identify import check_fit
+from movinet.weights.keys import LAYOUTS, Layout, entries, to_tf_layout, to_torch_layout
 
 
 def tf_to_torch(tensors: Mapping[str, np.ndarray], config: MoViNetConfig) -> dict[str, Tensor]:
@@ -25,13 +25,10 @@ def tf_to_torch(tensors: Mapping[str, np.ndarray], config: MoViNetConfig) -> dic
     Raises:
         CheckpointError: If a key is missing or left over, or a shape differs; lists them.
     """
-    layouts = [name for name in LAYOUTS if (name == "3d") != config.factorized]
-    table = min(
-        (list(entries(config, layout)) for layout in layouts),
-        key=lambda rows: sum(row.tf_key not in tensors for row in rows),
-    )
-    if problems := list_mismatches(tensors, table):
-        raise CheckpointError("the checkpoint does not fit the model: " + problems)
+    check_fit({key: np.shape(value) for key, value in tensors.items()}, config, "checkpoint")
+    layouts: list[Layout] = [name for name in LAYOUTS if (name == "3d") != config.factorized]
+    tables = [list(entries(config, layout)) for layout in layouts]
+    table = next(rows for rows in tables if rows[0].tf_key in tensors)
     state = {}
     for entry in table:
         value = to_torch_layout(np.asarray(tensors[entry.tf_key]), entry)
@@ -59,36 +56,10 @@ def torch_to_tf(
         ConfigError: If the layout cannot hold this model.
     """
     table = list(entries(config, layout))
-    ours = {k: v for k, v in state_dict.items() if not k.endswith("num_batches_tracked")}
-    expected = {entry.name: entry.shape for entry in table}
-    if problems := describe_mismatch({k: tuple(v.shape) for k, v in ours.items()}, expected):
-        raise CheckpointError("the state dict does not fit the config: " + problems)
+    check_fit({key: tuple(value.shape) for key, value in state_dict.items()}, config, "state dict")
     return {
-        entry.tf_key: np.ascontiguousarray(to_tf_layout(ours[entry.name].cpu().numpy(), entry))
+        entry.tf_key: np.ascontiguousarray(
+            to_tf_layout(state_dict[entry.name].cpu().numpy(), entry)
+        )
         for entry in table
     }
-
-
-def list_mismatches(tensors: Mapping[str, np.ndarray], table: list[Entry]) -> str:
-    """What is missing, left over or of another shape, or an empty string."""
-    found = {key: tuple(np.shape(value)) for key, value in tensors.items()}
-    return describe_mismatch(found, {entry.tf_key: entry.tf_shape for entry in table})
-
-
-def describe_mismatch(
-    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
-) -> str:
-    """What is missing, left over or of another shape, or an empty string."""
-    missing = [key for key in expected if key not in found]
-    left_over = [key for key in found if key not in expected]
-    shapes = [
-        f"{key} is {list(found[key])}, not {list(shape)}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-    parts = [
-        f"{len(rows)} {title}: {', '.join(rows[:5])}{', ...' if len(rows) > 5 else ''}"
-        for title, rows in (("missing", missing), ("left over", left_over), ("wrong shape", shapes))
-        if rows
-    ]
-    return "; ".join(parts)

@@ -1,0 +1,161 @@
+"""Where the files of a checkpoint come from: a folder, or an archive unpacked in memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from movinet.errors import CheckpointError
+from movinet.weights.wire import FormatError, shown
+
+#: Weights hardly compress: an archive that unpacks to much more than it has is no checkpoint.
+MAX_RATIO, FREE_BYTES, MAX_ARCHIVE_BYTES = 32, 64 << 20, 2 << 30
+_MAX_MEMBERS = 10_000
+_WANTED = re.compile(r"(?:\.index|\.data-\d{5}-of-\d{5}|(?:^|/)checkpoint)$")
+_BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError)
+_UNPACK = "if you trust it, unpack it and give the folder"
+ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that may belong to a checkpoint.
+
+    Attributes:
+        label: The folder or archive, as messages name it.
+        contents: Name within it ("/" between folders) -> path on disk, or bytes.
+    """
+
+    label: str
+    contents: dict[str, Path | bytes]
+
+    def describe(self, name: str) -> str:
+        """A file's name for messages."""
+        where = self.contents.get(name)
+        if isinstance(where, Path):
+            return str(where)
+        return f"{self.label}: {name}" if where is not None else str(Path(self.label) / name)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[tuple[BinaryIO, int]]:
+        """A file and its size, bytes.
+
+        Raises:
+            CheckpointError: If it is missing or cannot be read, or if what is done with it raises
+                FormatError or OSError; the message names the file.
+        """
+        where = self.contents.get(name)
+        if where is None:
+            raise CheckpointError(
+                f"{self.describe(name)}: no such file; put the checkpoint's files side by side"
+            )
+        with blame(self.describe(name)):
+            if isinstance(where, bytes):
+                yield io.BytesIO(where), len(where)
+            else:
+                with where.open("rb") as file:
+                    yield file, os.fstat(file.fileno()).st_size
+
+    def read(self, name: str, limit: int) -> bytes:
+        """A whole file of at most `limit` bytes.
+
+        Raises:
+            CheckpointError: If it is missing, larger or cannot be read.
+        """
+        with self.open(name) as (file, size):
+            if size > limit:
+                raise FormatError(f"{size} bytes are more than such a file has (up to {limit})")
+            return file.read(limit + 1)
+
+
+def folder(path: Path) -> Files:
+    """The files of a checkpoint's folder, or of a SavedModel's."""
+    with blame(str(path)):
+        return Files(
+            str(path),
+            {
+                f"{below}{entry.name}": Path(entry.path)
+                for below in ("", "variables/")
+                if (path / below).is_dir()
+                for entry in os.scandir(path / below)
+                if _WANTED.search(entry.name) and entry.is_file()
+            },
+        )
+
+
+def archive(path: Path) -> Files:
+    """The checkpoint's files in a .tar or .tar.gz, in memory.
+
+    Raises:
+        CheckpointError: If the archive is damaged, has links or names that lead out of it, or
+            unpacks to more than a checkpoint of its size can.
+    """
+    with blame(str(path)), path.open("rb") as packed:
+        size = os.fstat(packed.fileno()).st_size
+        limit = min(FREE_BYTES + MAX_RATIO * size, MAX_ARCHIVE_BYTES)
+        try:
+            is_gzip = packed.read(2) == b"\x1f\x8b"
+            packed.seek(0)
+            stream = gzip.GzipFile(fileobj=packed) if is_gzip else packed
+            bounded = cast(BinaryIO, _Bounded(stream, limit))
+            with tarfile.open(fileobj=bounded, mode="r|") as tar:
+                return Files(str(path), dict(_members(tar)))
+        except FormatError:
+            raise
+        except _BROKEN as error:
+            raise FormatError(f"a broken archive ({error})") from None
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    for number, member in enumerate(tar):
+        if number == _MAX_MEMBERS:
+            raise FormatError(f"more than {_MAX_MEMBERS} files in one archive", _UNPACK)
+        name = PurePosixPath(member.name)
+        if name.is_absolute() or ".." in name.parts:
+            raise FormatError(f"it has a file outside of itself, {shown(member.name)}", _UNPACK)
+        if not (member.isreg() or member.isdir()):
+            raise FormatError(f"it has a link or device, {shown(member.name)}", _UNPACK)
+        # "._name" is what macOS adds to archives.
+        if member.isdir() or name.name.startswith("._") or not _WANTED.search(str(name)):
+            continue
+        file = tar.extractfile(member)
+        if member.sparse is not None or file is None:
+            raise FormatError(f"it has a sparse file, {shown(member.name)}", _UNPACK)
+        with file:
+            yield str(name), file.read()
+
+
+class _Bounded:
+    """A stream that ends in an error instead of going on for ever."""
+
+    def __init__(self, stream: io.BufferedIOBase | BinaryIO, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._left = limit
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise FormatError(f"it unpacks to more than {self._limit} bytes", _UNPACK)
+        return data
+
+
+@contextmanager
+def blame(label: str) -> Iterator[None]:
+    """Turn what goes wrong with one file into a CheckpointError that names it."""
+    try:
+        yield
+    except FormatError as error:
+        raise CheckpointError(f"{label}: {error}; {error.advice}") from None
+    except OSError as error:
+        raise CheckpointError(f"{label}: cannot be read: {error.strerror or error}") from None

@@ -19,34 +19,84 @@ from movinet.errors import (
 )
 
 if TYPE_CHECKING:
-    from movinet.config import MoViNetConfig
+    from movinet.config import InputSpec, MoViNetConfig
+    from movinet.ensemble import Ensemble, temporal_ensemble
+    from movinet.factory import create_model
+    from movinet.labels import load_labels
+    from movinet.model import MoViNet, decay_from_half_life
+    from movinet.plotting import plot_predictions
+    from movinet.prediction import Prediction, predict
     from movinet.presets import list_models
+    from movinet.rendering import render
+    from movinet.state import StreamState
+    from movinet.weights.checkpoint import read_tf_checkpoint, write_tf_checkpoint
+    from movinet.weights.convert import tf_to_torch, torch_to_tf
+    from movinet.weights.saving import save_weights
 
 __version__ = "0.1.0"
 
 #: public name -> module that defines it
 _LAZY = {
+    "Ensemble": "movinet.ensemble",
+    "InputSpec": "movinet.config",
+    "MoViNet": "movinet.model",
     "MoViNetConfig": "movinet.config",
+    "Prediction": "movinet.prediction",
+    "StreamState": "movinet.state",
+    "create_model": "movinet.factory",
+    "decay_from_half_life": "movinet.model",
     "list_models": "movinet.presets",
+    "load_labels": "movinet.labels",
+    "plot_predictions": "movinet.plotting",
+    "predict": "movinet.prediction",
+    "render": "movinet.rendering",
+    "read_tf_checkpoint": "movinet.weights.checkpoint",
+    "save_weights": "movinet.weights.saving",
+    "temporal_ensemble": "movinet.ensemble",
+    "tf_to_torch": "movinet.weights.convert",
+    "torch_to_tf": "movinet.weights.convert",
+    "write_tf_checkpoint": "movinet.weights.checkpoint",
 }
 
 __all__ = [
     "CheckpointError",
     "ConfigError",
     "DownloadError",
+    "Ensemble",
+    "InputSpec",
     "MissingExtraError",
+    "MoViNet",
     "MoViNetConfig",
     "MovinetError",
+    "Prediction",
+    "StreamState",
     "VideoError",
     "__version__",
+    "create_model",
+    "decay_from_half_life",
     "list_models",
+    "load_labels",
+    "plot_predictions",
+    "predict",
+    "read_tf_checkpoint",
+    "render",
+    "save_weights",
+    "temporal_ensemble",
+    "tf_to_torch",
+    "torch_to_tf",
+    "write_tf_checkpoint",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LAZY[name]), name)
+    try:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        raise MissingExtraError(f"movinet.{name}", "torch") from None
     globals()[name] = value
     return value
 

@@ -1,0 +1,89 @@
+"""What prediction needs of a model, whatever engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from movinet.config import InputSpec
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What travels with a model's weights.
+
+    Attributes:
+        name: Preset, or a name for an ensemble.
+        input: Size and frame rate that the model wants.
+        labels: Names of the classes, in the order of the outputs.
+        streaming: Whether the model sees one frame at a time (`Runtime.stream`) or whole clips.
+        origin: Where the weights come from, for people: a file, a published name, or that they are
+            random.
+        notes: What a user should know of these weights, one line each.
+        time_offset: Seconds, less than the time between two frames, by which this member of a
+            temporal ensemble sees its frames later than the first member.
+    """
+
+    name: str
+    input: InputSpec
+    labels: tuple[str, ...]
+    streaming: bool
+    origin: str
+    notes: tuple[str, ...] = ()
+    time_offset: float = 0.0
+
+
+class Stream(Protocol):
+    """One video seen frame by frame, with its own state."""
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """See one more frame.
+
+        Args:
+            frame: (height, width, 3) uint8 RGB of any size; it is preprocessed here.
+
+        Returns:
+            Probabilities (classes,) float32, of everything seen since the start.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget every frame."""
+        ...
+
+    def snapshot(self) -> Any:
+        """The state as a value that later calls do not change."""
+        ...
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot of this or another stream of the same runtime."""
+        ...
+
+
+class Runtime(Protocol):
+    """A loaded model."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What travels with the model."""
+        ...
+
+    @property
+    def members(self) -> Sequence[Runtime]:
+        """The members of an ensemble, each with its own input; empty for a single model."""
+        ...
+
+    def stream(self) -> Stream:
+        """A new stream; models that do not stream raise ConfigError."""
+        ...
+
+    def clip_logits(self, frames: np.ndarray) -> np.ndarray:
+        """Logits (classes,) float32 of a preprocessed clip.
+
+        Args:
+            frames: (time, height, width, 3) float32 in [0, 1].
+        """
+        ...

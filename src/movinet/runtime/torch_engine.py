@@ -1,0 +1,173 @@
+"""Run a model of the model half: for prediction before export, and to compare engines with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from movinet.config import InputSpec
+from movinet.errors import ConfigError, MissingExtraError
+from movinet.runtime.base import ModelInfo
+from movinet.video import preprocess
+
+try:
+    import torch
+
+    from movinet.ensemble import Ensemble
+    from movinet.factory import LoadedModel, load_model
+    from movinet.model import MoViNet
+    from movinet.state import StreamState
+except ModuleNotFoundError as error:
+    if error.name not in ("torch", "safetensors"):
+        raise
+    raise MissingExtraError("running a model with PyTorch", "torch") from None
+
+
+def load_torch_runtime(
+    model: str | None,
+    weights: str | None = None,
+    labels: Sequence[str] | None = None,
+    head_activation: str | None = None,
+) -> TorchRuntime:
+    """Load a model by name or weights.
+
+    Args:
+        model: A preset or ensemble; None to tell it from the weights.
+        weights: Published name or file; None for random weights.
+        labels: Names of the classes.
+        head_activation: Overrides the preset's.
+
+    Raises:
+        ConfigError, CheckpointError, DownloadError: As `movinet.create_model`.
+    """
+    overrides: dict[str, Any] = {}
+    if head_activation is not None:
+        overrides["head_activation"] = head_activation
+    return TorchRuntime(load_model(model, weights, labels=labels, **overrides))
+
+
+def wrap(
+    model: MoViNet | Ensemble,
+    labels: Sequence[str],
+    spec: InputSpec | None = None,
+    *,
+    name: str = "model",
+    decay: float | None = None,
+) -> TorchRuntime:
+    """A runtime of a model in memory, for `movinet.predict`.
+
+    Args:
+        model: Put into evaluation mode.
+        labels: Names of the classes.
+        spec: How the model wants its video; an ensemble knows.
+        name: For people.
+        decay: What a stream's poolings keep a frame; see `MoViNet.forward`.
+
+    Raises:
+        ConfigError: If the input or the number of labels does not fit.
+    """
+    model.eval()
+    single = isinstance(model, MoViNet)
+    if single != (spec is not None):
+        raise ConfigError("a single model needs an input spec; an ensemble has its own")
+    networks = [model] if single else model.networks
+    specs = model.inputs if spec is None and not single else (spec,)
+    if len(labels) != networks[0].config.num_classes:
+        raise ConfigError(f"{len(labels)} labels for {networks[0].config.num_classes} classes")
+    offsets = (0.0,) if single else model.time_offsets
+    loaded = [
+        LoadedModel(
+            network,
+            ModelInfo(
+                name,
+                member_spec,
+                tuple(labels),
+                network.config.causal,
+                "memory",
+                time_offset=offset,
+            ),
+        )
+        for network, member_spec, offset in zip(networks, specs, offsets, strict=True)
+        if member_spec is not None
+    ]
+    if single:
+        return TorchRuntime(loaded[0], decay)
+    info = dataclasses.replace(loaded[0].info, time_offset=0.0)
+    return TorchRuntime(LoadedModel(model, info, tuple(loaded)), decay)
+
+
+class TorchRuntime:
+    """A model in PyTorch behind the runtime protocol.
+
+    Not for use from several threads at once: PyTorch spreads one call over its own threads.
+
+    Attributes:
+        info: What travels with the model.
+        members: The members of an ensemble.
+    """
+
+    def __init__(self, loaded: LoadedModel, decay: float | None = None) -> None:
+        self.info: ModelInfo = loaded.info
+        self.members = tuple(TorchRuntime(member, decay) for member in loaded.members)
+        self.decay = decay
+        self._model = loaded.model
+
+    @property
+    def network(self) -> MoViNet:
+        """The single model behind this runtime.
+
+        Raises:
+            ConfigError: If it is an ensemble.
+        """
+        if not isinstance(self._model, MoViNet):
+            raise ConfigError(f"{self.info.name} is an ensemble: use its members")
+        return self._model
+
+    def stream(self) -> TorchStream:
+        """A new stream."""
+        if not self.info.streaming:
+            raise ConfigError(f"{self.info.name} is a base model: it sees whole clips")
+        return TorchStream(self)
+
+    def clip_logits(self, frames: np.ndarray) -> np.ndarray:
+        """Logits (classes,) of a preprocessed clip, (time, height, width, 3) float32."""
+        with torch.inference_mode():
+            return self.network(_to_video(frames))[0].float().numpy()
+
+
+class TorchStream:
+    """One video seen frame by frame."""
+
+    def __init__(self, runtime: TorchRuntime) -> None:
+        self._runtime = runtime
+        size = runtime.info.input.image_size
+        self._initial = runtime.network.initial_state(1, (size, size))
+        self._state = self._initial
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """See one more frame, (height, width, 3) uint8; probabilities (classes,)."""
+        runtime = self._runtime
+        video = _to_video(preprocess(frame, runtime.info.input)[None])
+        with torch.inference_mode():
+            logits, self._state = runtime.network(video, self._state, runtime.decay)
+            return logits[0].float().softmax(0).numpy()
+
+    def reset(self) -> None:
+        """Forget every frame."""
+        self._state = self._initial
+
+    def snapshot(self) -> StreamState:
+        """The state; states are values, so this costs nothing."""
+        return self._state
+
+    def restore(self, snapshot: StreamState) -> None:
+        """Go back to a snapshot."""
+        self._state = snapshot
+
+
+def _to_video(frames: np.ndarray) -> torch.Tensor:
+    """(time, height, width, 3) to (1, 3, time, height, width), sharing memory."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2).unsqueeze(0)

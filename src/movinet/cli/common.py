@@ -1,0 +1,73 @@
+"""What every command shares: consoles, error lines, and exit codes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec
+
+import typer
+
+from movinet.errors import ConfigError, MovinetError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+P = ParamSpec("P")
+#: Exit codes: work that failed, wrong usage, and Ctrl-C (128 + SIGINT, as shells have it).
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """A command whose errors become one line on stderr and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()  # here, where a closed pipe can still be handled
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader has gone (`movinet ... | head`); nor can the interpreter flush at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(FAILED) from None
+        except ConfigError as error:
+            say("error", str(error))
+            raise typer.Exit(USAGE) from None
+        except (MovinetError, OSError) as error:
+            say("error", str(error))
+            raise typer.Exit(FAILED) from None
+
+    return run
+
+
+def out() -> Console:
+    """A console on stdout: results."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+def err() -> Console:
+    """A console on stderr: everything that is no result."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
+
+
+def say(kind: str, message: str) -> None:
+    """Write a line on stderr: ``error: ...``, ``warning: ...`` or ``note: ...``."""
+    from rich.text import Text
+
+    err().print(Text.assemble((f"{kind}: ", _STYLES[kind]), printable(message)))
+
+
+def printable(text: str) -> str:
+    """Text from outside, with whatever could steer a terminal or break the line escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,435 @@
+"""`movinet info`: what a model is, costs and wants, and which weights are published for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from movinet.cli.common import out
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from movinet.complexity import Parameters
+    from movinet.config import InputSpec, MoViNetConfig
+    from movinet.weights.cards import Card
+
+_LABEL = 17  # columns of a row's label
+_LONGEST_LINE = 100  # longer ones are hard to read
+#: name -> (members, published top-1 on Kinetics 600, where that is published)
+_ENSEMBLES = {
+    "a6_base": (
+        ("a4_base", "a5_base"),
+        84.8,
+        "https://github.com/tensorflow/models/blob/master/official/projects/movinet/README.md"
+        "#description",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Everything that is known of a network without its weights.
+
+    Attributes:
+        name: Preset.
+        config: The network.
+        input: The input that it was published for.
+        frames: Length of the clip that costs are counted for.
+        image_size: Height and width of its frames, pixels.
+        parameters: Counted.
+        multiply_adds: Counted, of that clip.
+        frame_multiply_adds: Counted, of one streamed frame; None where it cannot stream.
+        state_bytes: Memory of one stream's state as float32; None where it cannot stream.
+        receptive_field: Frames that the convolutions see.
+        cards: Of the published weights, best known data set first.
+    """
+
+    name: str
+    config: MoViNetConfig
+    input: InputSpec
+    frames: int
+    image_size: int
+    parameters: Parameters
+    multiply_adds: int
+    frame_multiply_adds: int | None
+    state_bytes: int | None
+    receptive_field: int
+    cards: tuple[Card, ...]
+
+    @property
+    def kind(self) -> str:
+        """How it sees a video: "stream" frame by frame, "base" a clip at once."""
+        return "stream" if self.config.causal else "base"
+
+    def to_json(self) -> dict[str, Any]:
+        """All facts as JSON values."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "num_classes": self.config.num_classes,
+            "parameters": _parameters_json(self.parameters),
+            "counted_for": {
+                "frames": self.frames,
+                "height": self.image_size,
+                "width": self.image_size,
+            },
+            "multiply_adds": {"clip": self.multiply_adds, "frame": self.frame_multiply_adds},
+            "state_bytes": self.state_bytes,
+            "receptive_field": {
+                "frames": self.receptive_field,
+                "seconds": self.receptive_field / self.input.frame_rate,
+            },
+            "input": asdict(self.input),
+            "preprocessing": dict(_preprocessing(self)),
+            "config": self.config.to_dict(),
+            "cards": [asdict(card) for card in self.cards],
+        }
+
+
+@dataclass(frozen=True)
+class EnsembleFacts:
+    """Everything that is known of models whose logits are averaged.
+
+    Attributes:
+        name: Its name.
+        members: Its models.
+        top1: Published accuracy on Kinetics 600, per cent.
+        source: Where that is published.
+    """
+
+    name: str
+    members: tuple[ModelFacts, ...]
+    top1: float
+    source: str
+    kind = "ensemble"
+
+    @property
+    def parameters(self) -> Parameters:
+        """Those of all members together."""
+        from movinet.complexity import Parameters
+
+        counted = [member.parameters for member in self.members]
+        return Parameters(sum(p.trainable for p in counted), sum(p.statistics for p in counted))
+
+    @property
+    def multiply_adds(self) -> int:
+        """Those of all members together, each for its own clip."""
+        return sum(member.multiply_adds for member in self.members)
+
+    def to_json(self) -> dict[str, Any]:
+        """All facts as JSON values."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "parameters": _parameters_json(self.parameters),
+            "multiply_adds": {"clip": self.multiply_adds, "frame": None},
+            "published": {"dataset": "kinetics-600", "top1": self.top1, "source": self.source},
+            "members": [member.to_json() for member in self.members],
+        }
+
+
+def command(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Preset or ensemble; 'movinet list' has them all.")
+    ],
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="PIXELS", help="Count for frames of this height and width."),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, metavar="NUMBER", help="Count for a clip of this length.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON on stdout.")] = False,
+) -> None:
+    """Show what a model is, costs and wants, and its published weights.
+
+    Costs are counted from the architecture, for the published input unless
+    --image-size or --frames say otherwise; accuracy is as published.
+
+    For example:
+
+      movinet info a0_stream
+
+      movinet info a2_base --image-size 256 --frames 16
+
+      movinet info a6_base --json
+    """
+    facts = describe(name, image_size=image_size, frames=frames)
+    if as_json:
+        print(json.dumps(facts.to_json(), indent=2))
+    elif isinstance(facts, EnsembleFacts):
+        _print_ensemble(_Page(out()), facts)
+    else:
+        _print_model(_Page(out()), facts)
+
+
+def describe(
+    name: str, *, image_size: int | None = None, frames: int | None = None
+) -> ModelFacts | EnsembleFacts:
+    """The facts of a preset or an ensemble.
+
+    Args:
+        name: One of `movinet.list_models`.
+        image_size: Height and width to count for; by default the published one.
+        frames: Clip length to count for; by default the published one.
+
+    Raises:
+        ConfigError: If the name is unknown.
+    """
+    from movinet.presets import input_spec, preset_config
+
+    def preset(name: str) -> ModelFacts:
+        config, spec = preset_config(name), input_spec(name)
+        return describe_network(name, config, spec, image_size=image_size, frames=frames)
+
+    if name not in _ENSEMBLES:
+        return preset(name)
+    members, top1, source = _ENSEMBLES[name]
+    return EnsembleFacts(name, tuple(preset(member) for member in members), top1, source)
+
+
+def describe_network(
+    name: str,
+    config: MoViNetConfig,
+    spec: InputSpec,
+    *,
+    image_size: int | None = None,
+    frames: int | None = None,
+) -> ModelFacts:
+    """The facts of any network; `name` finds the published weights."""
+    from movinet.complexity import (
+        count_multiply_adds,
+        count_parameters,
+        count_state_bytes,
+        receptive_field,
+    )
+    from movinet.weights.cards import all_cards
+
+    side, length = image_size or spec.image_size, frames or spec.num_frames
+    size, streams = (side, side), config.causal and not config.multi_label_pooling
+    return ModelFacts(
+        name=name,
+        config=config,
+        input=spec,
+        frames=length,
+        image_size=side,
+        parameters=count_parameters(config),
+        multiply_adds=count_multiply_adds(config, length, size),
+        frame_multiply_adds=count_multiply_adds(config, 1, size) if streams else None,
+        state_bytes=count_state_bytes(config, size) if streams else None,
+        receptive_field=receptive_field(config),
+        cards=tuple(card for card in all_cards() if card.preset == name),
+    )
+
+
+def quantity(value: float, unit: str = "") -> str:
+    """A positive number in three digits: 2630000000 is "2.63 G", with unit "B" "2.63 GB"."""
+    prefixes = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+    factor, prefix = next((p for p in prefixes if value >= 0.9995 * p[0]), (1, ""))
+    scaled = value / factor
+    digits = 0 if scaled >= 99.95 or factor == 1 else 1 if scaled >= 9.995 else 2
+    return f"{scaled:,.{digits}f} {prefix}{unit}".rstrip()
+
+
+def _parameters_json(parameters: Parameters) -> dict[str, int]:
+    return {**asdict(parameters), "total": parameters.total}
+
+
+class _Page:
+    """Titles, labelled paragraphs and lines on a console, wrapped at words and never cut."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def heading(self, name: str, rest: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text.assemble((name, "bold"), f"  {rest}"))
+
+    def title(self, text: str) -> None:
+        from rich.text import Text
+
+        self._console.print()
+        self._console.print(Text(text, style="bold cyan"))
+
+    def row(self, label: str, text: str) -> None:
+        from rich.text import Text
+
+        first, *others = self._wrap(text, 2 + _LABEL)
+        self._console.print(Text.assemble((f"  {label:{_LABEL}}", "dim"), first))
+        for line in others:
+            self._console.print(Text(" " * (2 + _LABEL) + line))
+
+    def item(self, text: str) -> None:
+        """A paragraph with a dash below the last row."""
+        for i, line in enumerate(self._wrap(text, 6)):
+            self._console.print(("    - " if i == 0 else "      ") + line)
+
+    def link(self, label: str, text: str) -> None:
+        """A line below the last row that is kept whole, so that its address can be copied."""
+        from rich.text import Text
+
+        self._console.print(Text.assemble((f"    {label}: ", "dim"), text))
+
+    def _wrap(self, text: str, indent: int) -> list[str]:
+        width = min(self._console.width, _LONGEST_LINE) - indent
+        text = re.sub(r"(?<=\d) |(?<=\bx) ", "\N{NO-BREAK SPACE}", text)  # 12 MB, 50 x 172
+        lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+        return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
+def _print_model(page: _Page, facts: ModelFacts) -> None:
+    does = {
+        "stream": "stream model: sees a video frame by frame, predicts at every frame",
+        "base": "base model: sees a whole clip, predicts once",
+    }
+    page.heading(facts.name, does[facts.kind])
+    _print_cost(page, facts)
+    page.title("Input as trained")
+    for label, text in _preprocessing(facts):
+        page.row(label, text)
+    page.title("Network")
+    for label, text in _network(facts.config):
+        page.row(label, text)
+    page.title("Published weights")
+    for card in facts.cards:
+        _print_card(page, card)
+    if not facts.cards:
+        page.row("none", "train it, or take a preset that has some: 'movinet list'")
+
+
+def _print_cost(page: _Page, facts: ModelFacts) -> None:
+    size, rate = facts.image_size, facts.input.frame_rate
+    parameters, field = facts.parameters, facts.receptive_field
+    page.title(f"Cost, counted for {_shape(facts.frames, size)} (frames x height x width)")
+    page.row(
+        "parameters",
+        f"{quantity(parameters.total)} with {facts.config.num_classes} classes: "
+        f"{parameters.trainable:,} trainable, {parameters.statistics:,} batch-norm statistics; "
+        f"{quantity(4 * parameters.total, 'B')} as float32{_published_size(facts)}",
+    )
+    clip = f"{quantity(facts.multiply_adds)} a clip{_published_cost(facts)}"
+    if facts.frame_multiply_adds is None:
+        page.row("multiply-adds", clip)
+    else:
+        page.row("multiply-adds", f"{quantity(facts.frame_multiply_adds)} a streamed frame; {clip}")
+    if facts.state_bytes is not None:
+        page.row("stream state", f"{quantity(facts.state_bytes, 'B')} a stream, as float32")
+    where = (
+        f"the newest and the {field - 1} before it; poolings see all frames so far"
+        if facts.config.causal
+        else f"{field // 2} to either side; poolings see the whole clip"
+    )
+    page.row(
+        "receptive field", f"{field} frames, {field / rate:.3g} s at {rate:g} a second: {where}"
+    )
+
+
+def _published_size(facts: ModelFacts) -> str:
+    return f" (published file: {facts.cards[0].size_mb} MB)" if facts.cards else ""
+
+
+def _published_cost(facts: ModelFacts) -> str:
+    """The published figure beside the counted one; its source is printed with the card."""
+    if not facts.cards:
+        return ""
+    spec = facts.input
+    own = (facts.frames, facts.image_size) == (spec.num_frames, spec.image_size)
+    both = ", the same as for base" if facts.config.causal else ""
+    where = "" if own else " for the input as trained"
+    return f" (published{where}: {facts.cards[0].gflops:g} G{both})"
+
+
+def _shape(frames: int, size: int) -> str:
+    return f"{frames} x {size} x {size}"
+
+
+def _preprocessing(facts: ModelFacts) -> list[tuple[str, str]]:
+    """What to do with a video, step by step."""
+    spec = facts.input
+    size, rate, seconds = spec.image_size, spec.frame_rate, spec.num_frames / spec.frame_rate
+    clip = f"{spec.num_frames} frames ({seconds:.3g} s)"
+    if facts.config.causal:
+        sampling = (
+            "every one of them from the beginning of the video on, one at a time or in chunks; "
+            f"published accuracy is that after {clip}"
+        )
+    else:
+        sampling = (
+            f"{clip} from the middle of the video, which is repeated from its beginning if it is "
+            "shorter; --views and --crops of 'movinet predict' average over more"
+        )
+    return [
+        ("frame rate", f"{rate:g} a second: the frame on screen at every {1 / rate:.3g} s"),
+        ("frames", sampling),
+        ("resize", f"shorter side to {spec.short_side} pixels, bilinear without antialiasing"),
+        ("crop", f"{size} x {size} pixels in the centre"),
+        ("values", "RGB divided by 255, so in [0, 1]; no mean or deviation is taken out"),
+        ("layout", f"(batch, 3, time, {size}, {size}) float"),
+    ]
+
+
+def _network(config: MoViNetConfig) -> list[tuple[str, str]]:
+    kernels = "k x k, then k_t x 1 x 1 ((2+1)D)" if config.factorized else "k_t x k x k (3D)"
+    time = "causal: past frames only" if config.causal else "centred: past and future frames"
+    pools = {
+        "3d": "means over space and time",
+        "2d": "means over space",
+        "2plus3d": "means over space, and over space and time",
+        "none": "left out",
+    }
+    position = ", with the frame's position added" if config.positional_encoding else ""
+    return [
+        ("classes", str(config.num_classes)),
+        ("blocks", str(sum(1 for _ in config.architecture.blocks()))),
+        ("kernels", f"depthwise {kernels}; {time}"),
+        ("squeeze-excite", f"{config.se_type}: {pools[config.se_type]}{position}"),
+        (
+            "activations",
+            f"{config.activation}; gates {config.gating_activation}; "
+            f"classifier's hidden layer {config.head_activation}",
+        ),
+    ]
+
+
+def _print_card(page: _Page, card: Card) -> None:
+    page.row(
+        card.dataset,
+        f"top-1 {card.top1:.2f} %, top-5 {card.top5:.2f} % (published, validation set, one clip); "
+        f"{card.num_classes} classes",
+    )
+    page.link("use it", f"movinet predict VIDEO -m {card.preset} -w {card.dataset}")
+    page.link("file", card.url)
+    page.link("figures", card.figures_source)
+    page.link("licence", card.license)
+    page.item(f"Licence stated at {card.license_source}.")
+    for doubt in card.doubts:
+        page.item(doubt)
+
+
+def _print_ensemble(page: _Page, facts: EnsembleFacts) -> None:
+    names = " and ".join(member.name for member in facts.members)
+    page.heading(facts.name, f"ensemble of {names}: the mean of their logits")
+    page.title("Cost, counted for all members together")
+    page.row("parameters", quantity(facts.parameters.total))
+    page.row("multiply-adds", f"{quantity(facts.multiply_adds)} a video")
+    page.title("Members, each fed the video at its own size and frame rate")
+    for member in facts.members:
+        page.row(
+            member.name,
+            f"{quantity(member.parameters.total)} parameters, {quantity(member.multiply_adds)} "
+            f"multiply-adds for {_shape(member.frames, member.image_size)}"
+            f"{_published_cost(member)}, {member.input.frame_rate:g} frames a second; "
+            f"weights: {', '.join(card.dataset for card in member.cards)}",
+        )
+    page.title("Accuracy")
+    page.row("kinetics-600", f"top-1 {facts.top1} % (published)")
+    page.link("figures", facts.source)
+    page.title("More")
+    page.row("of a member", f"movinet info {facts.members[0].name}")

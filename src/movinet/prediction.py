@@ -1,0 +1,364 @@
+"""Prediction on video files: streams frame by frame, base models window by window."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+import math
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from movinet.errors import ConfigError, MovinetError
+from movinet.runtime.base import Runtime
+
+if TYPE_CHECKING:
+    from movinet.config import InputSpec
+    from movinet.video import Frame, SkippedPacket, VideoReader
+
+    OnSkipped = Callable[[SkippedPacket], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model makes of a video, or of the part of it that it has seen.
+
+    Attributes:
+        path: The video.
+        time: Presentation time of the last frame seen, seconds.
+        probabilities: (classes,) float32, summing up to 1.
+        labels: Names of the classes, in the order of `probabilities`.
+    """
+
+    path: Path
+    time: float
+    probabilities: np.ndarray
+    labels: tuple[str, ...]
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes.
+
+        Args:
+            k: How many; all of them if there are fewer.
+
+        Returns:
+            (label, probability) pairs, the most probable first; equal ones in class order.
+        """
+        order = np.argsort(-self.probabilities, kind="stable")[: max(0, k)]
+        return [(self.labels[i], float(self.probabilities[i])) for i in order]
+
+
+def predict(
+    video: str | os.PathLike[str],
+    model: str | Runtime | None = None,
+    *,
+    weights: str | None = None,
+    labels: Sequence[str] | None = None,
+    head_activation: str | None = None,
+    views: int | None = None,
+    crops: int = 1,
+    stride: float | None = None,
+    window: float | None = None,
+    on_skipped: OnSkipped | None = None,
+) -> Iterator[Prediction]:
+    """Predict the classes of a video.
+
+    A stream model gives one prediction for each frame at its own frame rate, of everything seen
+    until then. A base model gives one for the middle window; or one for `views` windows and `crops`
+    each, their probabilities averaged; or with `stride` one for each window of a sliding one.
+    Each member of an ensemble sees the video at its own size and frame rate, and their logits are
+    averaged.
+
+    Args:
+        video: A video file.
+        model: A preset (`movinet.list_models`) or a loaded runtime. May be left out where `weights`
+            say what they belong to.
+        weights: Published weights or a file of weights; None is random weights.
+        labels: Names of the classes, where the weights don't say.
+        head_activation: After the classifier's hidden layer, where it differs from the preset's.
+        views: Base models: number of windows spread evenly over the video; default 1.
+        crops: Base models: 1 for the centre, 3 along the longer side.
+        stride: Base models: seconds from one window to the next. The last one ends with the video;
+            one that is shorter than a window is repeated.
+        window: Base models: seconds that a window lasts; by default that of the published accuracy.
+        on_skipped: Called with each part of the file that cannot be decoded; by default each is
+            a warning (`warnings.warn`).
+
+    Returns:
+        An iterator of predictions in order of time. Frames are decoded as it advances.
+
+    Raises:
+        ConfigError: If the model is unknown or the options don't fit it.
+        CheckpointError, DownloadError: If the weights cannot be loaded.
+        MissingExtraError: If a preset is given and torch is not installed.
+        VideoError: While iterating, if the video cannot be read.
+        MovinetError: While iterating, if the model gives no usable probabilities.
+    """
+    if model is None or isinstance(model, str):
+        runtime = load_runtime(
+            model, weights=weights, labels=labels, head_activation=head_activation
+        )
+    elif weights is not None or labels is not None or head_activation is not None:
+        raise ConfigError(
+            "weights, labels and head_activation belong to a model's name, not to a loaded model"
+        )
+    else:
+        runtime = model
+    if crops not in (1, 3):
+        raise ConfigError(f"crops must be 1 or 3, not {crops}")
+    if views is not None and views < 1:
+        raise ConfigError(f"views must be at least 1, not {views}")
+    for name, value in (("stride", stride), ("window", window)):
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{name} must be a positive number of seconds, not {value}")
+    path, members = Path(video), _members(runtime)
+    on_skipped = on_skipped or _warning_of(path)
+    if runtime.info.streaming:
+        if views is not None or crops != 1 or stride is not None or window is not None:
+            raise ConfigError(
+                f"{runtime.info.name} is a stream model, which predicts at every frame: "
+                "views, crops, stride and window are for base models"
+            )
+        return _predictions(path, runtime, _stream(path, members, on_skipped))
+    specs = [_window_spec(member.info.input, window) for member in members]
+    if stride is None:
+        averaged = _average(path, members, specs, (views or 1, crops), on_skipped)
+        return _predictions(path, runtime, averaged)
+    if views is not None or crops != 1:
+        raise ConfigError("stride slides one centre crop over the video: leave out views and crops")
+    return _predictions(path, runtime, _slide(path, members, specs, stride, on_skipped))
+
+
+def load_runtime(
+    model: str | None,
+    *,
+    weights: str | None = None,
+    labels: Sequence[str] | None = None,
+    head_activation: str | None = None,
+) -> Runtime:
+    """Load a model for prediction; the arguments and errors are those of `predict`."""
+    from movinet.runtime.torch_engine import load_torch_runtime
+
+    return load_torch_runtime(model, weights, labels, head_activation)
+
+
+def _warning_of(path: Path) -> OnSkipped:
+    def warn(packet: SkippedPacket) -> None:
+        when = "" if packet.time is None else f" at {packet.time:.2f} s"
+        warnings.warn(f"{path}: skipped{when}: {packet.reason}", stacklevel=2)
+
+    return warn
+
+
+def _members(runtime: Runtime) -> Sequence[Runtime]:
+    """The members of an ensemble, or the model itself."""
+    for member in runtime.members:
+        if member.info.streaming != runtime.info.streaming:
+            raise ConfigError(
+                f"the ensemble {runtime.info.name} mixes stream and base models: "
+                f"{member.info.name} is not like the ensemble"
+            )
+        if len(member.info.labels) != len(runtime.info.labels):
+            raise ConfigError(
+                f"the ensemble {runtime.info.name} has {len(runtime.info.labels)} classes, "
+                f"its member {member.info.name} {len(member.info.labels)}"
+            )
+    return runtime.members or [runtime]
+
+
+def _window_spec(spec: InputSpec, window: float | None) -> InputSpec:
+    if window is None:
+        return spec
+    return dataclasses.replace(spec, num_frames=max(1, round(window * spec.frame_rate)))
+
+
+def _predictions(
+    path: Path, runtime: Runtime, outputs: Iterable[tuple[float, np.ndarray]]
+) -> Iterator[Prediction]:
+    """Outputs (time, probabilities) as predictions, checked."""
+    info = runtime.info
+    for time, probabilities in outputs:
+        probabilities = np.asarray(probabilities, np.float32)
+        if probabilities.shape != (len(info.labels),):
+            raise MovinetError(
+                f"{info.name} gives outputs of shape {probabilities.shape} "
+                f"for {len(info.labels)} labels"
+            )
+        if not np.isfinite(probabilities).all():
+            raise MovinetError(
+                f"{info.name} gives values that are not numbers (NaN or infinite) for "
+                f"{path} at {time:.2f} s; are its weights ({info.origin}) broken?"
+            )
+        yield Prediction(path, time, probabilities, info.labels)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis, float64."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _frames(
+    path: Path, frame_rate: float, time_offset: float, on_skipped: OnSkipped
+) -> Iterator[Frame]:
+    """The video at a frame rate, at `time_offset` + k / `frame_rate` seconds."""
+    from movinet.video import VideoReader, resample
+
+    if time_offset == 0:
+        with VideoReader(path, frame_rate=frame_rate) as reader:
+            yield from _told(reader, on_skipped)
+        return
+    with VideoReader(path) as reader:
+        frames = _told(reader, on_skipped)
+        shifted = (frame._replace(time=frame.time - time_offset) for frame in frames)
+        for frame in resample(shifted, frame_rate):
+            yield frame._replace(time=frame.time + time_offset)
+
+
+def _told(reader: VideoReader, on_skipped: OnSkipped) -> Iterator[Frame]:
+    """The frames of a reader; what it skips is told as soon as it is known."""
+    told = 0
+    for frame in reader:
+        for packet in reader.skipped[told:]:
+            on_skipped(packet)
+        told = len(reader.skipped)
+        yield frame
+    for packet in reader.skipped[told:]:
+        on_skipped(packet)
+
+
+def _once(on_skipped: OnSkipped) -> OnSkipped:
+    """Tell of each packet once, however many readers of the same file meet it."""
+    known: set[SkippedPacket] = set()
+
+    def tell(packet: SkippedPacket) -> None:
+        if packet not in known:
+            known.add(packet)
+            on_skipped(packet)
+
+    return tell
+
+
+def _stream(
+    path: Path, members: Sequence[Runtime], on_skipped: OnSkipped
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Probabilities at every frame of any member, once each of them has seen one."""
+    tell = _once(on_skipped)
+    outputs = [_stream_member(path, i, member, tell) for i, member in enumerate(members)]
+    if len(outputs) == 1:
+        for time, _, probabilities in outputs[0]:
+            yield time, probabilities
+        return
+    latest: dict[int, np.ndarray] = {}
+    in_time = heapq.merge(*outputs, key=lambda output: output.time)
+    for time, together in itertools.groupby(in_time, key=lambda output: round(output.time, 6)):
+        latest |= {output.member: output.probabilities for output in together}
+        if len(latest) == len(outputs):
+            # Logarithms of probabilities are logits up to a constant, which softmax takes out.
+            logits = np.log(np.maximum(np.stack([*latest.values()]), np.finfo(np.float32).tiny))
+            yield time, _softmax(logits.mean(axis=0))
+
+
+class _Output(NamedTuple):
+    """What member number `member` says after its frame at `time` seconds."""
+
+    time: float
+    member: int
+    probabilities: np.ndarray
+
+
+def _stream_member(
+    path: Path, number: int, member: Runtime, on_skipped: OnSkipped
+) -> Iterator[_Output]:
+    info, stream = member.info, member.stream()
+    for frame in _frames(path, info.input.frame_rate, info.time_offset, on_skipped):
+        yield _Output(frame.time, number, stream(frame.image))
+
+
+def _average(
+    path: Path,
+    members: Sequence[Runtime],
+    specs: Sequence[InputSpec],
+    counts: tuple[int, int],
+    on_skipped: OnSkipped,
+) -> Iterator[tuple[float, np.ndarray]]:
+    """One output for the video: logits averaged over members, probabilities over views.
+
+    `counts` are the numbers of windows, and of crops of each.
+    """
+    tell, logits, time = _once(on_skipped), [], 0.0
+    for member, spec in zip(members, specs, strict=True):
+        of_member = []
+        for frames, last, skipped in _views(path, spec, counts, member.info.time_offset):
+            of_member.append(member.clip_logits(frames))
+            time = max(time, last)
+            for packet in skipped:
+                tell(packet)
+        logits.append(of_member)
+    yield time, _softmax(np.array(logits, np.float64).mean(axis=0)).mean(axis=0)
+
+
+def _views(
+    path: Path, spec: InputSpec, counts: tuple[int, int], time_offset: float
+) -> Iterator[tuple[np.ndarray, float, Sequence[SkippedPacket]]]:
+    """Frames, time of the last one, and skipped packets of each view of a video.
+
+    A member that is late by a fraction of its frame distance takes every n-th frame of the same
+    windows at n times its rate.
+    """
+    from movinet.video import views
+
+    late = Fraction(time_offset * spec.frame_rate).limit_denominator(16)
+    n, first = late.denominator, late.numerator
+    dense = dataclasses.replace(
+        spec, frame_rate=spec.frame_rate * n, num_frames=spec.num_frames * n
+    )
+    for clip in views(path, dense, num_windows=counts[0], num_crops=counts[1]):
+        yield clip.frames[first::n], float(clip.times[first::n].max()), clip.skipped
+
+
+def _slide(
+    path: Path,
+    members: Sequence[Runtime],
+    specs: Sequence[InputSpec],
+    stride: float,
+    on_skipped: OnSkipped,
+) -> Iterator[tuple[float, np.ndarray]]:
+    """One output for each window, logits averaged over members."""
+    tell = _once(on_skipped)
+    outputs = [
+        _slide_member(path, member, spec, stride, tell)
+        for member, spec in zip(members, specs, strict=True)
+    ]
+    # Where rates differ, the ends of the video may hold one window more for a member.
+    for together in zip(*outputs, strict=False):
+        logits = np.array([logits for _, logits in together], np.float64)
+        yield max(time for time, _ in together), _softmax(logits.mean(axis=0))
+
+
+def _slide_member(
+    path: Path, member: Runtime, spec: InputSpec, stride: float, on_skipped: OnSkipped
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Time of the last frame and logits of each window."""
+    from movinet.video import preprocess
+
+    step = max(1.0, stride * spec.frame_rate)  # frames
+    held: deque[np.ndarray] = deque(maxlen=spec.num_frames)
+    count, windows, end, time = 0, 0, 0, 0.0
+    for frame in _frames(path, spec.frame_rate, member.info.time_offset, on_skipped):
+        held.append(preprocess(frame.image, spec))
+        count, time = count + 1, frame.time
+        if count == round(windows * step) + spec.num_frames:
+            windows, end = windows + 1, count
+            yield time, member.clip_logits(np.stack(held))
+    if end < count:  # what the last whole window left over, or all of a short video, repeated
+        frames = [held[i % len(held)] for i in range(spec.num_frames)]
+        yield time, member.clip_logits(np.stack(frames))

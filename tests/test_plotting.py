@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from movinet.errors import ConfigError, MissingExtraError
+from movinet.plotting import (
+    PALETTE,
+    ceiling,
+    leading_classes,
+    percent,
+    plot_predictions,
+    shorten,
+    spread_out,
+)
+from movinet.prediction import Prediction
+
+LABELS = ("falling", "rising", "flat")
+RISING = np.linspace(0.1, 0.7, 7)
+
+
+def predictions(
+    values: Sequence[Sequence[float]], labels: tuple[str, ...] = LABELS
+) -> list[Prediction]:
+    return [
+        Prediction(Path("a/video.mp4"), i / 2, np.array(row, np.float32), labels)
+        for i, row in enumerate(values)
+    ]
+
+
+@pytest.fixture
+def crossing() -> list[Prediction]:
+    """One class falls from 70 to 10 %, one rises from 10 to 70 %."""
+    return predictions([(0.8 - p, p, 0.2) for p in RISING])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "signature"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".PDF", b"%PDF")]
+)
+def test_the_suffix_decides_the_format(
+    tmp_path: Path, crossing: list[Prediction], suffix: str, signature: bytes
+) -> None:
+    path = tmp_path / f"plot{suffix}"
+    plot_predictions(crossing, path)
+    assert path.read_bytes().startswith(signature)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def curve(svg: str, colour: str) -> np.ndarray:
+    """The (x, y) points of the line of a colour."""
+    # Lines are as thick as nothing else; colours are written in lower case.
+    found = re.search(rf'<path d="([^"]+)"[^>]*stroke: {colour.lower()}; stroke-width: 2.2', svg)
+    assert found is not None
+    return np.array(re.findall(r"[ML] ([\d.]+) ([\d.]+)", found[1]), float)
+
+
+def test_curves_are_the_probabilities_over_time(tmp_path: Path, crossing: list[Prediction]) -> None:
+    plot_predictions(crossing, tmp_path / "plot.svg", top=2)
+    svg = (tmp_path / "plot.svg").read_text()
+    rising, falling = curve(svg, PALETTE[0]), curve(svg, PALETTE[1])
+    assert len(rising) == len(falling) >= 2
+    # Straight lines: matplotlib may leave out points between their ends. SVG's y goes down.
+    assert rising[0, 1] == pytest.approx(falling[-1, 1])
+    assert rising[-1, 1] == pytest.approx(falling[0, 1])
+    assert rising[0, 1] > rising[-1, 1]
+
+
+def test_lines_are_labelled_at_their_ends(tmp_path: Path, crossing: list[Prediction]) -> None:
+    plot_predictions(crossing, tmp_path / "plot.svg", top=2)
+    svg = (tmp_path / "plot.svg").read_text()
+    # matplotlib writes each text as a comment before its outlines.
+    assert "<!-- rising  70 % -->" in svg
+    assert "<!-- falling  10 % -->" in svg
+    assert "<!-- video.mp4 -->" in svg
+    assert "<!-- time (s) -->" in svg
+    assert "flat" not in svg
+
+
+def test_dollars_are_no_formulas(tmp_path: Path) -> None:
+    labels = ("$x_^{$", "$y$", "z")  # the first would be an error
+    shown = predictions([(0.5, 0.3, 0.2), (0.3, 0.5, 0.2)], labels)
+    for several in (shown, shown[:1]):
+        plot_predictions(several, tmp_path / "plot.svg", title="$1_^{$")
+        svg = (tmp_path / "plot.svg").read_text()
+        assert "<!-- $1_^{$ -->" in svg
+        assert "<!-- $x_^{$" in svg
+
+
+def test_one_prediction_is_a_bar_chart(tmp_path: Path) -> None:
+    plot_predictions(predictions([(0.2, 0.5, 0.3)]), tmp_path / "plot.svg")
+    svg = (tmp_path / "plot.svg").read_text()
+    places = [svg.index(f"<!-- {label} -->") for label in ("rising", "flat", "falling")]
+    assert places == sorted(places)
+    assert "<!-- 50 % -->" in svg
+
+
+def test_an_existing_plot_survives_a_failure(
+    tmp_path: Path, crossing: list[Prediction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "plot.png"
+    path.write_bytes(b"old")
+
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(OSError, match="No space"):
+        plot_predictions(crossing, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bad_arguments_are_one_clear_line(tmp_path: Path, crossing: list[Prediction]) -> None:
+    for name, message in (
+        ("plot.jpg", r"plot\.jpg': the name must end in \.png, \.svg, \.pdf"),
+        ("none/plot.png", "there is no folder"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            plot_predictions(crossing, tmp_path / name)
+    with pytest.raises(ConfigError, match="no predictions"):
+        plot_predictions([], tmp_path / "plot.png")
+    with pytest.raises(ConfigError, match="top must be from 1 to 20 in a plot, not 0"):
+        plot_predictions(crossing, tmp_path / "plot.png", top=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib_it_says_what_to_install(
+    tmp_path: Path, crossing: list[Prediction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'movinet\[plot\]'"):
+        plot_predictions(crossing, tmp_path / "plot.png")
+
+
+def test_leading_classes_have_the_highest_mean_and_peak() -> None:
+    labels = ("steady", "peak", "never", "final")
+    shown = predictions([(0.3, 0.0, 0.1, 0.0), (0.3, 0.7, 0.1, 0.0), (0.3, 0.0, 0.1, 0.6)], labels)
+    assert leading_classes(shown, 3) == [3, 0, 1]  # by the last prediction
+    assert leading_classes(shown, 1) == [1]
+    assert len(leading_classes(shown, 9)) == 4
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ([10, 50, 90], [10, 50, 90]),
+        ([50, 50], [55, 45]),  # the first of equals on top
+        ([0, 0, 0], [20, 10, 0]),
+        ([100, 99], [100, 90]),
+        ([40, 44, 52], [35.33, 45.33, 55.33]),
+    ],
+)
+def test_labels_are_spread_out_as_little_as_needed(
+    places: list[float], expected: list[float]
+) -> None:
+    result = spread_out(np.array(places, float), 10, 100)
+    np.testing.assert_allclose(result, expected, atol=0.01)
+
+
+def test_too_many_labels_share_the_room() -> None:
+    result = spread_out(np.zeros(21), 10, 100)
+    np.testing.assert_allclose(np.sort(result), np.arange(21) * 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "100 %"), (0.123, "12 %"), (0.0996, "10 %"), (0.031, "3.1 %"), (0.0004, "<0.1 %")],
+)
+def test_percent(value: float, text: str) -> None:
+    assert percent(value) == text
+
+
+def test_axes_end_at_a_round_percentage() -> None:
+    assert [ceiling(value) for value in (0.3, 3, 20, 21, 51, 100)] == [1, 5, 20, 50, 100, 100]
+
+
+def test_long_labels_are_shortened() -> None:
+    assert shorten("short", 5) == "short"
+    assert shorten("a longer one", 8) == "a longe…"

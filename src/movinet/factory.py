@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +17,11 @@ from movinet.ensemble import Ensemble
 from movinet.errors import CheckpointError, ConfigError
 from movinet.labels import load_labels
 from movinet.model import MoViNet
-from movinet.presets import input_spec, list_models, preset_config, unknown_model_message
+from movinet.presets import ENSEMBLES, input_spec, list_models, preset_config, unknown_model_message
 from movinet.runtime.base import ModelInfo
 from movinet.weights.identify import check_fit, count_classes, identify
 from movinet.weights.loading import PUBLISHED, RawWeights, read_weights
 
-#: Members of the ensembles that have a name.
-ENSEMBLES = {"a6_base": ("a4_base", "a5_base")}
 RANDOM = "random weights"
 
 
@@ -34,11 +33,13 @@ class LoadedModel:
         model: The network.
         info: Name, input, labels, origin of the weights, notes.
         members: An ensemble's members, each with what travels with it.
+        preset: Name of the preset that the config came from, if any.
     """
 
     model: MoViNet | Ensemble
     info: ModelInfo
     members: tuple[LoadedModel, ...] = ()
+    preset: str | None = None
 
 
 @overload
@@ -109,7 +110,8 @@ def load_model(
     if weights is None:
         assert name is not None
         config = preset_config(name, num_classes=num_classes or 600, **config_overrides)
-        return _assemble(config, None, name, input_spec(name), labels, RANDOM, ())
+        loaded = _assemble(config, None, name, input_spec(name), labels, RANDOM, ())
+        return dataclasses.replace(loaded, preset=name)
     raw = read_weights(os.fspath(weights), name)
     return _load_single(raw, name, labels, num_classes, config_overrides)
 
@@ -148,7 +150,8 @@ def _load_single(
     config = config.replace(**overrides)
     state = raw.state_dict(config, name or preset or "the network")
     title = name or preset or _size(config) or Path(raw.where).stem
-    return _assemble(config, state, title, spec, labels, origin, notes)
+    loaded = _assemble(config, state, title, spec, labels, origin, notes)
+    return dataclasses.replace(loaded, preset=preset)
 
 
 def _config_of(

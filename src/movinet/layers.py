@@ -1,9 +1,9 @@
 """The layers of a MoViNet.
 
-Inside the network a video is *folded*: (time x batch, channels, height, width) in channels-last
-memory, all frames of time 0 first. Then a 2-D convolution sees frames as a batch, a temporal one
-sees time as the rows of one image, a span of frames is a slice, and none of them copies. Layers
-with memory take their state as an argument and return the new one.
+Inside the network a video is (time, batch, channels, height, width) in channels-last memory:
+"frames". A 2-D convolution sees them as one large batch, a temporal one sees time as the rows of
+one image, a span of time is a slice, and none of them copies. Layers with memory take their state
+as an argument and return the new one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from movinet.weights.keys import se_width
 CHUNK_BYTES = 8 * 2**20
 
 
-def fold(video: Tensor) -> Tensor:
-    """(batch, channels, time, height, width) to (time x batch, channels, height, width)."""
-    return video.permute(2, 0, 1, 3, 4).flatten(0, 1)
+def to_frames(video: Tensor) -> Tensor:
+    """(batch, channels, time, height, width) to (time, batch, channels, height, width); a view."""
+    return video.permute(2, 0, 1, 3, 4)
 
 
-def unfold(frames: Tensor, batch: int) -> Tensor:
-    """The inverse of `fold`; a view."""
-    return frames.unflatten(0, (-1, batch)).permute(1, 2, 0, 3, 4)
+def to_video(frames: Tensor) -> Tensor:
+    """The inverse of `to_frames`."""
+    return frames.permute(1, 2, 0, 3, 4)
 
 
 def activate(x: Tensor, name: str) -> Tensor:
@@ -97,9 +97,9 @@ class ConvNorm(nn.Module):
         self.norm.reset_parameters()
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Convolve each of the folded frames (k_t is 1), and multiply by `scale` at the end."""
+        """Convolve each frame (k_t is 1), and multiply by `scale` at the end."""
         if self.norm.training:
-            x = self.norm(self._convolve_space(x, self.weight, None))
+            x = self._normalize(self._convolve_space(x, self.weight, None))
             if scale is not None:
                 x = x * scale
         else:
@@ -107,14 +107,13 @@ class ConvNorm(nn.Module):
         return activate(x, self.activation)
 
     def over_time(
-        self, parts: Iterable[Tensor], count: int, batch: int, past: Tensor | None
+        self, parts: Iterable[Tensor], count: int, past: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Convolve a depthwise k_t x k x k kernel.
 
         Args:
-            parts: Folded frames, as consecutive spans (each may be made when its turn comes).
-            count: Number of folded frames in all spans together.
-            batch: Number of videos.
+            parts: Frames, as consecutive spans of time (each may be made when its turn comes).
+            count: Length of all spans together.
             past: The last k_t - 1 frames before them, or None to pad SAME in time.
 
         Returns:
@@ -129,10 +128,13 @@ class ConvNorm(nn.Module):
                 history = last_frames(past, x)
                 x = torch.cat([past.to(x.dtype), x])
             convolve = self._convolve_3d if self.lowering == "3d" else self._convolve_time
-            y = convolve(x, weight, bias, batch, 0 if past is not None else self.kernel[0] // 2)
+            y = convolve(x, weight, bias, 0 if past is not None else self.kernel[0] // 2)
         else:
-            y, history = self._add_taps(parts, count, weight, bias, batch, past)
-        return activate(self.norm(y) if training else y, self.activation), history
+            y, history = self._add_taps(parts, count, weight, bias, past)
+        return activate(self._normalize(y) if training else y, self.activation), history
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        return self.norm(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def _fold_norm(self, scale: Tensor | None) -> tuple[Tensor, Tensor]:
         norm = self.norm
@@ -146,38 +148,40 @@ class ConvNorm(nn.Module):
 
     def _convolve_space(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.lowering == "3d":
-            return self._convolve_3d(x, weight, bias, 1, 0)
+            return self._convolve_3d(x, weight, bias, 0)
         return self._convolve_2d(x, weight[:, :, 0], bias)
 
     def _convolve_2d(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        rows = same_padding(x.shape[2], self.kernel[1], self.stride)
-        columns = same_padding(x.shape[3], self.kernel[1], self.stride)
+        rows, columns = self._padding(x)
         # Where one more row or column is missing at the end, a leading zero in the kernel makes
         # the padding symmetric, which costs less than a padded copy of the frames.
         odd = (columns[1] - columns[0], rows[1] - rows[0])
         if any(odd):
             weight = F.pad(weight, (odd[0], 0, odd[1], 0))
-        return F.conv2d(x, weight, bias, self.stride, (rows[1], columns[1]), 1, self.groups)
+        padding = (rows[1], columns[1])
+        y = F.conv2d(x.flatten(0, 1), weight, bias, self.stride, padding, 1, self.groups)
+        return y.unflatten(0, x.shape[:2])
 
     def _convolve_time(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, batch: int, padding: int
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int
     ) -> Tensor:
         """k_t x 1 x 1: time as the rows of one image, everything else as its columns."""
-        _, channels, height, width = x.shape
-        image = x.permute(0, 2, 3, 1).reshape(1, -1, batch * height * width, channels)
+        time, batch, channels, height, width = x.shape
+        image = x.permute(0, 1, 3, 4, 2).reshape(1, time, batch * height * width, channels)
         image = image.permute(0, 3, 1, 2)
         image = F.conv2d(image, weight[..., 0], bias, padding=(padding, 0), groups=self.groups)
-        frames = image.permute(0, 2, 3, 1).reshape(-1, height, width, channels)
-        return frames.permute(0, 3, 1, 2)
+        frames = image.permute(0, 2, 3, 1).reshape(-1, batch, height, width, channels)
+        return frames.permute(0, 1, 4, 2, 3)
 
-    def _convolve_3d(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, batch: int, padding: int
-    ) -> Tensor:
-        rows = same_padding(x.shape[2], self.kernel[1], self.stride)
-        columns = same_padding(x.shape[3], self.kernel[1], self.stride)
-        video = F.pad(unfold(x, batch), (*columns, *rows, padding, padding))
+    def _convolve_3d(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+        rows, columns = self._padding(x)
+        video = F.pad(to_video(x), (*columns, *rows, padding, padding))
         stride = (1, self.stride, self.stride)
-        return fold(F.conv3d(video, weight, bias, stride, groups=self.groups))
+        return to_frames(F.conv3d(video, weight, bias, stride, groups=self.groups))
+
+    def _padding(self, x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
+        rows = same_padding(x.shape[3], self.kernel[1], self.stride)
+        return rows, same_padding(x.shape[4], self.kernel[1], self.stride)
 
     def _add_taps(
         self,
@@ -185,12 +189,11 @@ class ConvNorm(nn.Module):
         count: int,
         weight: Tensor,
         bias: Tensor | None,
-        batch: int,
         past: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """k_t x k x k as k_t 2-D convolutions of each span, added where they belong in time."""
         taps, history = self.kernel[0], past
-        lead = (taps - 1 if past is not None else taps // 2) * batch
+        lead = taps - 1 if past is not None else taps // 2
         spans = itertools.chain([] if past is None else [past.to(weight.dtype)], parts)
         position, y = (0 if past is None else -lead), None
         for span in spans:
@@ -198,7 +201,7 @@ class ConvNorm(nn.Module):
                 y = self._filled(span, count, bias)
             for i in range(taps):
                 # Frame j of the span is under tap i of output frame position + j + lead - i.
-                start = position + lead - i * batch
+                start = position + lead - i
                 low, high = max(0, -start), min(span.shape[0], count - start)
                 if low < high:
                     tap = self._convolve_2d(span[low:high], weight[:, :, i], None)
@@ -211,13 +214,13 @@ class ConvNorm(nn.Module):
 
     def _filled(self, like: Tensor, count: int, bias: Tensor | None) -> Tensor:
         """`count` output frames that hold the bias."""
-        size = [-(-side // self.stride) for side in like.shape[2:]]
-        y = like.new_zeros(count, *size, self.weight.shape[0])
-        return (y if bias is None else y + bias.to(y.dtype)).permute(0, 3, 1, 2)
+        size = [-(-side // self.stride) for side in like.shape[3:]]
+        y = like.new_zeros(count, like.shape[1], *size, self.weight.shape[0])
+        return (y if bias is None else y + bias.to(y.dtype)).permute(0, 1, 4, 2, 3)
 
 
 def join(parts: Sequence[Tensor]) -> Tensor:
-    """Consecutive spans of folded frames as one."""
+    """Consecutive spans of frames as one."""
     return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
 
 
@@ -275,13 +278,12 @@ class SqueezeExcitation(nn.Module):
             self.register_parameter("position_scale", None)
 
     def forward(
-        self, x: Tensor, batch: int, clock: Clock | None, total: Tensor | None
+        self, x: Tensor, clock: Clock | None, total: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Gate folded frames.
+        """Gate frames.
 
         Args:
-            x: Folded frames.
-            batch: Number of videos.
+            x: Frames.
             clock: Where the streams are; None where the model is not causal.
             total: (batch, channels) running sum of the spatial means; None where nothing is pooled
                 over past frames.
@@ -289,7 +291,7 @@ class SqueezeExcitation(nn.Module):
         Returns:
             The gated frames, and the new running sum.
         """
-        means = spatial_means(x, batch)
+        means = spatial_means(x)
         over_time = means
         if clock is not None and total is not None:
             sums = running_sum(total, means, clock.decay)
@@ -303,9 +305,8 @@ class SqueezeExcitation(nn.Module):
             over_time = over_time + self.position_scale * encoding.to(over_time.dtype)
         gate = activate(self.reduce(over_time.to(self.reduce.weight.dtype)), self.activation)
         gate = activate(self.expand(gate), self.gating).to(x.dtype)
-        frames, gate = x.unflatten(0, (-1, batch)), gate[..., None, None]
-        frames = frames * gate if torch.is_grad_enabled() else frames.mul_(gate)
-        return frames.flatten(0, 1), total
+        gate = gate[..., None, None]
+        return (x * gate if torch.is_grad_enabled() else x.mul_(gate)), total
 
 
 class Block(nn.Module):
@@ -349,76 +350,77 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        batch: int,
         clock: Clock | None = None,
         past: Tensor | None = None,
         total: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """One block on folded frames.
+        """One block.
 
         Args:
-            x: Folded frames, (time x batch, inputs, height, width).
-            batch: Number of videos.
+            x: Frames, (time, batch, inputs, height, width).
             clock: Where the streams are; None where the model is not causal.
-            past: Folded stream buffer, the last k_t - 1 inputs of the temporal kernel; None where
-                the model is not causal or k_t is 1.
+            past: Stream buffer, the last k_t - 1 inputs of the temporal kernel as frames; None
+                where the model is not causal or k_t is 1.
             total: (batch, expand) running sum of squeeze-excitation's pooling.
 
         Returns:
-            The folded output, the new buffer and the new sum.
+            The output, the new buffer and the new sum.
         """
-        y, past = self._expand_and_filter(x, batch, past)
+        y, past = self._expand_and_filter(x, past)
         if self.se is not None:
-            y, total = self.se(y, batch, clock, total)
-        y = self._drop(self.project(y, self.scale), batch)
+            y, total = self.se(y, clock, total)
+        y = self._drop(self.project(y, self.scale))
         y += self._skip(x)
         return y, past, total
 
-    def _expand_and_filter(
-        self, x: Tensor, batch: int, past: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        parts = split_frames(x, batch, self.spec.expand, self.training)
+    def _expand_and_filter(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        parts = split_frames(x, self.spec.expand, self.training)
         if self.depthwise.kernel[0] > 1:
             expanded = (self.expand(part) for part in parts)
-            return self.depthwise.over_time(expanded, x.shape[0], batch, past)
+            return self.depthwise.over_time(expanded, x.shape[0], past)
         y = join([self.depthwise(self.expand(part)) for part in parts])
         if self.temporal is None:
             return y, None
-        return self.temporal.over_time([y], x.shape[0], batch, past)
+        return self.temporal.over_time([y], x.shape[0], past)
 
     def _skip(self, x: Tensor) -> Tensor:
         if self.spec.stride != 1:
             # SAME padding that is left out of the mean: at an even size the window at the end is
             # cut (ceil_mode), at an odd one both ends are padded.
-            padding = (x.shape[2] % 2, x.shape[3] % 2)
-            stride = self.spec.stride
-            x = F.avg_pool2d(x, 3, stride, padding, ceil_mode=True, count_include_pad=False)
+            y = F.avg_pool2d(
+                x.flatten(0, 1),
+                3,
+                self.spec.stride,
+                (x.shape[3] % 2, x.shape[4] % 2),
+                ceil_mode=True,
+                count_include_pad=False,
+            )
+            x = y.unflatten(0, x.shape[:2])
         return x if self.skip is None else self.skip(x)
 
-    def _drop(self, x: Tensor, batch: int) -> Tensor:
+    def _drop(self, x: Tensor) -> Tensor:
         """Stochastic depth: zero the whole branch of a sample, divide the kept by their share."""
         if not self.training or self.drop_path == 0:
             return x
         keep = 1 - self.drop_path
-        mask = torch.empty(batch, 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep) / keep
-        return (x.unflatten(0, (-1, batch)) * mask).flatten(0, 1)
+        mask = torch.empty(x.shape[1], 1, 1, 1, dtype=x.dtype, device=x.device)
+        return x * (mask.bernoulli_(keep) / keep)
 
 
-def split_frames(x: Tensor, batch: int, channels: int, training: bool) -> tuple[Tensor, ...]:
-    """Folded frames in spans of whole time steps, at most `CHUNK_BYTES` with `channels` channels.
+def split_frames(x: Tensor, channels: int, training: bool) -> tuple[Tensor, ...]:
+    """Frames in spans of time, each at most `CHUNK_BYTES` with `channels` channels.
 
     Only in evaluation (batch statistics need all frames), and not in graphs: compilers fuse.
     """
-    step = batch * channels * x.shape[2] * x.shape[3] * x.element_size()
-    if training or torch.compiler.is_compiling() or step * (x.shape[0] // batch) <= CHUNK_BYTES:
+    step = x.shape[1] * channels * x.shape[3] * x.shape[4] * x.element_size()
+    if training or torch.compiler.is_compiling() or step * x.shape[0] <= CHUNK_BYTES:
         return (x,)
-    return x.split(max(1, CHUNK_BYTES // step) * batch)
+    return x.split(max(1, CHUNK_BYTES // step))
 
 
-def spatial_means(x: Tensor, batch: int) -> Tensor:
-    """(time, batch, channels) means of folded frames over space, in float32 or better."""
-    means = x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
-    return means.unflatten(0, (-1, batch))
+def spatial_means(x: Tensor) -> Tensor:
+    """(time, batch, channels) means of frames over space, in float32 or better."""
+    return x.mean((3, 4), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def positional_encoding(positions: Tensor, width: int) -> Tensor:

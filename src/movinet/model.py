@@ -15,11 +15,11 @@ from movinet.layers import (
     ConvBias,
     ConvNorm,
     activate,
-    fold,
     join,
     spatial_means,
     split_frames,
-    unfold,
+    to_frames,
+    to_video,
 )
 from movinet.state import Clock, StreamState, running_sum
 
@@ -114,7 +114,7 @@ class MoViNet(nn.Module):
         """
         stages: dict[str, Tensor] = {}
         embedding, new_state = self._run(video, state, decay, stages)
-        features = {name: unfold(value, video.shape[0]) for name, value in stages.items()}
+        features = {name: to_video(value) for name, value in stages.items()}
         features["embedding"] = embedding
         if state is None:
             return features
@@ -147,7 +147,7 @@ class MoViNet(nn.Module):
         sum_dtype = torch.promote_types(dtype, torch.float32)
         buffers, sums = {}, {}
         for name, (channels, time, height, width) in self._buffer_shapes(*image_size).items():
-            shape = (time, batch_size, height, width, channels)  # as in folded memory
+            shape = (time, batch_size, height, width, channels)  # as frames lie in memory
             zeros = torch.zeros(shape, device=device, dtype=dtype)
             buffers[name] = zeros.permute(1, 4, 0, 2, 3)
         arch = self.config.architecture
@@ -179,7 +179,7 @@ class MoViNet(nn.Module):
         decay: float | Tensor | None,
         stages: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, StreamState | None]:
-        """The pooled embedding and the new state; `stages` receives every folded output."""
+        """The pooled embedding and the new state; `stages` receives the frames of each stage."""
         self._check(video, state)
         batch, _, num_frames, height, width = video.shape
         clock = None
@@ -189,12 +189,12 @@ class MoViNet(nn.Module):
             clock = Clock.start(state, num_frames, factor, self.config.trained_frames)
         buffers: dict[str, Tensor] = {}
         sums: dict[str, Tensor] = {}
-        outputs = self._stages(fold(video), batch, clock, state, buffers, sums)
+        outputs = self._stages(to_frames(video), clock, state, buffers, sums)
         x = video
         for name, x in outputs:
             if stages is not None:
                 stages[name] = x
-        embedding, total = self._pool(x, batch, clock, state)
+        embedding, total = self._pool(x, clock, state)
         if clock is None:
             return embedding, None
         if total is not None:
@@ -204,40 +204,38 @@ class MoViNet(nn.Module):
     def _stages(
         self,
         frames: Tensor,
-        batch: int,
         clock: Clock | None,
         state: StreamState | None,
         buffers: dict[str, Tensor],
         sums: dict[str, Tensor],
     ) -> Iterator[tuple[str, Tensor]]:
-        """Name and folded output of each stage; fills in the new `buffers` and `sums`."""
-        x = self._stem(frames, batch)
+        """Name and output of each stage; fills in the new `buffers` and `sums`."""
+        x = self._stem(frames)
         yield "stem", x
         for name, block in self.blocks.items():
             past = total = None
             if state is not None:
                 past, total = state.buffers.get(name), state.sums.get(name)
-                past = None if past is None else fold(past)
-            x, past, total = block(x, batch, clock, past, total)
+                past = None if past is None else to_frames(past)
+            x, past, total = block(x, clock, past, total)
             yield name, x
             if past is not None:
-                buffers[name] = unfold(past, batch)
+                buffers[name] = to_video(past)
             if total is not None:
                 sums[name] = total
         yield "head", self.head(x)
 
-    def _stem(self, frames: Tensor, batch: int) -> Tensor:
-        parts = split_frames(frames, batch, self.config.architecture.stem, self.training)
-        outputs = [self.stem(p.contiguous(memory_format=torch.channels_last)) for p in parts]
-        return join(outputs)
+    def _stem(self, frames: Tensor) -> Tensor:
+        parts = split_frames(frames, self.config.architecture.stem, self.training)
+        return join([self.stem(_channels_last(part)) for part in parts])
 
     def _pool(
-        self, x: Tensor, batch: int, clock: Clock | None, state: StreamState | None
+        self, x: Tensor, clock: Clock | None, state: StreamState | None
     ) -> tuple[Tensor, Tensor | None]:
         """What the classifier sees, and the head's new running sum."""
         if self.config.pooling == "none":
-            return unfold(x, batch).permute(0, 2, 3, 4, 1), None
-        means = spatial_means(x, batch)
+            return x.permute(1, 0, 3, 4, 2), None
+        means = spatial_means(x)
         if self.config.pooling == "2d":
             return means.transpose(0, 1), None
         if clock is None or state is None:
@@ -293,6 +291,11 @@ class MoViNet(nn.Module):
                 shapes[spec.name] = (spec.expand, spec.kernel_time - 1, *size)
             height, width = after
         return shapes
+
+
+def _channels_last(frames: Tensor) -> Tensor:
+    """Frames with memory in the order time, batch, height, width, channels."""
+    return frames.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
 def decay_from_half_life(seconds: float, frame_rate: float) -> float:

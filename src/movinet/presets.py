@@ -28,6 +28,10 @@ _LOW_DROPOUT_BASE = ("a0", "t0")
 _LOW_DROPOUT_STREAM = ("a0", "a1", "t0")
 
 
+#: Members of the ensembles that have a name; A6 is the paper's.
+ENSEMBLES: dict[str, tuple[str, ...]] = {"a6_base": ("a4_base", "a5_base")}
+
+
 def list_models() -> list[str]:
     """Names that `create_model` knows: base and stream presets, and the ensembles.
 
@@ -35,7 +39,7 @@ def list_models() -> list[str]:
         ``["a0_base", "a0_stream", ..., "a6_base", "t0_base", "t0_stream"]``.
     """
     names = [f"{size}_{kind}" for size in ARCHITECTURES for kind in ("base", "stream")]
-    return sorted([*names, "a6_base"])
+    return sorted([*names, *ENSEMBLES])
 
 
 def preset_config(name: str, **overrides: Any) -> MoViNetConfig:
@@ -88,11 +92,15 @@ def _split(name: str) -> tuple[str, bool]:
     size, _, kind = name.partition("_")
     if size in ARCHITECTURES and kind in ("base", "stream"):
         return size, kind == "stream"
+    if name in ENSEMBLES:
+        raise ConfigError(
+            f"{name} is the ensemble of {' and '.join(ENSEMBLES[name])}: each has its own config"
+        )
     raise ConfigError(unknown_model_message(name))
 
 
 def unknown_model_message(name: str) -> str:
     """One line for a model name that does not exist, with the nearest one that does."""
     near = difflib.get_close_matches(name, list_models(), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f"; did you mean {near[0]}?" if near else "."
     return f"no model {name!r}{hint} Models: {', '.join(list_models())}"

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from contract import check_streaming_contract
 from movinet.config import MoViNetConfig
-from movinet.layers import Block, ConvNorm, SqueezeExcitation, fold, unfold
+from movinet.layers import Block, ConvNorm, SqueezeExcitation, to_frames, to_video
 from movinet.model import MoViNet
 from movinet.state import Clock, StreamState, running_sum
 from networks import STREAMS, TINY, make_model, make_video, randomize, tiny_base, tiny_stream
@@ -98,10 +98,10 @@ def test_block() -> None:
         def step(x: Tensor, state: tuple, block=block) -> tuple[Tensor, tuple]:
             buffer, total, count, weight = state
             clock = Clock.start(StreamState(count, weight, {}, {}), x.shape[2], None, 50)
-            past = fold(buffer) if block.spec.kernel_time > 1 else None
-            y, past, total = block(fold(x), len(x), clock, past, total)
-            buffer = buffer if past is None else unfold(past, len(x))
-            return unfold(y, len(x)), (buffer, total, clock.frame_count, clock.pool_weight)
+            past = to_frames(buffer) if block.spec.kernel_time > 1 else None
+            y, past, total = block(to_frames(x), clock, past, total)
+            buffer = buffer if past is None else to_video(past)
+            return to_video(y), (buffer, total, clock.frame_count, clock.pool_weight)
 
         inputs = torch.rand(3, spec.inputs, 6, 12, 12, dtype=torch.float64)
         check_streaming_contract(step, initial, inputs, list(block.parameters()))
@@ -116,10 +116,10 @@ def test_temporal_convolution(kernel: tuple[int, int], lowering: str) -> None:
     randomize(layer)
 
     def step(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        frames = fold(x)
-        y, after = layer.over_time([frames], len(frames), len(x), fold(past))
+        frames = to_frames(x)
+        y, after = layer.over_time([frames], len(frames), to_frames(past))
         assert after is not None
-        return unfold(y, len(x)), unfold(after, len(x))
+        return to_video(y), to_video(after)
 
     check_streaming_contract(
         step,
@@ -140,8 +140,8 @@ def test_squeeze_excitation(se_type: str, decay: float | None) -> None:
         total, count, weight = state
         factor = None if decay is None else torch.full((len(x), 1), decay, dtype=torch.float64)
         clock = Clock.start(StreamState(count, weight, {}, {}), x.shape[2], factor, 50)
-        y, total = layer(fold(x).clone(), len(x), clock, total)
-        return unfold(y, len(x)), (total, clock.frame_count, clock.pool_weight)
+        y, total = layer(to_frames(x).clone(), clock, total)
+        return to_video(y), (total, clock.frame_count, clock.pool_weight)
 
     def initial(batch: int) -> tuple:
         return (

@@ -164,13 +164,13 @@ def test_stochastic_depth() -> None:
     block = model.blocks["block2_layer1"]
     block.train()
     torch.manual_seed(0)
-    branch = torch.ones(3 * 4000, 1, 1, 1)  # 3 frames of 4,000 samples
-    dropped = block._drop(branch, 4000).unflatten(0, (3, 4000))
+    branch = torch.ones(3, 4000, 1, 1, 1)  # 3 frames of 4,000 samples
+    dropped = block._drop(branch)
     assert torch.equal(dropped[0], dropped[1])  # one draw for all frames of a sample
     assert sorted(dropped.unique().tolist()) == [0.0, 2.0]
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
     block.eval()
-    assert block._drop(branch, 4000) is branch
+    assert block._drop(branch) is branch
 
 
 def test_dropout_only_in_training() -> None:

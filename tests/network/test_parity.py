@@ -135,7 +135,7 @@ def test_key_table(name: str) -> None:
     back = torch_to_tf(state, config, case["conv_type"])
     assert set(back) == set(tensors)
     for key, value in tensors.items():
-        assert back[key].dtype == value.dtype
+        assert (back[key].dtype, back[key].shape) == (value.dtype, value.shape)
         assert back[key].tobytes() == value.tobytes(), key
 
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import cramjam
 import pytest
 from hypothesis import given
@@ -58,3 +60,14 @@ def test_long_literals_and_far_copies():
 def test_refuses_damaged_blocks(block: bytes, problem: str):
     with pytest.raises(FormatError, match=problem):
         decompress(block, limit=1000)
+
+
+def test_copies_cannot_outgrow_what_was_announced():
+    block = b"\x0a\x00a" + bytes([63 << 2 | 2, 1, 0]) * 100_000  # copies of 64 bytes each
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="damaged"):
+            decompress(block, limit=1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 16
+    finally:
+        tracemalloc.stop()

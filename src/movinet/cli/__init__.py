@@ -14,6 +14,7 @@ from movinet.cli.common import guarded
 COMMANDS = {
     "list": "movinet.cli.list",
     "info": "movinet.cli.info",
+    "convert": "movinet.cli.convert",
     "predict": "movinet.cli.predict",
 }
 #: commands that do their work without any argument instead of showing their help

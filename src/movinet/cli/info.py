@@ -5,138 +5,32 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from movinet.cli.common import out
+from movinet.errors import MissingExtraError
+from movinet.presets import list_models
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from movinet.complexity import Parameters
-    from movinet.config import InputSpec, MoViNetConfig
+    from movinet.config import MoViNetConfig
+    from movinet.facts import EnsembleFacts, ModelFacts
     from movinet.weights.cards import Card
 
 _LABEL = 17  # columns of a row's label
 _LONGEST_LINE = 100  # longer ones are hard to read
-#: name -> (members, published top-1 on Kinetics 600, where that is published)
-_ENSEMBLES = {
-    "a6_base": (
-        ("a4_base", "a5_base"),
-        84.8,
-        "https://github.com/tensorflow/models/blob/master/official/projects/movinet/README.md"
-        "#description",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """Everything that is known of a network without its weights.
-
-    Attributes:
-        name: Preset.
-        config: The network.
-        input: The input that it was published for.
-        frames: Length of the clip that costs are counted for.
-        image_size: Height and width of its frames, pixels.
-        parameters: Counted.
-        multiply_adds: Counted, of that clip.
-        frame_multiply_adds: Counted, of one streamed frame; None where it cannot stream.
-        state_bytes: Memory of one stream's state as float32; None where it cannot stream.
-        receptive_field: Frames that the convolutions see.
-        cards: Of the published weights, best known data set first.
-    """
-
-    name: str
-    config: MoViNetConfig
-    input: InputSpec
-    frames: int
-    image_size: int
-    parameters: Parameters
-    multiply_adds: int
-    frame_multiply_adds: int | None
-    state_bytes: int | None
-    receptive_field: int
-    cards: tuple[Card, ...]
-
-    @property
-    def kind(self) -> str:
-        """How it sees a video: "stream" frame by frame, "base" a clip at once."""
-        return "stream" if self.config.causal else "base"
-
-    def to_json(self) -> dict[str, Any]:
-        """All facts as JSON values."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "num_classes": self.config.num_classes,
-            "parameters": _parameters_json(self.parameters),
-            "counted_for": {
-                "frames": self.frames,
-                "height": self.image_size,
-                "width": self.image_size,
-            },
-            "multiply_adds": {"clip": self.multiply_adds, "frame": self.frame_multiply_adds},
-            "state_bytes": self.state_bytes,
-            "receptive_field": {
-                "frames": self.receptive_field,
-                "seconds": self.receptive_field / self.input.frame_rate,
-            },
-            "input": asdict(self.input),
-            "preprocessing": dict(_preprocessing(self)),
-            "config": self.config.to_dict(),
-            "cards": [asdict(card) for card in self.cards],
-        }
-
-
-@dataclass(frozen=True)
-class EnsembleFacts:
-    """Everything that is known of models whose logits are averaged.
-
-    Attributes:
-        name: Its name.
-        members: Its models.
-        top1: Published accuracy on Kinetics 600, per cent.
-        source: Where that is published.
-    """
-
-    name: str
-    members: tuple[ModelFacts, ...]
-    top1: float
-    source: str
-    kind = "ensemble"
-
-    @property
-    def parameters(self) -> Parameters:
-        """Those of all members together."""
-        from movinet.complexity import Parameters
-
-        counted = [member.parameters for member in self.members]
-        return Parameters(sum(p.trainable for p in counted), sum(p.statistics for p in counted))
-
-    @property
-    def multiply_adds(self) -> int:
-        """Those of all members together, each for its own clip."""
-        return sum(member.multiply_adds for member in self.members)
-
-    def to_json(self) -> dict[str, Any]:
-        """All facts as JSON values."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "parameters": _parameters_json(self.parameters),
-            "multiply_adds": {"clip": self.multiply_adds, "frame": None},
-            "published": {"dataset": "kinetics-600", "top1": self.top1, "source": self.source},
-            "members": [member.to_json() for member in self.members],
-        }
 
 
 def command(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Preset or ensemble; 'movinet list' has them all.")
+        str,
+        typer.Argument(
+            metavar="NAME", help="Preset, ensemble ('movinet list') or a file of weights."
+        ),
     ],
     image_size: Annotated[
         int | None,
@@ -160,6 +54,11 @@ def command(
 
       movinet info a6_base --json
     """
+    from movinet.facts import EnsembleFacts, describe
+
+    if name not in list_models() and _is_file(name):
+        _show_file(name, image_size, frames, as_json)
+        return
     facts = describe(name, image_size=image_size, frames=frames)
     if as_json:
         print(json.dumps(facts.to_json(), indent=2))
@@ -169,63 +68,41 @@ def command(
         _print_model(_Page(out()), facts)
 
 
-def describe(
-    name: str, *, image_size: int | None = None, frames: int | None = None
-) -> ModelFacts | EnsembleFacts:
-    """The facts of a preset or an ensemble.
-
-    Args:
-        name: One of `movinet.list_models`.
-        image_size: Height and width to count for; by default the published one.
-        frames: Clip length to count for; by default the published one.
-
-    Raises:
-        ConfigError: If the name is unknown.
-    """
-    from movinet.presets import input_spec, preset_config
-
-    def preset(name: str) -> ModelFacts:
-        config, spec = preset_config(name), input_spec(name)
-        return describe_network(name, config, spec, image_size=image_size, frames=frames)
-
-    if name not in _ENSEMBLES:
-        return preset(name)
-    members, top1, source = _ENSEMBLES[name]
-    return EnsembleFacts(name, tuple(preset(member) for member in members), top1, source)
+def _is_file(name: str) -> bool:
+    """Whether a name means a file of weights, be it a TensorFlow prefix."""
+    path = Path(name)
+    return path.exists() or path.with_name(path.name + ".index").exists()
 
 
-def describe_network(
-    name: str,
-    config: MoViNetConfig,
-    spec: InputSpec,
-    *,
-    image_size: int | None = None,
-    frames: int | None = None,
-) -> ModelFacts:
-    """The facts of any network; `name` finds the published weights."""
-    from movinet.complexity import (
-        count_multiply_adds,
-        count_parameters,
-        count_state_bytes,
-        receptive_field,
+def _show_file(name: str, image_size: int | None, frames: int | None, as_json: bool) -> None:
+    """Facts of the network that a file of weights belongs to, and what the file says."""
+    from movinet.facts import describe_network
+
+    try:
+        from movinet.factory import load_model
+        from movinet.model import MoViNet
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        raise MissingExtraError("reading weights", "torch") from None
+    loaded = load_model(None, name)
+    assert isinstance(loaded.model, MoViNet)  # files hold single networks
+    info = loaded.info
+    facts = describe_network(
+        info.name, loaded.model.config, info.input, image_size=image_size, frames=frames
     )
-    from movinet.weights.cards import all_cards
-
-    side, length = image_size or spec.image_size, frames or spec.num_frames
-    size, streams = (side, side), config.causal and not config.multi_label_pooling
-    return ModelFacts(
-        name=name,
-        config=config,
-        input=spec,
-        frames=length,
-        image_size=side,
-        parameters=count_parameters(config),
-        multiply_adds=count_multiply_adds(config, length, size),
-        frame_multiply_adds=count_multiply_adds(config, 1, size) if streams else None,
-        state_bytes=count_state_bytes(config, size) if streams else None,
-        receptive_field=receptive_field(config),
-        cards=tuple(card for card in all_cards() if card.preset == name),
-    )
+    if as_json:
+        file = {"path": name, "origin": info.origin, "labels": info.labels, "notes": info.notes}
+        print(json.dumps({**facts.to_json(), "file": file}, indent=2))
+        return
+    page = _Page(out())
+    _print_model(page, facts)
+    page.title("This file")
+    page.row("path", name)
+    page.row("origin", info.origin)
+    page.row("labels", ", ".join(info.labels[:8]) + (", ..." if len(info.labels) > 8 else ""))
+    for note in info.notes:
+        page.row("note", note)
 
 
 def quantity(value: float, unit: str = "") -> str:
@@ -235,10 +112,6 @@ def quantity(value: float, unit: str = "") -> str:
     scaled = value / factor
     digits = 0 if scaled >= 99.95 or factor == 1 else 1 if scaled >= 9.995 else 2
     return f"{scaled:,.{digits}f} {prefix}{unit}".rstrip()
-
-
-def _parameters_json(parameters: Parameters) -> dict[str, int]:
-    return {**asdict(parameters), "total": parameters.total}
 
 
 class _Page:
@@ -285,6 +158,8 @@ class _Page:
 
 
 def _print_model(page: _Page, facts: ModelFacts) -> None:
+    from movinet.facts import preprocessing
+
     does = {
         "stream": "stream model: sees a video frame by frame, predicts at every frame",
         "base": "base model: sees a whole clip, predicts once",
@@ -292,7 +167,7 @@ def _print_model(page: _Page, facts: ModelFacts) -> None:
     page.heading(facts.name, does[facts.kind])
     _print_cost(page, facts)
     page.title("Input as trained")
-    for label, text in _preprocessing(facts):
+    for label, text in preprocessing(facts):
         page.row(label, text)
     page.title("Network")
     for label, text in _network(facts.config):
@@ -348,31 +223,6 @@ def _published_cost(facts: ModelFacts) -> str:
 
 def _shape(frames: int, size: int) -> str:
     return f"{frames} x {size} x {size}"
-
-
-def _preprocessing(facts: ModelFacts) -> list[tuple[str, str]]:
-    """What to do with a video, step by step."""
-    spec = facts.input
-    size, rate, seconds = spec.image_size, spec.frame_rate, spec.num_frames / spec.frame_rate
-    clip = f"{spec.num_frames} frames ({seconds:.3g} s)"
-    if facts.config.causal:
-        sampling = (
-            "every one of them from the beginning of the video on, one at a time or in chunks; "
-            f"published accuracy is that after {clip}"
-        )
-    else:
-        sampling = (
-            f"{clip} from the middle of the video, which is repeated from its beginning if it is "
-            "shorter; --views and --crops of 'movinet predict' average over more"
-        )
-    return [
-        ("frame rate", f"{rate:g} a second: the frame on screen at every {1 / rate:.3g} s"),
-        ("frames", sampling),
-        ("resize", f"shorter side to {spec.short_side} pixels, bilinear without antialiasing"),
-        ("crop", f"{size} x {size} pixels in the centre"),
-        ("values", "RGB divided by 255, so in [0, 1]; no mean or deviation is taken out"),
-        ("layout", f"(batch, 3, time, {size}, {size}) float"),
-    ]
 
 
 def _network(config: MoViNetConfig) -> list[tuple[str, str]]:

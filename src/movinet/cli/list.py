@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from movinet.cli.common import out
-from movinet.cli.info import EnsembleFacts, ModelFacts, describe, quantity
+from movinet.cli.info import quantity
+from movinet.facts import EnsembleFacts, ModelFacts, describe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,9 +89,9 @@ def _print_table(console: Console, models: list[ModelFacts | EnsembleFacts]) -> 
         table.add_column(header, justify="left" if header == "weights" else "right", no_wrap=True)
     for facts in models:
         table.add_row(*_cells(facts))
-    width = console.measure(table, options=console.options.update(width=1000)).maximum
-    # A narrow terminal wraps the lines; nothing is cut.
-    console.print(table, width=max(width, console.width))
+    # A narrow terminal wraps the lines: nothing is cut.
+    table.width = console.measure(table, options=console.options.update(width=1000)).maximum
+    console.print(table)
     console.print()
     for note in _notes(models):
         console.print(Text(note, style="dim"))

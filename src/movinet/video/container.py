@@ -92,8 +92,8 @@ class Source:
         return None if timestamp is None else (timestamp - self.origin) * self.tick
 
     def timestamp(self, seconds: float) -> int:
-        """The inverse of `seconds`."""
-        return round(seconds / self.tick + self.origin)
+        """The inverse of `seconds`, within the range of ffmpeg's timestamps."""
+        return round(min(seconds / self.tick + self.origin, 2.0**62))
 
 
 def open_source(path: str | os.PathLike[str], thread_type: str = "AUTO") -> Source:

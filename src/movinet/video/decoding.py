@@ -121,7 +121,7 @@ def _decode_once(
 ) -> Iterator[_Raw]:
     """One pass over the file; without a list for `skipped`, errors are `_Trouble`."""
     try:
-        source, packets, first = _position(source, skipped, start)
+        source, packets = _position(source, skipped, start)
         sent, received, newest, shown = 0, 0, None, None
         # Where packets have decoding times only (AVI), frames get these in their order.
         unordered: list[int] = []
@@ -146,8 +146,7 @@ def _decode_once(
                 check_size(source.path, picture.width, picture.height)
                 if stamp is None and unordered:
                     stamp = heapq.heappop(unordered)
-                if first is None or stamp is None or stamp >= first:
-                    yield _Raw(picture, shown, source.seconds(stamp), source.nominal)
+                yield _Raw(picture, shown, source.seconds(stamp), source.nominal)
         lost = newest is None or shown is None or newest > shown
         if skipped is None and received < sent and lost:
             raise _Trouble
@@ -157,15 +156,15 @@ def _decode_once(
 
 def _position(
     source: Source, skipped: list[SkippedPacket] | None, start: float
-) -> tuple[Source, Iterator[Packet | None], int | None]:
+) -> tuple[Source, Iterator[Packet | None]]:
     """Seek to the keyframe at or before `start`.
 
     Returns:
-        The source (opened again where seeking failed), its packets from there on, and the first
-        timestamp to keep: frames before their keyframe lack what they refer to.
+        The source (opened again where seeking failed) and its packets from there on. Frames shown
+        before the keyframe but stored behind it lack what they refer to; they are before `start`.
     """
     if start <= 0 or not source.has_pts:
-        return source, _packets(source, skipped), None
+        return source, _packets(source, skipped)
     for back in _SEEK_BACK:
         target = source.timestamp(max(start - back, 0.0))
         try:
@@ -177,10 +176,10 @@ def _position(
             if packet is not None and packet.is_keyframe and packet.pts is not None:
                 if packet.pts > source.timestamp(start):
                     break  # too late; look earlier
-                return source, chain([packet], packets), packet.pts
+                return source, chain([packet], packets)
     source.container.close()
     source = open_source(source.path, source.thread_type)
-    return source, _packets(source, skipped), None
+    return source, _packets(source, skipped)
 
 
 def _packets(source: Source, skipped: list[SkippedPacket] | None) -> Iterator[Packet | None]:

@@ -58,8 +58,6 @@ def torch_to_tf(
     table = list(entries(config, layout))
     check_fit({key: tuple(value.shape) for key, value in state_dict.items()}, config, "state dict")
     return {
-        entry.tf_key: np.ascontiguousarray(
-            to_tf_layout(state_dict[entry.name].cpu().numpy(), entry)
-        )
+        entry.tf_key: np.array(to_tf_layout(state_dict[entry.name].cpu().numpy(), entry), order="C")
         for entry in table
     }

@@ -108,17 +108,16 @@ def ordinary_keys(
     for preset, config in _candidates(shapes):
         for order in _ORDERS:
             layout = _positions(config, order)
-            fitting = sum(key in layout and layout[key].tf_shape == shapes[key] for key in shapes)
-            if (
-                fitting
-                == len(shapes)
-                == len({layout[key].name for key in shapes})
-                == (len(layout) - _num_trainable(layout))
-            ):
+            fitting = {
+                key: layout[key].tf_key
+                for key in shapes
+                if key in layout and layout[key].tf_shape == shapes[key]
+            }
+            if len(fitting) == len(shapes) and sorted(fitting.values()) == _every_key(layout):
                 _check_names(layout, names, shapes, source)
-                return {key: layout[key].tf_key for key in shapes}
-            if fitting > nearest:
-                nearest, reason = fitting, f"{preset}, {_difference(layout, shapes)}"
+                return fitting
+            if len(fitting) > nearest:
+                nearest, reason = len(fitting), f"{preset}, {_difference(layout, shapes)}"
     raise CheckpointError(
         f"{source}: the SavedModel's tensors fit no preset (nearest is {reason}); "
         "use the ordinary checkpoint of this model"
@@ -181,8 +180,9 @@ def _split(name: str) -> tuple[str, str]:
     return ".".join(parts[:depth]), ".".join(parts[depth:])
 
 
-def _num_trainable(layout: Iterable[str]) -> int:
-    return sum(key.startswith(_TRAINABLE) for key in layout)
+def _every_key(layout: Mapping[str, Entry]) -> list[str]:
+    """Each ordinary key once, sorted."""
+    return sorted({entry.tf_key for entry in layout.values()})
 
 
 def _difference(layout: Mapping[str, Entry], shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -191,7 +191,7 @@ def _difference(layout: Mapping[str, Entry], shapes: Mapping[str, tuple[int, ...
         wanted = layout[key].tf_shape if key in layout else "no such tensor"
         if shapes[key] != wanted:
             return f"where {key.removesuffix(SUFFIX)} has shape {shapes[key]}, not {wanted}"
-    return f"which has {len(layout) - _num_trainable(layout)} tensors, not {len(shapes)}"
+    return f"which has {len(_every_key(layout))} tensors, not {len(shapes)}"
 
 
 def _check_names(

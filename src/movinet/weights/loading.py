@@ -111,9 +111,10 @@ class RawWeights:
         check_fit(self.shapes, config, self.where, wanted)
         is_foreign = is_tf(self.shapes)
         tensors = tf_to_torch(self.tensors, config) if is_foreign else self.tensors
-        # Files may hold half precision; the network is float32.
+        # Files may hold half precision; the network is float32. Its memory is its own, aligned,
+        # and not the file's.
         state = {
-            name: value.float() if value.is_floating_point() else value
+            name: value.to(torch.float32, copy=True) if value.is_floating_point() else value
             for name, value in tensors.items()
         }
         for name in self.tensors:

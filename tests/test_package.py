@@ -1,0 +1,160 @@
+"""What a user gets by installing and importing: cheap imports, optional extras, a whole wheel."""
+
+import os
+import pkgutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import movinet
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "movinet"
+#: Modules that need the extra `torch`; everything else is the runtime half.
+MODEL_HALF = {
+    "movinet.ensemble",
+    "movinet.factory",
+    "movinet.layers",
+    "movinet.model",
+    "movinet.runtime.torch_engine",
+    "movinet.state",
+    "movinet.weights.conversion",
+    "movinet.weights.convert",
+    "movinet.weights.loading",
+    "movinet.weights.saving",
+}
+EXTRAS = ("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL")
+ENGINES = ("ai_edge_litert", "executorch", "onnxruntime", "openvino", "tflite_runtime")
+#: As if the extras were not installed.
+WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS!r}))\n"
+
+
+def run(code: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
+
+
+def project() -> dict[str, Any]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)["project"]
+
+
+def modules() -> list[str]:
+    found = pkgutil.walk_packages([str(PACKAGE)], "movinet.")
+    return sorted(module.name for module in found)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = {*EXTRAS, *ENGINES, "av", "numpy", "rich", "typer"}
+    done = run(f"import movinet, sys; print(*sorted({heavy!r} & set(sys.modules)))")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(movinet.__all__) == dir(movinet)
+    assert [name for name in movinet.__all__ if getattr(movinet, name, None) is None] == []
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        movinet.no_such_name  # noqa: B018
+
+
+def test_runtime_half_imports_without_any_extra() -> None:
+    runtime_half = [name for name in modules() if name not in MODEL_HALF]
+    code = """
+import importlib
+for name in sys.argv[1:]:
+    print(name, flush=True)
+    importlib.import_module(name)
+"""
+    done = run(WITHOUT_EXTRAS + code, *runtime_half)
+    assert done.returncode == 0, f"{done.stdout.split()[-1:]}: {done.stderr}"
+
+
+def test_model_half_is_what_it_is_called() -> None:
+    """Each module listed needs the extra: a list that is too long would hide a heavy import."""
+    assert set(modules()) >= MODEL_HALF
+    code = """
+import importlib
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        continue
+    print(name)
+"""
+    done = run(WITHOUT_EXTRAS + code, *sorted(MODEL_HALF))
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_names_that_need_an_extra_say_how_to_install_it() -> None:
+    code = """
+import movinet
+try:
+    movinet.create_model
+except movinet.MissingExtraError as error:
+    print(error)
+"""
+    done = run(WITHOUT_EXTRAS + code)
+    assert "pip install 'movinet[torch]'" in done.stdout, done.stderr
+
+
+def test_command_line_without_an_extra_is_one_line() -> None:
+    code = "from movinet.cli import main; main()"
+    clip = str(PACKAGE / "demo" / "clip.mp4")
+    done = run(WITHOUT_EXTRAS + code, "predict", clip, "--model", "a0_stream")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "pip install 'movinet[torch]'" in done.stderr
+
+
+def test_version_is_said_once() -> None:
+    assert movinet.__version__ == project()["version"]
+    done = run("from movinet.cli import main; main()", "--version")
+    assert done.stdout == f"movinet {movinet.__version__}\n"
+
+
+@pytest.mark.heavy
+def test_wheel_is_whole(tmp_path: Path) -> None:
+    command = ["pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    environment = {**os.environ, "PIP_CONSTRAINT": "", "PIP_FIND_LINKS": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--wheel-dir", str(tmp_path), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = f"movinet-{movinet.__version__}.dist-info"
+        metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+        assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+        assert b"movinet = movinet.cli:main" in archive.read(f"{info}/entry_points.txt")
+    files = {
+        f"movinet/{path.relative_to(PACKAGE).as_posix()}"
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if not name.startswith(info)} == files
+    assert names >= {
+        "movinet/py.typed",
+        *(f"movinet/labels/kinetics_{classes}.txt" for classes in (400, 600, 700)),
+        "movinet/demo/clip.mp4",
+        "movinet/demo/tiny_random.safetensors",
+    }
+    assert metadata["License-Expression"] == "Apache-2.0"
+    needed = [row for row in metadata.get_all("Requires-Dist", []) if "extra ==" not in row]
+    assert sorted(needed) == sorted(project()["dependencies"])

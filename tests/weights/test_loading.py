@@ -1,0 +1,320 @@
+"""Models from files of every form, and what is said of files that do not fit."""
+
+import gzip
+import http.server
+import json
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorflow_files import rebuild
+
+import movinet
+from movinet.config import InputSpec
+from movinet.errors import CheckpointError, ConfigError
+from movinet.factory import load_model
+from movinet.labels import load_labels
+from movinet.model import MoViNet
+from movinet.presets import list_models, preset_config
+from movinet.weights.convert import torch_to_tf
+from movinet.weights.identify import identify
+from movinet.weights.keys import entries
+from movinet.weights.loading import read_weights
+from movinet.weights.saving import save_weights
+from networks import TINY, make_model, make_video, tiny_stream
+from reference_weights import video as reference_video
+from reference_weights import weight
+
+DATA = Path(__file__).parent.parent / "data" / "checkpoints"
+SPEC = InputSpec(32, 36, 5, 10)
+
+
+def tensors_of(preset: str, classes: int = 5, **overrides: object) -> dict[str, np.ndarray]:
+    config = preset_config(preset, num_classes=classes, **overrides)
+    return {e.tf_key: weight(e.tf_key, e.tf_shape) for e in entries(config)}
+
+
+@pytest.mark.parametrize("form", ["ckpt", "saved_model"])
+@pytest.mark.parametrize("preset", ["t0_base", "t0_stream"])
+def test_tensorflows_own_files_give_its_outputs(preset: str, form: str, tmp_path: Path) -> None:
+    prefix = tmp_path / "variables" / "variables" if form == "saved_model" else tmp_path / "ckpt-1"
+    prefix.parent.mkdir(exist_ok=True)
+    rebuild(preset, form, prefix)
+    loaded = load_model(None, tmp_path)
+    assert loaded.info.name == loaded.preset == preset
+    assert isinstance(loaded.model, MoViNet)
+    assert loaded.model.config.num_classes == 7
+    video = torch.from_numpy(reference_video((1, 5, 64, 64, 3))).permute(0, 4, 1, 2, 3)
+    with np.load(DATA / "logits.npz") as data, torch.no_grad():
+        expected = data[preset].reshape(1, 7)
+        found = loaded.model(video).numpy()
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("preset", [name for name in list_models() if name != "a6_base"])
+def test_every_preset_is_told_from_its_tensors(preset: str) -> None:
+    config = preset_config(preset, num_classes=9)
+    for names in (
+        {e.tf_key: e.tf_shape for e in entries(config)},
+        {e.name: e.shape for e in entries(config)},
+    ):
+        assert identify(names, "file") == (config, preset)
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides"),
+    [
+        ("a0_base", {"se_type": "none"}),
+        ("a0_base", {"se_type": "2plus3d"}),
+        ("a0_stream", {"positional_encoding": True}),
+        ("a1_stream", {"factorized": False}),
+        ("a2_stream", {"se_type": "3d"}),
+    ],
+)
+def test_variants_are_told_from_their_tensors(preset: str, overrides: dict[str, object]) -> None:
+    config = preset_config(preset, num_classes=3, **overrides)
+    found, name = identify({e.name: e.shape for e in entries(config)}, "file")
+    assert name is None
+    assert list(entries(found)) == list(entries(config))
+
+
+def test_all_forms_give_the_same_model(tmp_path: Path) -> None:
+    tensors = tensors_of("t0_stream")
+    movinet.write_tf_checkpoint(tmp_path / "ckpt-1", tensors)
+    model = movinet.create_model("t0_stream", weights=tmp_path)
+    video = make_video(1, 2)
+    expected = model(video)
+    torch.save(model.state_dict(), tmp_path / "plain.pt")
+    torch.save({"state_dict": model.state_dict(), "x": {}}, tmp_path / "nested.pth")
+    save_weights(
+        tmp_path / "ours.safetensors", model.state_dict(), config=model.config, input_spec=SPEC
+    )
+    with tarfile.open(tmp_path / "packed.tar.gz", "w:gz") as archive:
+        for name in ("checkpoint", "ckpt-1.index", "ckpt-1.data-00000-of-00001"):
+            archive.add(tmp_path / name, f"movinet/{name}")
+    for name in ("plain.pt", "nested.pth", "ours.safetensors", "packed.tar.gz", "ckpt-1.index"):
+        again = movinet.create_model("t0_stream", weights=tmp_path / name)
+        assert torch.equal(again(video), expected), name
+    back = torch_to_tf(model.state_dict(), model.config)
+    assert all(np.array_equal(back[key], value) for key, value in tensors.items())
+
+
+def test_half_precision_files_load_as_float32(tmp_path: Path) -> None:
+    model = make_model(tiny_stream()).half()
+    save_weights(
+        tmp_path / "x.safetensors", model.state_dict(), config=model.config, input_spec=SPEC
+    )
+    loaded = load_model(None, tmp_path / "x.safetensors").model
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+
+
+def test_our_files_bring_everything(tmp_path: Path) -> None:
+    """Config, labels, input and origin survive, also those that no preset has."""
+    model = make_model(tiny_stream(head_activation="relu6", dropout=0.1))
+    labels = [f"label {i}" for i in range(7)]
+    path = tmp_path / "mine.safetensors"
+    save_weights(
+        path,
+        model.state_dict(),
+        config=model.config,
+        input_spec=SPEC,
+        labels=labels,
+        origin="a test",
+    )
+    loaded = load_model(None, path)
+    assert isinstance(loaded.model, MoViNet)
+    assert loaded.model.config == model.config
+    assert loaded.model.config.architecture == TINY
+    assert (loaded.info.input, loaded.info.labels) == (SPEC, tuple(labels))
+    assert (loaded.info.name, loaded.info.origin) == ("mine", "a test")
+    assert loaded.info.notes == ()
+    video = make_video()
+    assert torch.equal(loaded.model(video), model(video))
+
+
+def test_head_activation_comes_from_the_preset_and_is_noted(tmp_path: Path) -> None:
+    movinet.write_tf_checkpoint(tmp_path / "ckpt-1", tensors_of("t0_stream"))
+    loaded = load_model(None, tmp_path)
+    assert isinstance(loaded.model, MoViNet)
+    assert loaded.model.config.head_activation == "hard_swish"
+    (note,) = [note for note in loaded.info.notes if "hidden layer" in note]
+    assert "taken as hard_swish, as in t0_stream" in note
+    other = load_model(None, tmp_path, head_activation="swish")
+    assert isinstance(other.model, MoViNet)
+    assert other.model.config.head_activation == "swish"
+    assert not any("hidden layer" in note for note in other.info.notes)
+    video = make_video(1, 2)
+    assert not torch.allclose(loaded.model(video), other.model(video))
+
+
+def test_mismatches_are_listed_and_the_fitting_preset_named(tmp_path: Path) -> None:
+    tensors = tensors_of("t0_base")
+    prefix = tmp_path / "ckpt-1"
+    movinet.write_tf_checkpoint(prefix, tensors)
+    with pytest.raises(CheckpointError, match=r"missing: .*they fit t0_base with 5 classes"):
+        movinet.create_model("a0_base", weights=prefix)
+    with pytest.raises(CheckpointError, match="5 classes, not 600; leave num_classes out"):
+        movinet.create_model("t0_base", 600, weights=prefix)
+    key = next(iter(tensors))
+    for change, message in (
+        ({key: None}, f"1 missing: {key.removesuffix('/.ATTRIBUTES/VARIABLE_VALUE')}"),
+        ({key.replace("weights-0/_", "weights-0/_x"): tensors[key]}, "1 left over"),
+        ({key: np.zeros((3, 9), np.float32)}, "1 wrong shape: .* is \\[3, 9\\], not \\["),
+    ):
+        changed = {k: v for k, v in {**tensors, **change}.items() if v is not None}
+        movinet.write_tf_checkpoint(prefix, changed)
+        with pytest.raises(CheckpointError, match=f"nearest is t0_base: {message}"):
+            load_model(None, prefix)
+
+
+def test_labels(tmp_path: Path) -> None:
+    movinet.write_tf_checkpoint(tmp_path / "ckpt-1", tensors_of("t0_base", 400))
+    assert load_model(None, tmp_path).info.labels == load_labels("kinetics-400")
+    with pytest.raises(ConfigError, match="2 labels for 400 classes"):
+        load_model(None, tmp_path, labels=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.safetensors", b"nothing", "not a readable .safetensors"),
+        ("x.safetensors", b"\xff" * 200, "not a readable .safetensors"),
+        ("x.pt", b"nothing", "cannot be loaded as tensors alone"),
+        ("x.pt", b"", "cannot be loaded as tensors alone"),
+        ("x.tar.gz", b"nothing", "x.tar.gz"),
+        ("x.tar.gz", gzip.compress(b"nothing"), "x.tar.gz"),
+        ("x.txt", b"nothing", "x.txt"),
+    ],
+)
+def test_broken_files(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_model(None, tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return (print, ("code ran",))
+
+
+def test_pickles_with_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"stem.weight": Evil()}, tmp_path / "evil.pt")
+    torch.save([torch.zeros(3)], tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match="weights_only"):
+        load_model(None, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError, match="no dictionary of tensors"):
+        load_model(None, tmp_path / "list.pt")
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "not json",
+        "[]",
+        "{}",
+        json.dumps({"config": {"architecture": {"stem": 1}}, "input": {}}),
+        "[" * 100_000,
+    ],
+)
+def test_broken_metadata(metadata: str, tmp_path: Path) -> None:
+    import safetensors.torch
+
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"movinet": metadata})
+    with pytest.raises(CheckpointError, match="metadata is broken"):
+        load_model(None, path)
+
+
+def test_missing_files_and_names() -> None:
+    with pytest.raises(CheckpointError, match="no such file; weights are kinetics-600"):
+        load_model("a0_base", "nowhere")
+    with pytest.raises(ConfigError, match="published for several models"):
+        load_model(None, "kinetics-600")
+    with pytest.raises(ConfigError, match="name a model"):
+        load_model(None)
+    with pytest.raises(ConfigError, match="did you mean a0_stream"):
+        movinet.create_model("a0_steam")
+    with pytest.raises(ConfigError, match="ensemble of a4_base and a5_base"):
+        load_model("a6_base", "some/file")
+
+
+def test_save_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(tiny_stream())
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"before")
+
+    def refuse(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(CheckpointError, match="No space left"):
+        save_weights(path, model.state_dict(), config=model.config, input_spec=SPEC)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+    assert path.read_bytes() == b"before"
+    with pytest.raises(CheckpointError, match="1 labels for 7"):
+        save_weights(path, {}, config=model.config, input_spec=SPEC, labels=["a"])
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that a local server offers as the published files."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, directory=str(folder), **kwargs)  # type: ignore[arg-type]
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("MOVINET_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("MOVINET_HOME", str(tmp_path / "home"))
+    yield folder
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def publish(folder: Path, file_name: str, tensors: dict[str, np.ndarray]) -> None:
+    name = file_name.removesuffix(".tar.gz")
+    movinet.write_tf_checkpoint(folder / name / "ckpt-1", tensors)
+    with tarfile.open(folder / file_name, "w:gz", compresslevel=1) as archive:
+        archive.add(folder / name, name)
+
+
+def test_published_weights(mirror: Path) -> None:
+    """Fetched, converted and kept: the second time needs no server."""
+    tensors = tensors_of("a0_stream", 600)
+    publish(mirror, "movinet_a0_stream.tar.gz", tensors)
+    loaded = load_model("a0_stream", "kinetics-600")
+    assert isinstance(loaded.model, MoViNet)
+    assert loaded.info.labels == load_labels("kinetics-600")
+    assert "published kinetics-600 weights" in loaded.info.origin
+    assert loaded.info.notes == ()
+    back = torch_to_tf(loaded.model.state_dict(), loaded.model.config)
+    assert all(np.array_equal(back[key], value) for key, value in tensors.items())
+    (mirror / "movinet_a0_stream.tar.gz").unlink()
+    again = movinet.create_model("a0_stream", weights="kinetics-600")
+    video = make_video(1, 1)
+    assert torch.equal(again(video), loaded.model(video))
+    raw = read_weights("kinetics-600", "a0_stream")
+    assert raw.metadata is not None
+    assert raw.metadata.config == preset_config("a0_stream")
+
+
+def test_a_published_file_with_other_classes_is_reported(mirror: Path, tmp_path: Path) -> None:
+    """What a public report says of the Kinetics 400 file of A0: it is never kept."""
+    publish(mirror, "movinet_a0_base_k400.tar.gz", tensors_of("a0_base", 600))
+    with pytest.raises(CheckpointError, match=r"400 classes .* fit a0_base with 600 classes"):
+        movinet.create_model("a0_base", weights="kinetics-400")
+    assert not list((tmp_path / "home").rglob("*.safetensors"))

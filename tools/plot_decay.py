@@ -63,7 +63,9 @@ def fitted_model(rng: np.random.Generator) -> MoViNet:
     for scene in range(len(SCENES)):
         for _ in range(30):
             start = rng.uniform(0, 100)
-            clip = torch.cat([frame(scene, start + i / RATE, rng) for i in range(int(rng.integers(10, 60)))], 2)
+            clip = torch.cat(
+                [frame(scene, start + i / RATE, rng) for i in range(int(rng.integers(10, 60)))], 2
+            )
             hidden = model.hidden(model.features(clip)["embedding"])
             features.append(torch.nn.functional.silu(hidden)[0])
             targets.append(8.0 * torch.nn.functional.one_hot(torch.tensor(scene), len(SCENES)))

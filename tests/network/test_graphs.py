@@ -1,5 +1,8 @@
 """`torch.export`, `torch.compile` and gradients work on every preset."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -52,7 +55,9 @@ def test_export_with_a_dynamic_batch(name: str) -> None:
     for leaf in tree_leaves(state):
         shapes[leaf] = {0: batch}
     shapes[video] = {0: batch}
-    program = torch.export.export(model, (video, state), dynamic_shapes=shapes)
+    program = torch.export.export(
+        model, (video, state), dynamic_shapes=shapes.dynamic_shapes(model, (video, state))
+    )
     for size in (1, 5):
         video, state = make_video(size, 2, SIZE, SIZE), model.initial_state(size, (SIZE, SIZE))
         logits, _ = program.module()(video, state)
@@ -62,33 +67,37 @@ def test_export_with_a_dynamic_batch(name: str) -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", PRESETS)
 def test_compile(name: str) -> None:
-    """One graph, forward and backward, for each preset (without code generation)."""
-    check_compiled(name, "aot_eager")
+    """One graph for each preset, without code generation; the backward one of the small ones."""
+    check_compiled(name, "aot_eager", gradients=name.startswith(("a0", "t0")))
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(900)  # it runs a C++ compiler many times
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")  # within PyTorch
 @pytest.mark.parametrize("name", ["a0_base", "a0_stream"])
 def test_compile_with_code_generation(name: str) -> None:
-    check_compiled(name, "inductor")
+    check_compiled(name, "inductor", gradients=False)
 
 
-def check_compiled(name: str, backend: str) -> None:
+def check_compiled(name: str, backend: str, *, gradients: bool) -> None:
     torch.compiler.reset()
     model = make_model(name)
     compiled = torch.compile(model, fullgraph=True, backend=backend)
     video = make_video(1, 2, SIZE, SIZE)
-
     state = model.initial_state(1, (SIZE, SIZE)) if model.config.causal else None
 
-    def run(function: torch.nn.Module) -> list[Tensor]:
-        leaf = video.clone().requires_grad_()
+    def run(function: Callable[..., Any]) -> list[Tensor]:
+        leaf = video.clone().requires_grad_(gradients)
         output = function(leaf) if state is None else function(leaf, state)
+        if not gradients:
+            return tree_leaves(output)
         logits = output if state is None else output[0]
         (gradient,) = torch.autograd.grad(logits.square().sum(), leaf)
         return [*tree_leaves(output), gradient]
 
-    for found, expected in zip(run(compiled), run(model), strict=True):
+    with torch.set_grad_enabled(gradients):
+        results, wanted = run(compiled), run(model)
+    for found, expected in zip(results, wanted, strict=True):
         tolerance = 1e-4 * max(1.0, expected.abs().max().item())
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=tolerance)
 
@@ -98,9 +107,11 @@ def test_gradients_reach_the_first_chunk(name: str) -> None:
     model = make_model(name)
     video = make_video(1, 3, SIZE, SIZE).requires_grad_()
     state = model.initial_state(1, (SIZE, SIZE))
+    outputs = []
     for chunk in video.split(1, dim=2):
         logits, state = model(chunk, state)
-    logits.sum().backward()
+        outputs.append(logits)
+    outputs[-1].sum().backward()
     assert video.grad is not None
     assert (video.grad.abs().sum((0, 1, 3, 4)) > 0).all()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

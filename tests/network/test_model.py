@@ -7,7 +7,7 @@ import torch
 
 from movinet.config import MoViNetConfig
 from movinet.errors import ConfigError
-from movinet.layers import positional_encoding, same_padding
+from movinet.layers import Block, positional_encoding, same_padding
 from movinet.model import MoViNet, decay_from_half_life
 from movinet.presets import preset_config
 from movinet.weights.keys import make_divisible
@@ -66,12 +66,12 @@ def test_folding_the_batch_norm_equals_applying_it() -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.training = True
 
-            def use_stored(x: torch.Tensor, norm=module) -> torch.Tensor:
+            def use_stored(input: torch.Tensor, norm=module) -> torch.Tensor:  # noqa: A002
                 mean, var = norm.running_mean, norm.running_var
                 assert mean is not None
                 assert var is not None
                 return torch.nn.functional.batch_norm(
-                    x, mean, var, norm.weight, norm.bias, False, 0.0, norm.eps
+                    input, mean, var, norm.weight, norm.bias, False, 0.0, norm.eps
                 )
 
             module.forward = use_stored
@@ -162,6 +162,7 @@ def test_stochastic_depth() -> None:
     rates = [block.drop_path for block in model.blocks.values()]
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     block = model.blocks["block2_layer1"]
+    assert isinstance(block, Block)
     block.train()
     torch.manual_seed(0)
     branch = torch.ones(3, 4000, 1, 1, 1)  # 3 frames of 4,000 samples
@@ -185,7 +186,9 @@ def test_training_mode_updates_the_running_statistics_as_tensorflow_does() -> No
     model = make_model(tiny_base())
     model.train()
     video = make_video()
-    before = model.stem.norm.running_mean.clone()
+    mean = model.stem.norm.running_mean
+    assert mean is not None
+    before = mean.clone()
     raw = torch.nn.functional.conv2d(
         torch.nn.functional.pad(video.transpose(1, 2).flatten(0, 1), (0, 1, 0, 1)),
         model.stem.weight[:, :, 0],
@@ -193,7 +196,7 @@ def test_training_mode_updates_the_running_statistics_as_tensorflow_does() -> No
     )
     model(video)
     expected = 0.99 * before + 0.01 * raw.mean((0, 2, 3))
-    torch.testing.assert_close(model.stem.norm.running_mean, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_initialisation_is_keras_he_normal() -> None:
@@ -204,7 +207,8 @@ def test_initialisation_is_keras_he_normal() -> None:
     assert weight.std().item() == pytest.approx(deviation, rel=0.01)
     assert weight.abs().max().item() <= 2 * deviation / 0.8796 + 1e-6
     assert model.classifier.weight.std().item() == pytest.approx(0.01, rel=0.15)
-    assert all(block.scale.item() == 0 for block in model.blocks.values())
+    state = model.state_dict()
+    assert all(state[f"blocks.{name}.scale"].item() == 0 for name in model.blocks)
 
 
 @pytest.mark.parametrize("head_activation", ["swish", "hard_swish", "relu6"])
@@ -240,7 +244,7 @@ def test_decay_forgets_and_holds_the_position() -> None:
     first, second = make_video(1, 1, seed=1).double(), make_video(1, 1, seed=2).double()
 
     def after(frames: list[torch.Tensor], decay: float | None) -> torch.Tensor:
-        state = model.initial_state(1, (32, 32))
+        state, logits = model.initial_state(1, (32, 32)), torch.empty(0)
         for frame in frames:
             logits, state = model(frame, state, decay)
         return logits

@@ -5,6 +5,7 @@ import http.server
 import json
 import tarfile
 import threading
+import unittest.mock
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -249,10 +250,8 @@ def test_save_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"before")
 
-    def refuse(self: Path, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(Path, "write_bytes", unittest.mock.Mock(side_effect=full))
     with pytest.raises(CheckpointError, match="No space left"):
         save_weights(path, model.state_dict(), config=model.config, input_spec=SPEC)
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]

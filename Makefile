@@ -1,0 +1,63 @@
+# Set-up and the gate; `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# pip hands these pins on to the environments that it builds packages in; from 25.3 on it looks at
+# the second variable for those.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# pyright would ask a registry for news of itself on every run.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench clean
+
+help:
+	@echo "make demo    set up, and predict on a clip that lies in the package"
+	@echo "make test    set up, and run the whole gate: formatting, lint, types, tests"
+	@echo "make lint    the gate without the tests"
+	@echo "make format  format the code and mend what the linter can mend"
+	@echo "make bench   run the benchmarks, about five minutes"
+	@echo "make clean   remove the environment and everything generated"
+
+demo: $(VENV)/torch.stamp
+	$(BIN)/movinet predict src/movinet/demo/clip.mp4 --weights src/movinet/demo/tiny_random.safetensors
+
+test: lint
+	$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/clip_forward.py
+	$(BIN)/python benchmarks/frame_step.py
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/decoding.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp appears when everything before it went well, so an interrupted set-up is taken up again.
+$(VENV)/venv.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit("movinet needs Python 3.11 or newer, and $(PYTHON) is " \
+		+ sys.version.split()[0] + "; try: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/torch.stamp: pyproject.toml constraints.txt $(VENV)/venv.stamp
+	$(BIN)/python -m pip install -e '.[torch]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt $(VENV)/venv.stamp
+	$(BIN)/python -m pip install -e '.[dev]'
+	@touch $(VENV)/torch.stamp $@

@@ -44,7 +44,7 @@ def test_the_middle_window_is_the_reference_s(tmp_path, length):
 @pytest.mark.parametrize("length", [10, 60, 200])
 @pytest.mark.parametrize("windows", [2, 3, 5])
 def test_windows_are_spaced_as_in_the_reference(tmp_path, length, windows):
-    clips = views(video(tmp_path, length), SPEC, num_windows=windows)
+    clips = list(views(video(tmp_path, length), SPEC, num_windows=windows))
     offsets = np.linspace(0, max(0, length - 40), windows).astype(int)
     assert [numbers(clip) for clip in clips] == [indices(length, 8, 5, o) for o in offsets]
 
@@ -70,7 +70,7 @@ def test_three_crops_of_every_window(tmp_path):
     wide = InputSpec(image_size=30, short_side=32, frame_rate=5, num_frames=2)
     images = [numbered(i, 128, 64) for i in range(50)]
     path = make_video(tmp_path / "v.mkv", images, codec="ffv1", pix_fmt="bgr0")
-    clips = views(path, wide, num_windows=2, num_crops=3)
+    clips = list(views(path, wide, num_windows=2, num_crops=3))
     assert len(clips) == 6
     order: list[tuple[int, Crop]] = [(first, crop) for first in (0, 40) for crop in THREE_CROPS]
     for clip, (frame, crop) in zip(clips, order, strict=True):

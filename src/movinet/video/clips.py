@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def views(
     num_windows: int = 1,
     num_crops: int = 1,
     num_frames: int | None = None,
-) -> list[Clip]:
+) -> Iterator[Clip]:
     """The views over which a test averages probabilities, as in the reference.
 
     Args:
@@ -84,11 +85,12 @@ def views(
         num_frames: Length of each; by default the model's own.
 
     Returns:
-        ``num_windows * num_crops`` clips, the crops of a window one after another.
+        ``num_windows * num_crops`` clips, the crops of a window one after another; a window is
+        decoded when its turn comes.
 
     Raises:
         ConfigError: If a number is not allowed.
-        VideoError: If the file cannot be decoded.
+        VideoError: If the file cannot be decoded; also while iterating.
     """
     count = _clip_length(spec, num_frames)
     if num_windows < 1 or num_crops not in (1, 3):
@@ -99,11 +101,11 @@ def views(
     room = max(0.0, last - first - count / spec.frame_rate)
     offsets = np.linspace(0, room, num_windows) if num_windows > 1 else [room / 2]
     crops = THREE_CROPS if num_crops == 3 else ("center",)
-    return [
+    return (
         clip
         for offset in offsets
         for clip in _read(Path(path), spec, (first, last), first + float(offset), count, crops)
-    ]
+    )
 
 
 def _clip_length(spec: InputSpec, num_frames: int | None) -> int:

@@ -140,7 +140,9 @@ def read_weights(source: str | Path, preset: str | None = None) -> RawWeights:
     """
     if str(source) in PUBLISHED:
         if preset is None:
-            raise ConfigError(f"weights {source!r} are published for several models: name one")
+            raise ConfigError(
+                f"weights {source!r} are published for several models: name one (--model)"
+            )
         card = find_card(preset, str(source))
         path = cached_weights(card, _converter(card), converter_version=_CONVERTER_VERSION)
         raw = _read_safetensors(path)

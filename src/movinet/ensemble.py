@@ -40,7 +40,9 @@ class Ensemble(nn.Module):
                 f"an ensemble needs an input and an offset for each member, not {len(members)} "
                 f"members, {len(inputs)} inputs, {len(offsets)} offsets"
             )
-        for field in ("num_classes", "causal"):
+        if not all(isinstance(member, MoViNet) for member in members):
+            raise ConfigError("members of an ensemble are MoViNets, not ensembles or wrappers")
+        for field in ("num_classes", "causal", "pooling", "multi_label_pooling"):
             values = {getattr(member.config, field) for member in members}
             if len(values) > 1:
                 raise ConfigError(f"members of an ensemble differ in {field}: {sorted(values)}")
@@ -80,8 +82,8 @@ class Ensemble(nn.Module):
             if given is not None and len(given) != len(self.members):
                 raise ConfigError(f"{len(self.members)} members need as many {what}: {len(given)}")
         if states is None:
-            logits = [m(video) for m, video in zip(self.networks, videos, strict=True)]
-            return torch.stack(logits).mean(0)
+            clips = zip(self.networks, videos, strict=True)
+            return torch.stack([member(video, None, decay) for member, video in clips]).mean(0)
         outputs = [
             member(video, state, decay)
             for member, video, state in zip(self.networks, videos, states, strict=True)
@@ -90,11 +92,18 @@ class Ensemble(nn.Module):
         return logits, tuple(state for _, state in outputs)
 
     def initial_state(
-        self, batch_size: int, image_sizes: Sequence[tuple[int, int]]
+        self,
+        batch_size: int,
+        image_sizes: Sequence[tuple[int, int]],
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> tuple[StreamState, ...]:
         """The states of streams that have seen nothing; see `MoViNet.initial_state`."""
+        if len(image_sizes) != len(self.members):
+            raise ConfigError(f"{len(self.members)} members need as many image sizes")
         return tuple(
-            member.initial_state(batch_size, size)
+            member.initial_state(batch_size, size, device=device, dtype=dtype)
             for member, size in zip(self.networks, image_sizes, strict=True)
         )
 
@@ -113,7 +122,12 @@ def temporal_ensemble(first: MoViNet, second: MoViNet, spec: InputSpec) -> Ensem
         first: Sees frames 0, 2, 4, ...
         second: Sees frames 1, 3, 5, ...; may be the same object.
         spec: The full frame rate and number of frames.
+
+    Raises:
+        ConfigError: If the architectures differ.
     """
+    if first.config.architecture != second.config.architecture:
+        raise ConfigError("members of a temporal ensemble have one architecture")
     half = dataclasses.replace(
         spec, frame_rate=spec.frame_rate / 2, num_frames=max(1, spec.num_frames // 2)
     )

@@ -9,18 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from movinet.config import MoViNetConfig
+from movinet.convolution import ConvBias, ConvNorm, activate, join, to_frames, to_video
 from movinet.errors import ConfigError
-from movinet.layers import (
-    Block,
-    ConvBias,
-    ConvNorm,
-    activate,
-    join,
-    spatial_means,
-    split_frames,
-    to_frames,
-    to_video,
-)
+from movinet.layers import Block, spatial_means, split_frames
 from movinet.state import Clock, StreamState, running_sum
 
 
@@ -150,14 +141,8 @@ class MoViNet(nn.Module):
             shape = (time, batch_size, height, width, channels)  # as frames lie in memory
             zeros = torch.zeros(shape, device=device, dtype=dtype)
             buffers[name] = zeros.permute(1, 4, 0, 2, 3)
-        arch = self.config.architecture
-        if self.config.se_type in ("3d", "2plus3d"):
-            for spec in arch.blocks():
-                sums[spec.name] = torch.zeros(
-                    batch_size, spec.expand, device=device, dtype=sum_dtype
-                )
-        if self.config.pooling == "3d":
-            sums["head"] = torch.zeros(batch_size, arch.head, device=device, dtype=sum_dtype)
+        for name, (channels,) in self._sum_shapes().items():
+            sums[name] = torch.zeros(batch_size, channels, device=device, dtype=sum_dtype)
         return StreamState(
             torch.zeros(batch_size, device=device, dtype=torch.int64),
             torch.zeros(batch_size, device=device, dtype=sum_dtype),
@@ -182,6 +167,8 @@ class MoViNet(nn.Module):
         """The pooled embedding and the new state; `stages` receives the frames of each stage."""
         self._check(video, state)
         batch, _, num_frames, height, width = video.shape
+        if decay is not None and not self.config.causal:
+            raise ConfigError("this model is not causal: it pools over whole clips, without decay")
         clock = None
         if self.config.causal:
             state = state or self.initial_state(batch, (height, width), device=video.device)
@@ -226,7 +213,7 @@ class MoViNet(nn.Module):
         yield "head", self.head(x)
 
     def _stem(self, frames: Tensor) -> Tensor:
-        parts = split_frames(frames, self.config.architecture.stem, self.training)
+        parts = split_frames(frames, self.config.architecture.stem, self.stem.norm.training)
         return join([self.stem(_channels_last(part)) for part in parts])
 
     def _pool(
@@ -240,7 +227,7 @@ class MoViNet(nn.Module):
             return means.transpose(0, 1), None
         if clock is None or state is None:
             return means.mean(0), None
-        total = running_sum(state.sums["head"], means, clock.decay)[-1]
+        total = running_sum(state.sums["head"], means, clock.decay)[-1].clone()
         return total / clock.weight[-1], total
 
     def _classify(self, embedding: Tensor) -> Tensor:
@@ -260,8 +247,15 @@ class MoViNet(nn.Module):
             )
         if 0 in video.shape:
             raise ConfigError(f"video is empty: {tuple(video.shape)}")
-        if state is None:
-            return
+        wanted = self.stem.weight.dtype
+        if video.dtype != wanted and not torch.is_autocast_enabled(video.device.type):
+            raise ConfigError(
+                f"the video is {video.dtype}, the model {wanted}: convert one of them"
+            )
+        if state is not None:
+            self._check_state(video, state)
+
+    def _check_state(self, video: Tensor, state: StreamState) -> None:
         if not self.config.causal:
             raise ConfigError("this model is not causal: it takes a clip, not a state")
         if self.config.multi_label_pooling:
@@ -271,13 +265,27 @@ class MoViNet(nn.Module):
                 f"the state is of {state.frame_count.shape[0]} streams, the video of "
                 f"{video.shape[0]}"
             )
-        for name, shape in self._buffer_shapes(*video.shape[3:]).items():
-            found = tuple(state.buffers[name].shape[1:]) if name in state.buffers else None
-            if found != shape:
-                raise ConfigError(
-                    f"the state is not of this model and frame size {tuple(video.shape[3:])}: "
-                    f"buffer {name} is {found}, not {shape}"
-                )
+        kinds = (
+            ("buffer", state.buffers, self._buffer_shapes(*video.shape[3:])),
+            ("sum", state.sums, self._sum_shapes()),
+        )
+        for kind, tensors, shapes in kinds:
+            for name in (*shapes, *(name for name in tensors if name not in shapes)):
+                found = tuple(tensors[name].shape[1:]) if name in tensors else None
+                if found != shapes.get(name):
+                    raise ConfigError(
+                        f"the state is not of this model and frame size {tuple(video.shape[3:])}: "
+                        f"{kind} {name} is {found}, not {shapes.get(name)}"
+                    )
+
+    def _sum_shapes(self) -> dict[str, tuple[int]]:
+        """(channels,) of each running sum."""
+        arch, shapes = self.config.architecture, {}
+        if self.config.se_type in ("3d", "2plus3d"):
+            shapes = {spec.name: (spec.expand,) for spec in arch.blocks()}
+        if self.config.pooling == "3d":
+            shapes["head"] = (arch.head,)
+        return shapes
 
     def _buffer_shapes(self, height: int, width: int) -> dict[str, tuple[int, int, int, int]]:
         """(channels, time, height, width) of each block's stream buffer."""
@@ -317,7 +325,15 @@ def _decay_column(decay: float | Tensor | None, like: Tensor) -> Tensor | None:
     """`decay` as (batch, 1) of the sums' type."""
     if decay is None:
         return None
-    if isinstance(decay, (int, float)) and not 0 < decay <= 1:
-        raise ConfigError(f"decay must be in (0, 1], not {decay}")
-    value = torch.as_tensor(decay, dtype=like.dtype, device=like.device)
+    if not isinstance(decay, Tensor):
+        if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 < decay <= 1:
+            raise ConfigError(f"decay must be a number in (0, 1], not {decay!r}")
+        decay = torch.tensor(decay)
+    if decay.shape not in (torch.Size(()), like.shape):
+        raise ConfigError(
+            f"decay must be a number or of shape {tuple(like.shape)}, not {tuple(decay.shape)}"
+        )
+    if not torch.compiler.is_compiling() and not bool(((decay > 0) & (decay <= 1)).all()):
+        raise ConfigError(f"decay must be in (0, 1], not {decay.tolist()}")
+    value = decay.to(like.device, like.dtype)
     return value.expand(like.shape).unsqueeze(-1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from movinet.errors import ConfigError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StreamState:
     """Everything that a causal model remembers of the frames it has seen.
 
@@ -57,6 +57,9 @@ class StreamState:
                 f"mask must be bool of shape {tuple(self.frame_count.shape)}, "
                 f"not {mask.dtype} of {tuple(mask.shape)}"
             )
+        for mine, theirs in ((self.buffers, other.buffers), (self.sums, other.sums)):
+            if mine.keys() != theirs.keys():
+                raise ConfigError("the states are of different models")
 
         def choose(mine: Tensor, theirs: Tensor) -> Tensor:
             return torch.where(mask.view(-1, *[1] * (mine.ndim - 1)), mine, theirs)
@@ -119,7 +122,7 @@ class Clock:
             weights,
             positions,
             state.frame_count + num_frames,
-            weights[-1].squeeze(-1),
+            weights[-1, :, 0].clone(),
         )
 
 

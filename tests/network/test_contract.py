@@ -6,7 +6,8 @@ from torch import Tensor
 
 from contract import check_streaming_contract
 from movinet.config import MoViNetConfig
-from movinet.layers import Block, ConvNorm, SqueezeExcitation, to_frames, to_video
+from movinet.convolution import ConvNorm, to_frames, to_video
+from movinet.layers import Block, SqueezeExcitation
 from movinet.model import MoViNet
 from movinet.state import Clock, StreamState, running_sum
 from networks import STREAMS, TINY, make_model, make_video, randomize, tiny_base, tiny_stream

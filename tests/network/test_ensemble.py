@@ -51,12 +51,29 @@ def test_streams_in_an_ensemble() -> None:
     torch.testing.assert_close(outputs[-1], model(clips), rtol=1e-4, atol=1e-5)
 
 
+def test_decay_reaches_every_member() -> None:
+    members = [make_model(tiny_stream()), make_model(tiny_stream(), se_type="3d")]
+    model = Ensemble(members, [SPEC, SPEC])
+    clips = [make_video(), make_video()]
+    logits, _ = model(clips, model.initial_state(2, [(32, 32)] * 2), 0.5)
+    expected = torch.stack([member(clips[0], None, 0.5) for member in members]).mean(0)
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(model(clips, None, 0.5), expected)
+    assert not torch.allclose(model(clips), expected)
+
+
 def test_members_that_do_not_go_together() -> None:
     base = make_model(tiny_base())
     with pytest.raises(ConfigError, match="differ in causal"):
         Ensemble([base, make_model(tiny_stream())], [SPEC, SPEC])
     with pytest.raises(ConfigError, match="differ in num_classes"):
         Ensemble([base, make_model(tiny_base(), num_classes=3)], [SPEC, SPEC])
+    with pytest.raises(ConfigError, match="differ in pooling"):
+        Ensemble([base, make_model(tiny_base(pooling="2d"))], [SPEC, SPEC])
+    with pytest.raises(ConfigError, match="are MoViNets"):
+        Ensemble([Ensemble([base], [SPEC])], [SPEC])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="one architecture"):
+        temporal_ensemble(base, make_model("t0_base"), SPEC)
     with pytest.raises(ConfigError, match="1 inputs"):
         Ensemble([base, base], [SPEC])
     with pytest.raises(ConfigError, match="2 members need as many videos: 1"):

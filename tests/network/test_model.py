@@ -1,15 +1,19 @@
 """Options, precision, features, training-time behaviour and errors of the network."""
 
+import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
 from movinet.config import MoViNetConfig
+from movinet.convolution import same_padding
 from movinet.errors import ConfigError
-from movinet.layers import Block, positional_encoding, same_padding
+from movinet.layers import Block, positional_encoding
 from movinet.model import MoViNet, decay_from_half_life
-from movinet.presets import preset_config
+from movinet.presets import input_spec, preset_config
+from movinet.state import Clock
 from movinet.weights.keys import make_divisible
 from networks import PRESETS, STREAMS, make_model, make_video, randomize, tiny_base, tiny_stream
 
@@ -209,6 +213,7 @@ def test_initialisation_is_keras_he_normal() -> None:
     assert model.classifier.weight.std().item() == pytest.approx(0.01, rel=0.15)
     state = model.state_dict()
     assert all(state[f"blocks.{name}.scale"].item() == 0 for name in model.blocks)
+    assert model.hidden.bias.abs().max().item() == model.classifier.bias.abs().max().item() == 0
 
 
 @pytest.mark.parametrize("head_activation", ["swish", "hard_swish", "relu6"])
@@ -287,8 +292,9 @@ def test_state_owns_little_memory() -> None:
     """A state is not a view that keeps a whole clip's activations alive."""
     model = make_model(tiny_stream(factorized=False))
     _, state = model(make_video(1, 12), model.initial_state(1, (32, 32)))
-    for name, buffer in state.buffers.items():
-        assert buffer.untyped_storage().nbytes() == buffer.numel() * 4, name
+    tensors = {**state.buffers, **state.sums, "weight": state.pool_weight}
+    for name, tensor in tensors.items():
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * 4, name
     assert state.num_bytes == model.initial_state(1, (32, 32)).num_bytes
 
 
@@ -319,7 +325,7 @@ def test_bad_states() -> None:
         stream(video, stream.initial_state(2, (64, 32)))
     with pytest.raises(ConfigError, match=r"not \(80, 2, 4, 4\)"):
         make_model("a0_stream")(video, state)
-    with pytest.raises(ConfigError, match="decay must be in"):
+    with pytest.raises(ConfigError, match="decay must be"):
         stream(video, state, 1.5)
 
 
@@ -369,6 +375,19 @@ def test_presets_are_what_was_published(name: str) -> None:
     assert config.positional_encoding == (name in ("a3_stream", "a4_stream", "a5_stream"))
     hard = name in ("a1_stream", "a4_stream", "t0_stream")
     assert config.head_activation == ("hard_swish" if hard else "swish")
+    low = name in ("a0_base", "a0_stream", "a1_stream", "t0_base", "t0_stream")
+    assert (config.dropout, config.drop_path) == (0.2 if low else 0.5, 0.2)
+    size = name.split("_")[0]
+    expected = {  # size, short side in tests, frames a second, frames in tests and in training
+        "a0": (172, 192, 5, 50, 50),
+        "a1": (172, 192, 5, 50, 50),
+        "a2": (224, 256, 5, 50, 50),
+        "a3": (256, 288, 12, 120, 64),
+        "a4": (290, 320, 8, 80, 32),
+        "a5": (320, 368, 12, 115 if stream else 120, 32),
+        "t0": (160, 176, 2.5, 25, 25),
+    }[size]
+    assert (*dataclasses.astuple(input_spec(name)), config.trained_frames) == expected
 
 
 def test_randomize_is_deterministic() -> None:
@@ -376,3 +395,95 @@ def test_randomize_is_deterministic() -> None:
     randomize(second)
     video = make_video()
     assert torch.equal(first(video), second(video))
+
+
+def test_positions_of_long_streams_are_exact() -> None:
+    positions = torch.tensor([10**4, 10**6, 10**8])
+    found = positional_encoding(positions, 480).numpy()
+    index = np.arange(480)
+    angles = positions.numpy()[:, None] * 10000.0 ** (-2 * (index // 2) / 480)
+    expected = np.concatenate([np.sin(angles[:, 0::2]), np.cos(angles[:, 1::2])], 1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_position_is_held_at_the_last_trained_one() -> None:
+    state = make_model(tiny_stream()).initial_state(2, (8, 8))
+    decay = torch.tensor([[1.0], [0.5]])
+    clock = Clock.start(state, 6, decay, trained_frames=4)
+    assert clock.positions[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert clock.positions[:, 1].tolist() == [0, 1, 2, 3, 3, 3]
+
+
+def test_states_of_other_models_are_refused() -> None:
+    model = make_model(tiny_stream())
+    video = make_video()
+    state = model.initial_state(2, (32, 32))
+    for other in (
+        dataclasses.replace(state, sums={"head": state.sums["head"]}),
+        make_model(tiny_stream(pooling="2d")).initial_state(2, (32, 32)),
+        make_model(tiny_stream(se_type="2d")).initial_state(2, (32, 32)),
+        dataclasses.replace(state, buffers={**state.buffers, "more": state.pool_weight}),
+    ):
+        with pytest.raises(ConfigError, match="the state is not of this model"):
+            model(video, other)
+        with pytest.raises(ConfigError, match="different models"):
+            state.where(torch.ones(2, dtype=torch.bool), other)
+
+
+@pytest.mark.parametrize(
+    "decay",
+    [0.0, -1, 1.5, float("nan"), True, "0.5", torch.tensor([2.0, 1.0]), torch.full((3,), 0.5)],
+)
+def test_bad_decays(decay: float) -> None:
+    model = make_model(tiny_stream())
+    with pytest.raises(ConfigError, match="decay must be"):
+        model(make_video(), None, decay)
+    with pytest.raises(ConfigError, match="without decay"):
+        make_model(tiny_base())(make_video(), None, decay)
+
+
+def test_a_video_of_another_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the video is torch.float64, the model torch.float32"):
+        make_model(tiny_base())(make_video(dtype=torch.float64))
+
+
+def test_hooks_see_what_a_layer_computed() -> None:
+    """Nothing that a module returned is overwritten while gradients are on."""
+    model = make_model(tiny_stream())
+    block = model.blocks["block1_layer1"]
+    assert isinstance(block, Block)
+    seen = []
+    block.project.register_forward_hook(lambda *arguments: seen.append(arguments[-1]))
+    block.project.register_forward_hook(lambda *arguments: seen.append(arguments[-1].clone()))
+    model(make_video())
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_batch_statistics_alone_see_all_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recalibrating batch norms in an otherwise evaluating model: one update a forward pass."""
+    monkeypatch.setattr("movinet.layers.CHUNK_BYTES", 20_000)
+    model = make_model(tiny_base())
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train()
+    model(make_video())
+    counts = {int(v) for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
+    assert counts == {1}
+
+
+def test_inputs_and_states_are_left_alone() -> None:
+    for config in (tiny_stream(), tiny_stream(factorized=False), tiny_base()):
+        model = make_model(config)
+        video = make_video()
+        before = video.clone()
+        with torch.no_grad():
+            model(video)
+            if config.causal:
+                _, state = model(video, model.initial_state(2, (32, 32)))
+                copy = state.map(torch.clone)
+                model(video, state)
+                for name, total in copy.sums.items():
+                    assert torch.equal(state.sums[name], total)
+                for name, buffer in copy.buffers.items():
+                    assert torch.equal(state.buffers[name], buffer)
+        assert torch.equal(video, before)

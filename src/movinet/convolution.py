@@ -119,7 +119,7 @@ class ConvNorm(nn.Module):
             history = past
             if past is not None:
                 history = last_frames(past, x)
-                x = torch.cat([past.to(x.dtype), x])
+                x = join([past.to(x.dtype), x])
             convolve = self._convolve_3d if self.lowering == "3d" else self._convolve_time
             y = convolve(x, weight, bias, 0 if past is not None else self.kernel[0] // 2)
         else:
@@ -213,8 +213,11 @@ class ConvNorm(nn.Module):
 
 
 def join(parts: Sequence[Tensor]) -> Tensor:
-    """Consecutive spans of frames as one."""
-    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
+    """Consecutive spans of frames as one, in channels-last memory."""
+    if len(parts) == 1:
+        return parts[0]
+    # torch.cat keeps the memory order of 4-D tensors alone.
+    return torch.cat([part.permute(0, 1, 3, 4, 2) for part in parts]).permute(0, 1, 4, 2, 3)
 
 
 def last_frames(past: Tensor, frames: Tensor) -> Tensor:
@@ -222,7 +225,7 @@ def last_frames(past: Tensor, frames: Tensor) -> Tensor:
     count = frames.shape[0]
     if count >= past.shape[0]:
         return frames[count - past.shape[0] :].to(past.dtype, copy=True)
-    return torch.cat([past[count:], frames.to(past.dtype)])
+    return join([past[count:], frames.to(past.dtype)])
 
 
 class ConvBias(nn.Module):

@@ -487,3 +487,26 @@ def test_inputs_and_states_are_left_alone() -> None:
                 for name, buffer in copy.buffers.items():
                     assert torch.equal(state.buffers[name], buffer)
         assert torch.equal(video, before)
+
+
+@pytest.mark.parametrize("factorized", [True, False])
+def test_frames_stay_in_channels_last_memory(
+    factorized: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every convolution gets frames in the memory order that makes it fast, without a copy."""
+    orders = []
+    convolve = torch.nn.functional.conv2d
+
+    def watch(x: torch.Tensor, *arguments: object, **options: object) -> torch.Tensor:
+        orders.append(x.is_contiguous(memory_format=torch.channels_last))
+        return convolve(x, *arguments, **options)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr("movinet.layers.CHUNK_BYTES", 50_000)
+    model = make_model(tiny_stream(factorized=factorized))
+    state = model.initial_state(2, (32, 32))
+    monkeypatch.setattr(torch.nn.functional, "conv2d", watch)
+    with torch.no_grad():
+        for chunk in make_video(frames=9).split([6, 1, 2], dim=2):
+            _, state = model(chunk, state)
+    assert len(orders) > 30
+    assert all(orders)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "movinet"
 #: Modules that need the extra `torch`; everything else is the runtime half.
 MODEL_HALF = {
+    "movinet.convolution",
     "movinet.ensemble",
     "movinet.factory",
     "movinet.layers",

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
 import sys
+import xml.dom.minidom
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,14 +13,16 @@ import pytest
 from movinet.errors import ConfigError, MissingExtraError
 from movinet.plotting import (
     PALETTE,
+    PLOT_SUFFIXES,
     ceiling,
+    check_output,
     leading_classes,
     percent,
     plot_predictions,
-    shorten,
     spread_out,
 )
 from movinet.prediction import Prediction
+from movinet.text import shorten
 
 LABELS = ("falling", "rising", "flat")
 RISING = np.linspace(0.1, 0.7, 7)
@@ -109,10 +113,62 @@ def test_an_existing_plot_survives_a_failure(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"plot\.png: cannot be written \(No space"):
         plot_predictions(crossing, path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_plot_is_as_readable_as_any_new_file_and_its_name_may_be_long(
+    tmp_path: Path, crossing: list[Prediction]
+) -> None:
+    path = tmp_path / f"{'n' * 250}.svg"
+    (tmp_path / "other").touch()
+    plot_predictions(crossing, path)
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_what_cannot_be_written_is_known_before_drawing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ConfigError, match=r"folder\.png': it is a folder"):
+        check_output(tmp_path / "folder.png", PLOT_SUFFIXES)
+    with pytest.raises(ConfigError, match="File name too long"):
+        check_output(tmp_path / f"{'n' * 300}.png", PLOT_SUFFIXES)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path or not mode & os.W_OK)
+    with pytest.raises(ConfigError, match="no permission to write in"):
+        check_output(tmp_path / "plot.png", PLOT_SUFFIXES)
+
+
+def test_labels_of_the_same_colour_are_told_apart(tmp_path: Path) -> None:
+    labels = tuple(f"class {i}" for i in range(20))
+    values = [0.1 - i / 200 for i in range(20)]
+    plot_predictions(predictions([values, values], labels), tmp_path / "plot.svg", top=20)
+    shown = re.findall("<!-- (.*)class ([0-9]+) ", (tmp_path / "plot.svg").read_text())
+    marks = {int(number): mark for mark, number in shown}
+    assert len(marks) == 20
+    assert len({(i % len(PALETTE), mark) for i, mark in marks.items()}) == 20
+
+
+def test_control_characters_are_shown_escaped(tmp_path: Path) -> None:
+    labels = ("\x00bad\x1b", "\udcff", "z")
+    for count in (1, 2):
+        shown = predictions([(0.5, 0.3, 0.2)] * count, labels)
+        plot_predictions(shown, tmp_path / "plot.svg", title="a\x08b")
+        svg = (tmp_path / "plot.svg").read_text()
+        xml.dom.minidom.parseString(svg)
+        for text in (r"a\x08b", r"\x00bad\x1b", r"\udcff"):
+            assert f"<!-- {text}" in svg
+
+
+def test_missing_glyphs_are_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("movinet.plotting._FALLBACK_FONTS", ())
+    shown = predictions([(0.5, 0.3, 0.2)] * 2, ("\U00013000\U00013001", "\U00013002", "z"))
+    with pytest.warns(UserWarning, match="no installed font") as caught:
+        plot_predictions(shown, tmp_path / "plot.png")
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
 
 
 def test_bad_arguments_are_one_clear_line(tmp_path: Path, crossing: list[Prediction]) -> None:

@@ -211,8 +211,14 @@ def test_temporal_ensemble_of_base_models_sees_alternate_frames(
         (True, {"stride": 1.0}, "stream model"),
         (True, {"window": 1.0}, "stream model"),
         (False, {"crops": 2}, "crops must be 1 or 3, not 2"),
-        (False, {"views": 0}, "views must be at least 1, not 0"),
+        (False, {"views": 0}, "views must be from 1 to 1000, not 0"),
+        (False, {"views": 1001}, "views must be from 1 to 1000, not 1001"),
         (False, {"stride": 0.0}, "stride must be a positive number"),
+        (False, {"stride": 1e300}, "at most 86400, not 1e\\+300"),
+        (False, {"window": 1e9}, "at most 86400, not 1e\\+09"),
+        # 16 x 16 x 3 floats at 5 a second: 349525 frames are 1 GiB, with three crops 116508.
+        (False, {"window": 69906.0}, "1024 MiB hold: at most 349525 frames, window=69905"),
+        (False, {"window": 24000.0, "crops": 3}, "at most 116508 frames, window=23301"),
         (False, {"window": float("nan")}, "window must be a positive number"),
         (False, {"stride": 1.0, "views": 2}, "leave out views and crops"),
         (False, {"weights": "kinetics-600"}, "not to a loaded model"),
@@ -238,6 +244,21 @@ def test_a_missing_video_is_one_error(tmp_path: Path) -> None:
     for runtime in (ColourRuntime(), base()):
         with pytest.raises(VideoError, match=r"none\.mp4"):
             list(predict(tmp_path / "none.mp4", runtime))
+
+
+@pytest.mark.parametrize("name", ["http://x/y.mp4", "rtsp://camera"])
+def test_only_local_files_are_read(name: str) -> None:
+    with pytest.raises(VideoError, match=f"{name}: no such file .only local files are read"):
+        list(predict(name, ColourRuntime()))
+
+
+def test_an_empty_name_is_refused() -> None:
+    with pytest.raises(VideoError, match="an empty name"):
+        list(predict("", ColourRuntime()))
+
+
+def test_the_largest_window_is_allowed(video: Path) -> None:
+    assert predict(video, base(), window=69905.0)  # lazy: nothing is read or allocated
 
 
 def test_outputs_that_are_no_probabilities_are_refused(video: Path) -> None:

@@ -137,6 +137,14 @@ def test_a_single_prediction_holds_for_the_whole_video() -> None:
     assert panel.at(0.0).shape == (panel.height, 480, 3)
 
 
+def test_a_line_break_in_a_label_is_shown_escaped() -> None:
+    def panel(label: str) -> np.ndarray:
+        shown = Prediction(Path("v"), 0.0, np.array([0.9, 0.1], np.float32), (label, "other"))
+        return Panel([shown], 480, 1.0, 2).at(0.0)
+
+    np.testing.assert_array_equal(panel("a\nb"), panel(r"a\nb"))
+
+
 def test_nothing_is_left_behind_by_a_failure(tmp_path: Path, video: Path) -> None:
     out = tmp_path / "out.mp4"
     out.write_bytes(b"old")

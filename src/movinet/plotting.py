@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from movinet.errors import ConfigError, MissingExtraError
+from movinet.files import replacing
+from movinet.text import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +26,16 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 #: Colours that people with any colour vision tell apart, by Okabe and Ito
 #: (https://jfly.uni-koeln.de/color/); their yellow is left out: it vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
-_DASHES = ("solid", "dashed", "dotted", "dashdot")
+#: Styles of the lines, each for as many classes as there are colours, and how labels tell them.
+_DASHES = (("solid", ""), ("dashed", "- - "), ("dotted", "\u00b7 \u00b7 "))
+#: Fonts that people have for what matplotlib's own lacks; those that are there are used.
+_FALLBACK_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP"),
+    *("Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "PingFang SC"),
+    *("Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+    *("Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS"),
+    *("Noto Emoji", "Segoe UI Emoji", "Segoe UI Symbol", "Symbola"),
+)
 _GREY = "#6B6B6B"
 _LINE_POINTS = 12.5  # height of one label, points
 MAX_PLOTTED = 20  # more labels than this do not fit beside the lines
@@ -58,13 +69,23 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
     """The path of a picture or video to write, if it can be written at all.
 
     Raises:
-        ConfigError: If the suffix is none of `suffixes` or the folder does not exist.
+        ConfigError: If the suffix is none of `suffixes`, `path` is a folder, or the folder for it
+            does not exist or is not writable, or the system does not allow the name.
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"cannot write {str(path)!r}: the name must end in {', '.join(suffixes)}")
     if not path.parent.is_dir():
         raise ConfigError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
+    try:
+        if path.is_dir():
+            raise ConfigError(f"cannot write {str(path)!r}: it is a folder")
+    except OSError as error:
+        raise ConfigError(f"cannot write {str(path)!r}: {error.strerror}") from None
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"cannot write {str(path)!r}: no permission to write in {str(path.parent)!r}"
+        )
     return path
 
 
@@ -85,7 +106,8 @@ def plot_predictions(
 ) -> None:
     """Draw the probabilities of one video's leading classes over time.
 
-    One prediction alone becomes a bar chart.
+    One prediction alone becomes a bar chart. A warning tells when no font at hand has some
+    character of the title or the labels.
 
     Args:
         predictions: Predictions of one video in order of time, as from `movinet.predict`.
@@ -104,16 +126,43 @@ def plot_predictions(
     if not 1 <= top <= MAX_PLOTTED:
         raise ConfigError(f"top must be from 1 to {MAX_PLOTTED} in a plot, not {top}")
     require_matplotlib("plotting")
+    heading = printable(predictions[0].path.name if title is None else title)
+    with replacing(path) as temporary, _fonts(path):
+        figure = _draw(predictions, top, heading)
+        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)
+
+
+@contextmanager
+def _fonts(path: Path) -> Iterator[None]:
+    """Draw with all fonts that may help; what they lack is one warning instead of many."""
+    import matplotlib
+    from matplotlib.font_manager import fontManager
+
+    known = set(fontManager.get_font_names())  # an unknown one would be logged at every text
+    families = [*matplotlib.rcParams["font.family"], *(f for f in _FALLBACK_FONTS if f in known)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with matplotlib.rc_context({"font.family": families}):
+            yield
+    missing = [warning for warning in caught if "missing from font" in str(warning.message)]
+    for warning in caught:
+        if warning not in missing:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    if missing:
+        warnings.warn(
+            f"{path}: no installed font has all characters of the labels; those missing are boxes "
+            "(a Noto font of the script would help)",
+            stacklevel=4,
+        )
+
+
+def _draw(predictions: Sequence[Prediction], top: int, heading: str) -> Figure:
     figure = _figure(min(top, len(predictions[0].labels)))
     axes = figure.add_subplot()
-    heading = axes.set_title(
-        predictions[0].path.name if title is None else title,
-        loc="left",
-        fontsize=13,
-        fontweight="bold",
-        pad=12,
-    )
-    heading.set_parse_math(False)  # a dollar sign in a name is a dollar sign
+    title = axes.set_title(heading, loc="left", fontsize=13, fontweight="bold", pad=12)
+    title.set_parse_math(False)  # a dollar sign in a name is a dollar sign
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     classes = leading_classes(predictions, top)
@@ -121,8 +170,7 @@ def plot_predictions(
         _draw_lines(axes, predictions, classes)
     else:
         _draw_bars(axes, predictions[0], classes)
-    with _atomic(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)
+    return figure
 
 
 def _figure(rows: int) -> Figure:
@@ -146,7 +194,7 @@ def _draw_lines(axes: Axes, predictions: Sequence[Prediction], classes: Sequence
             times,
             curve,
             color=PALETTE[rank % len(PALETTE)],
-            linestyle=_DASHES[rank // len(PALETTE) % len(_DASHES)],
+            linestyle=_DASHES[rank // len(PALETTE)][0],
             linewidth=2.2,
             solid_capstyle="round",
             marker="o" if len(times) <= 15 else None,  # few windows: show where they are
@@ -177,7 +225,7 @@ def _label_ends(axes: Axes, ends: np.ndarray, labels: Sequence[str]) -> None:
     for rank, (end, place, label) in enumerate(zip(ends, spread, labels, strict=True)):
         colour = PALETTE[rank % len(PALETTE)]
         axes.annotate(
-            f"{shorten(label)}  {percent(end / 100)}",
+            f"{_DASHES[rank // len(PALETTE)][1]}{_shown(label)}  {percent(end / 100)}",
             xy=(1, end / top),
             xycoords="axes fraction",
             xytext=(1.035, place / axis_points),
@@ -204,7 +252,7 @@ def _draw_bars(axes: Axes, prediction: Prediction, classes: Sequence[int]) -> No
     places = np.arange(len(classes))
     axes.barh(places, values, height=0.62, color=PALETTE[0])
     axes.invert_yaxis()
-    axes.set_yticks(places, [shorten(prediction.labels[c]) for c in classes], fontsize=11)
+    axes.set_yticks(places, [_shown(prediction.labels[c]) for c in classes], fontsize=11)
     for tick in axes.get_yticklabels():
         tick.set_parse_math(False)
     axes.set_xlim(0, ceiling(values.max()))
@@ -224,6 +272,10 @@ def _draw_bars(axes: Axes, prediction: Prediction, classes: Sequence[int]) -> No
         )
 
 
+def _shown(label: str) -> str:
+    return shorten(printable(label))
+
+
 def ceiling(highest: float) -> float:
     """The top of an axis for values up to `highest` percent.
 
@@ -238,11 +290,6 @@ def percent(probability: float) -> str:
     if value >= 9.95:
         return f"{value:.0f} %"
     return f"{value:.1f} %" if value >= 0.05 else "<0.1 %"
-
-
-def shorten(label: str, width: int = 40) -> str:
-    """A label of at most `width` characters, with an ellipsis where something was cut off."""
-    return label if len(label) <= width else label[: width - 1].rstrip() + "…"
 
 
 def spread_out(places: np.ndarray, gap: float, limit: float) -> np.ndarray:
@@ -276,19 +323,3 @@ def spread_out(places: np.ndarray, gap: float, limit: float) -> np.ndarray:
         centre + gap * (i - (size - 1) / 2) for centre, size in blocks for i in range(size)
     ]
     return result
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place if nothing goes wrong."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        # mkstemp's files are private; a plot gets the permissions of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from movinet.errors import ConfigError, MovinetError
+from movinet.presets import list_models, unknown_model_message
 from movinet.runtime.base import Runtime
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from movinet.video import Frame, SkippedPacket, VideoReader
 
     OnSkipped = Callable[[SkippedPacket], None]
+
+#: The most that the frames of one window may take in all crops, bytes of float32.
+MAX_WINDOW_BYTES = 2**30
+#: The longest window or stride, seconds, and the most windows to average over.
+MAX_SECONDS, MAX_VIEWS = 86_400, 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +90,13 @@ def predict(
         weights: Published weights or a file of weights; None is random weights.
         labels: Names of the classes, where the weights don't say.
         head_activation: After the classifier's hidden layer, where it differs from the preset's.
-        views: Base models: number of windows spread evenly over the video; default 1.
+        views: Base models: number of windows spread evenly over the video, up to 1000; default 1.
         crops: Base models: 1 for the centre, 3 along the longer side.
-        stride: Base models: seconds from one window to the next. The last one ends with the video;
-            one that is shorter than a window is repeated.
-        window: Base models: seconds that a window lasts; by default that of the published accuracy.
+        stride: Base models: seconds from one window to the next, rounded to whole frames of the
+            model and at least one. The last window ends with the video; one that is shorter than a
+            window is repeated.
+        window: Base models: seconds that a window lasts, rounded to whole frames of the model; by
+            default that of the published accuracy.
         on_skipped: Called with each part of the file that cannot be decoded; by default each is
             a warning (`warnings.warn`).
 
@@ -99,7 +107,7 @@ def predict(
         ConfigError: If the model is unknown or the options don't fit it.
         CheckpointError, DownloadError: If the weights cannot be loaded.
         MissingExtraError: If a preset is given and torch is not installed.
-        VideoError: While iterating, if the video cannot be read.
+        VideoError: If the video's name is empty or a URL; while iterating, if it cannot be read.
         MovinetError: While iterating, if the model gives no usable probabilities.
     """
     if model is None or isinstance(model, str):
@@ -112,14 +120,10 @@ def predict(
         )
     else:
         runtime = model
-    if crops not in (1, 3):
-        raise ConfigError(f"crops must be 1 or 3, not {crops}")
-    if views is not None and views < 1:
-        raise ConfigError(f"views must be at least 1, not {views}")
-    for name, value in (("stride", stride), ("window", window)):
-        if value is not None and not 0 < value < math.inf:
-            raise ConfigError(f"{name} must be a positive number of seconds, not {value}")
-    path, members = Path(video), _members(runtime)
+    _check_options(views, crops, stride, window)
+    from movinet.video.files import local_path
+
+    members, path = _members(runtime), local_path(video)
     on_skipped = on_skipped or _warning_of(path)
     if runtime.info.streaming:
         if views is not None or crops != 1 or stride is not None or window is not None:
@@ -128,7 +132,7 @@ def predict(
                 "views, crops, stride and window are for base models"
             )
         return _predictions(path, runtime, _stream(path, members, on_skipped))
-    specs = [_window_spec(member.info.input, window) for member in members]
+    specs = [_window_spec(member.info.input, window, crops) for member in members]
     if stride is None:
         averaged = _average(path, members, specs, (views or 1, crops), on_skipped)
         return _predictions(path, runtime, averaged)
@@ -145,9 +149,25 @@ def load_runtime(
     head_activation: str | None = None,
 ) -> Runtime:
     """Load a model for prediction; the arguments and errors are those of `predict`."""
+    if model is not None and model not in list_models():
+        raise ConfigError(unknown_model_message(model))  # whatever is installed
     from movinet.runtime.torch_engine import load_torch_runtime
 
     return load_torch_runtime(model, weights, labels, head_activation)
+
+
+def _check_options(
+    views: int | None, crops: int, stride: float | None, window: float | None
+) -> None:
+    if crops not in (1, 3):
+        raise ConfigError(f"crops must be 1 or 3, not {crops}")
+    if views is not None and not 1 <= views <= MAX_VIEWS:
+        raise ConfigError(f"views must be from 1 to {MAX_VIEWS}, not {views}")
+    for name, value in (("stride", stride), ("window", window)):
+        if value is not None and not 0 < value <= MAX_SECONDS:
+            raise ConfigError(
+                f"{name} must be a positive number of seconds, at most {MAX_SECONDS}, not {value:g}"
+            )
 
 
 def _warning_of(path: Path) -> OnSkipped:
@@ -174,10 +194,18 @@ def _members(runtime: Runtime) -> Sequence[Runtime]:
     return runtime.members or [runtime]
 
 
-def _window_spec(spec: InputSpec, window: float | None) -> InputSpec:
-    if window is None:
-        return spec
-    return dataclasses.replace(spec, num_frames=max(1, round(window * spec.frame_rate)))
+def _window_spec(spec: InputSpec, window: float | None, crops: int) -> InputSpec:
+    if window is not None:
+        spec = dataclasses.replace(spec, num_frames=max(1, round(window * spec.frame_rate)))
+    of_frame = crops * spec.image_size**2 * 3 * np.dtype(np.float32).itemsize
+    if spec.num_frames * of_frame > MAX_WINDOW_BYTES:
+        most = MAX_WINDOW_BYTES // of_frame
+        raise ConfigError(
+            f"a window of {spec.num_frames} frames of {spec.image_size}x{spec.image_size} pixels, "
+            f"{crops} crop{'s' if crops > 1 else ''}, is more than {MAX_WINDOW_BYTES // 2**20} MiB "
+            f"hold: at most {most} frames, window={math.floor(most / spec.frame_rate)} seconds"
+        )
+    return spec
 
 
 def _predictions(

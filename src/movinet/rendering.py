@@ -13,6 +13,7 @@ import numpy as np
 
 from movinet.errors import ConfigError
 from movinet.plotting import ceiling, check_output, leading_classes, percent, require_matplotlib
+from movinet.text import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,10 +31,10 @@ _COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#
 _BACKGROUND, _GRID, _DIM, _TEXT = "#14161A", "#2C3038", "#8D94A0", "#F2F4F7"
 _LARGEST_SCALE = 1.8  # of text and bars, against a panel 480 pixels wide
 _SUPERSAMPLING = 4  # curves are drawn this much larger and scaled down: smooth lines
-#: suffix -> (smallest width, largest width, most frames per second). GIF stores whole hundredths
-#: of a second and compresses badly.
 _USUAL_RATE = 25.0  # frames per second, of files that don't tell theirs
 _SLOWEST = 10.0  # of slide shows: the curves go on while a picture stays
+#: suffix -> (smallest width, largest width, most frames per second). GIF stores whole hundredths
+#: of a second and compresses badly.
 _LIMITS = {".mp4": (480, 1280, 60.0), ".gif": (480, 480, 10.0)}
 
 
@@ -167,7 +168,7 @@ class Panel:
         self._rows_top = bottom + self._px(24) if self._curves_shown else self._px(8)
         self.height = _even(self._rows_top + len(labels) * self._row_height + self._px(10))
         room = int(width * 0.52)
-        self._labels = [_fit(label, self._font, room) for label in labels]
+        self._labels = [_fit(printable(label), self._font, room) for label in labels]
         label_width = int(max(self._bold.getlength(label) for label in self._labels))
         percent_width = int(self._bold.getlength("<0.1 %"))
         self._bar_left = self._px(27) + min(label_width, room) + self._px(10)

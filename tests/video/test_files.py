@@ -46,3 +46,22 @@ def test_nothing_found_is_an_error(tmp_path):
         found(tmp_path, "a")
     with pytest.raises(VideoError, match="no such file or folder"):
         found(tmp_path, "missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "empty name"),
+        ("https://x/y.mp4", "https://x/y.mp4: no such file .only local files are read, no URLs"),
+        ("n" * 300, "cannot be read"),  # the system refuses to look it up
+    ],
+)
+def test_what_is_no_local_file_is_one_error(name, message):
+    with pytest.raises(VideoError, match=message):
+        find_videos([name])
+
+
+def test_a_local_file_may_look_like_a_url(tmp_path, monkeypatch):
+    touch(tmp_path, "http:/x/y.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert find_videos(["http://x/y.mp4"]) == [Path("http:/x/y.mp4")]

@@ -69,6 +69,13 @@ def test_an_error_leaves_what_was_there(tmp_path):
     assert number_of(next(iter(VideoReader(path))).image) == 0
 
 
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
+    path = tmp_path / ("\u65e5" * 83 + ".mp4")  # 253 of 255 bytes
+    with VideoWriter(path, 5) as writer:
+        writer.write(numbered(0))
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("name", "rate"),
     [("a.avi", 5), ("a", 5), ("a.mp4", 0), ("a.gif", 60), ("a.mp4", float("nan")),

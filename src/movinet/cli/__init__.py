@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from movinet.cli.common import guarded
+from movinet.cli.common import FAILED, INTERRUPTED, guarded, say
 
 #: command -> module whose function `command` runs it; in the order of the help
 COMMANDS = {
@@ -23,11 +26,52 @@ _WITHOUT_ARGUMENTS = ("list",)
 
 def main() -> None:
     """Run the `movinet` command with the arguments of the process."""
-    for stream in (sys.stdout, sys.stderr):
+    _prepare_streams()
+    # PyTorch's threads spin while they wait for each other; on a busy machine a long spin takes
+    # the time of the thread that is waited for (docs/performance.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    status = 0
+    try:
+        _stop_cleanly()
+        try:
+            build_app()(prog_name="movinet")
+        except SystemExit as ended:
+            status = ended.code
+        sys.stdout.flush()  # not at exit, where a failure cannot be handled
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except OSError as error:
+        # After a failure of its own the command has told. A reader that has gone wants no message,
+        # and stderr may be as full as stdout.
+        if not status and not isinstance(error, BrokenPipeError):
+            with contextlib.suppress(OSError):
+                say("error", f"the output cannot be written ({error.strerror})")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status or FAILED
+    sys.exit(status)
+
+
+def _prepare_streams() -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: `movinet ... >&-`
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
+        stream = getattr(sys, name)
         # A label that a terminal or a pipe cannot show is no reason to fail.
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
-    build_app()(prog_name="movinet")
+            stream.reconfigure(errors="replace")
+
+
+def _stop_cleanly() -> None:
+    """Let a request to end be an exception: what is half written gets deleted."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)  # as shells have it
+
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP; nohup ignores it
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop)
 
 
 def build_app() -> typer.Typer:
@@ -62,6 +106,10 @@ def _root(
 ) -> None:
     """MoViNets: mobile video networks for streaming action recognition.
 
-    Run 'movinet COMMAND --help' for examples of a command.
+    For example:
+
+      movinet predict video.mp4 --model a0_stream --weights kinetics-600
+
+    Run 'movinet COMMAND --help' for more examples of a command.
     """
     del version  # it has been shown

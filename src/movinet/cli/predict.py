@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from movinet.cli.common import FAILED, err, printable, say
-from movinet.errors import ConfigError, MissingExtraError, MovinetError
+from movinet.cli.jobs import Job, plan_jobs
+from movinet.errors import ConfigError, MovinetError
 
 if TYPE_CHECKING:
-    from movinet.prediction import Prediction
     from movinet.runtime import ModelInfo, Runtime
-    from movinet.video import SkippedPacket
 
 _MANY_SKIPPED = 6  # times of skipped packets that fit on a line
-
-
-@dataclass
-class _Job:
-    """One video, and what becomes of it."""
-
-    path: Path
-    plot: Path | None = None
-    render: Path | None = None
-    predictions: list[Prediction] = field(default_factory=list)
-    skipped: list[SkippedPacket] = field(default_factory=list)
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,14 +34,23 @@ class _View:
     window: float | None
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What is printed of the predictions."""
+
+    top: int
+    every: float | None
+    as_json: bool
+
+
 def command(
     videos: Annotated[
-        list[Path],
+        list[str],  # a Path would make http:/x of http://x, and a folder of an empty name
         typer.Argument(metavar="VIDEO", help="Video files, and folders to search for them."),
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Preset, such as a0_stream or a2_base."),
+        typer.Option("--model", "-m", metavar="NAME", help="Preset, such as a0_stream or a2_base."),
     ] = None,
     weights: Annotated[
         str | None,
@@ -74,9 +73,14 @@ def command(
     ] = None,
     head_activation: Annotated[
         str | None,
-        typer.Option(help="Of the classifier: swish or hard_swish, where it is not the preset's."),
+        typer.Option(
+            metavar="NAME",
+            help="Of the classifier: swish or hard_swish, where it is not the preset's.",
+        ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Classes to show.")] = 5,
+    top: Annotated[
+        int, typer.Option("--top", "-k", metavar="NUMBER", min=1, help="Classes to show.")
+    ] = 5,
     every: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="A line for every so many seconds; 0: for each one."),
@@ -94,25 +98,34 @@ def command(
     ] = None,
     views: Annotated[
         int | None,
-        typer.Option(min=1, help="Base models: number of windows to average over."),
+        typer.Option(
+            metavar="NUMBER", min=1, help="Base models: windows to average over, up to 1000."
+        ),
     ] = None,
     crops: Annotated[
         int, typer.Option(metavar="1|3", help="Base models: crops of each window to average over.")
     ] = 1,
     stride: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Base models: slide a window over the video."),
+        typer.Option(
+            metavar="SECONDS",
+            help="Base models: slide a window over the video by this much, rounded to whole "
+            "frames, at least one.",
+        ),
     ] = None,
     window: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Base models: length of a window."),
+        typer.Option(
+            metavar="SECONDS", help="Base models: length of a window, rounded to whole frames."
+        ),
     ] = None,
 ) -> None:
     """Predict the classes of videos.
 
     Stream models see a video frame by frame and predict all the time;
     base models see windows of it. With several videos, --plot and --render
-    put each video's name into the file's name.
+    put each video's name (and its folder's, where names are equal) into
+    the file's name.
 
     For example:
 
@@ -129,37 +142,57 @@ def command(
             "give --model (see 'movinet list'), --weights or both, "
             "as in: movinet predict video.mp4 --model a0_stream --weights kinetics-600"
         )
-    if every is not None and every < 0:
+    if every is not None and not 0 <= every < math.inf:
         raise ConfigError(f"--every must be 0 or more seconds, not {every:g}")
-    jobs = _jobs(videos, plot, render)
+    jobs = plan_jobs(videos, plot, render)
     if all(job.error for job in jobs):
         _fail(jobs, as_json)
     runtime = _load(model, weights, labels, head_activation)
-    view = _View(views, crops, stride, window)
-    from movinet.cli.prediction_table import print_predictions
-
-    described = f"{runtime.info.name}{'' if weights else ' with random weights'}"
-    results = []
-    for number, job in enumerate(jobs):
-        if job.error is None:
-            _run(job, runtime, view, top, f"({number + 1}/{len(jobs)}) " if jobs[1:] else "")
-        if as_json:
-            results.append(_result(job, runtime.info, top))
-        elif job.predictions:
-            seen = _seen(runtime.info, view, len(job.predictions))
-            print_predictions(job.predictions, f"{described}, {seen}", top=top, every=every)
-        if warning := _skipped_line(job):
-            say("warning", f"{job.path}: {warning}")
-        if job.error is not None:
-            say("error", job.error)
-        job.predictions.clear()  # thousands of frames of hundreds of classes, for many videos
-    if as_json:
-        print(json.dumps({"model": _model(runtime.info, weights), "results": results}, indent=2))
+    view, shown = _View(views, crops, stride, window), _Shown(top, every, as_json)
+    _predict_all(jobs, runtime, weights, view, shown)
     if any(job.error for job in jobs):
         raise typer.Exit(FAILED)
 
 
-def _fail(jobs: list[_Job], as_json: bool) -> NoReturn:
+def _predict_all(
+    jobs: list[Job], runtime: Runtime, weights: str | None, view: _View, shown: _Shown
+) -> None:
+    """Predict on one video after the other, and show each at once, or all as JSON at the end.
+
+    What was done until an interruption is complete JSON too.
+    """
+    from movinet.cli.prediction_table import print_predictions
+
+    described = f"{runtime.info.name}{'' if weights else ' with random weights'}"
+    results, stopped = [], None
+    for number, job in enumerate(jobs):
+        if job.error is None:
+            try:
+                _run(job, runtime, view, shown, f"({number + 1}/{len(jobs)}) " if jobs[1:] else "")
+            except (KeyboardInterrupt, SystemExit) as error:
+                if not shown.as_json:
+                    raise
+                stopped, job.error = error, f"{job.name}: interrupted"
+        if shown.as_json:
+            results.append(_result(job, runtime.info, shown.top))
+        elif job.predictions:
+            title = f"{described}, {_seen(runtime.info, view, len(job.predictions))}"
+            print_predictions(job.predictions, title, top=shown.top, every=shown.every)
+        if warning := _skipped_line(job):
+            say("warning", f"{job.name}: {warning}")
+        if job.error is not None:
+            say("error", job.error)
+        job.predictions.clear()  # thousands of frames of hundreds of classes, for many videos
+        if stopped is not None:
+            break
+    if shown.as_json:
+        print(json.dumps({"model": _model(runtime.info, weights), "results": results}, indent=2))
+    if stopped is not None:
+        sys.stdout.flush()
+        raise stopped
+
+
+def _fail(jobs: list[Job], as_json: bool) -> NoReturn:
     """End where there is no video: loading a model would be for nothing."""
     for job in jobs:
         say("error", job.error or "")
@@ -167,42 +200,6 @@ def _fail(jobs: list[_Job], as_json: bool) -> NoReturn:
         results = [_result(job, None, 0) for job in jobs]
         print(json.dumps({"model": None, "results": results}, indent=2))
     raise typer.Exit(FAILED)
-
-
-def _jobs(videos: list[Path], plot: Path | None, render: Path | None) -> list[_Job]:
-    """Find all videos and plan what to write, before any work is done."""
-    from movinet.plotting import PLOT_SUFFIXES, check_output, require_matplotlib
-    from movinet.rendering import RENDER_SUFFIXES
-    from movinet.video import find_videos
-
-    jobs: dict[Path, _Job] = {}
-    for given in videos:
-        try:
-            for path in find_videos([given]):
-                jobs.setdefault(path, _Job(path))
-        except MovinetError as error:
-            jobs.setdefault(given, _Job(given, error=str(error)))
-    inputs = {job.path.resolve() for job in jobs.values() if job.error is None}
-    written: dict[Path, Path] = {}
-    for option, base, suffixes in (
-        ("plot", plot, PLOT_SUFFIXES),
-        ("render", render, RENDER_SUFFIXES),
-    ):
-        if base is None:
-            continue
-        require_matplotlib(f"--{option}")
-        check_output(base, suffixes)
-        for job in jobs.values():
-            name = base if len(jobs) == 1 else base.with_stem(f"{base.stem}-{job.path.stem}")
-            other = written.setdefault(name.resolve(), job.path)
-            if name.resolve() in inputs or other != job.path:
-                what = "a video to read" if other == job.path else f"also that of {str(other)!r}"
-                raise ConfigError(
-                    f"--{option} would write {str(name)!r} for {str(job.path)!r}, but that is "
-                    f"{what}; choose another name, or give fewer videos"
-                )
-            setattr(job, option, name)
-    return list(jobs.values())
 
 
 def _load(
@@ -230,36 +227,49 @@ def _load(
     return runtime
 
 
-def _run(job: _Job, runtime: Runtime, view: _View, top: int, number: str) -> None:
+def _run(job: Job, runtime: Runtime, view: _View, shown: _Shown, number: str) -> None:
     """Predict, plot and render one video; what goes wrong with it is kept in the job."""
-    from movinet.plotting import MAX_PLOTTED, plot_predictions
     from movinet.prediction import predict
-    from movinet.rendering import MAX_RENDERED, render
 
+    # Options that are wrong, for every video, are told here, before any of it is read.
+    predictions = predict(job.path, runtime, on_skipped=job.skipped.append, **vars(view))
     try:
         with _progress(job.path, number) as step:
-            for prediction in predict(
-                job.path, runtime, on_skipped=job.skipped.append, **vars(view)
-            ):
+            for prediction in predictions:
                 job.predictions.append(prediction)
                 step("predicting", prediction.time)
-            if job.plot is not None:
-                plot_predictions(job.predictions, job.plot, top=min(top, MAX_PLOTTED))
-            if job.render is not None:
-                render(
-                    job.path,
-                    job.predictions,
-                    job.render,
-                    top=min(top, MAX_RENDERED),
-                    progress=lambda time: step("rendering", time),
-                )
+            _draw(job, shown.top, step)
         for written in filter(None, (job.plot, job.render)):
             say("note", f"wrote {written}")
-    except (ConfigError, MissingExtraError):
-        raise  # wrong for every video
+    except BrokenPipeError:
+        raise
     except (MovinetError, OSError) as error:
         message = str(error)
-        job.error = message if str(job.path) in message else f"{job.path}: {message}"
+        job.error = message if str(job.path) in message else f"{job.name}: {message}"
+    except Exception as error:  # whatever it is, the other videos go on
+        first, *_ = str(error).strip().splitlines() or [""]
+        job.error = f"{job.name}: {type(error).__name__}{first and ': '}{first}"
+
+
+def _draw(job: Job, top: int, step: Callable[[str, float], None]) -> None:
+    """Write the plot and the video that are wanted; warnings of either are notes."""
+    from movinet.plotting import MAX_PLOTTED, plot_predictions
+    from movinet.rendering import MAX_RENDERED, render
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if job.plot is not None:
+            plot_predictions(job.predictions, job.plot, top=min(top, MAX_PLOTTED))
+        if job.render is not None:
+            render(
+                job.path,
+                job.predictions,
+                job.render,
+                top=min(top, MAX_RENDERED),
+                progress=lambda time: step("rendering", time),
+            )
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        say("note", message)
 
 
 @contextmanager
@@ -295,7 +305,7 @@ def _progress(path: Path, number: str) -> Iterator[Callable[[str, float], None]]
         )
 
 
-def _skipped_line(job: _Job) -> str | None:
+def _skipped_line(job: Job) -> str | None:
     """What could not be decoded, and when it should have been shown."""
     if not job.skipped:
         return None
@@ -320,11 +330,11 @@ def _model(info: ModelInfo, weights: str | None) -> dict[str, Any]:
     }
 
 
-def _result(job: _Job, info: ModelInfo | None, top: int) -> dict[str, Any]:
+def _result(job: Job, info: ModelInfo | None, top: int) -> dict[str, Any]:
     """What became of one video as JSON values."""
     warning = _skipped_line(job)
     return {
-        "path": str(job.path),
+        "path": job.name,
         "model": info and info.name,
         "predictions": [
             {

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from movinet.cli.common import out, printable
-from movinet.plotting import percent, shorten
+from movinet.plotting import percent
+from movinet.text import shorten
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,12 +51,13 @@ def print_predictions(
 
 
 def _print_last(console: Console, predictions: Sequence[Prediction], top: int) -> None:
+    from rich.cells import cell_len
     from rich.text import Text
 
     last = predictions[-1]
     order = np.argsort(-last.probabilities, kind="stable")[:top]
     names = [shorten(printable(last.labels[c]), _LABEL) for c in order]
-    width = max(map(len, names))
+    width = max(map(cell_len, names))
     room = max(8, min(48, console.width - width - 15))
     plain, chart = console.options.ascii_only, ""
     for rank, (name, c) in enumerate(zip(names, order, strict=True)):
@@ -63,7 +65,9 @@ def _print_last(console: Console, predictions: Sequence[Prediction], top: int) -
         chart = (
             sparkline(history, room, plain) if len(history) > 1 else bar(history[0], room, plain)
         )
-        line = Text(f"  {name:{width}}  ", style="bold" if rank == 0 else "")
+        line = Text(
+            f"  {name}{' ' * (width - cell_len(name))}  ", style="bold" if rank == 0 else ""
+        )
         line.append(f"{percent(history[-1]):>6}")
         console.print(line + Text(f"  {chart}", style="not bold cyan"))
     if len(predictions) > 1:

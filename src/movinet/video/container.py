@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from movinet.errors import VideoError
+from movinet.video.files import local_path
 
 #: Limits on what an untrusted file may make us allocate: pixels a side, and pixels in all (twice
 #: the area of an 8K picture).
@@ -139,17 +140,16 @@ def check_size(path: Path, width: int, height: int) -> None:
 
 
 def _regular_file(path: str | os.PathLike[str]) -> Path:
-    name = os.fspath(path)
+    name = local_path(path)
     try:
-        mode = Path(name).stat().st_mode
+        mode = name.stat().st_mode
         if stat.S_ISREG(mode):
-            with Path(name).open("rb"):
-                return Path(name)
+            with name.open("rb"):
+                return name
     except FileNotFoundError:
-        hint = " (only local files are read, no URLs)" if "://" in name else ""
-        raise VideoError(f"{name}: no such file{hint}") from None
+        raise VideoError(f"{name}: no such file") from None
     except ValueError:  # a NUL character
-        raise VideoError(f"{name!r}: not a file name") from None
+        raise VideoError(f"{str(name)!r}: not a file name") from None
     except OSError as error:
         raise VideoError(f"{name}: cannot be read ({error.strerror})") from None
     if stat.S_ISDIR(mode):

@@ -21,6 +21,20 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
+def local_path(name: str | os.PathLike[str]) -> Path:
+    """A name as a path, if it can be one at all.
+
+    Raises:
+        VideoError: If it is empty, or an address on the network.
+    """
+    text = os.fspath(name)
+    if not text:
+        raise VideoError("an empty name is no video")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) and not os.path.lexists(text):
+        raise VideoError(f"{text}: no such file (only local files are read, no URLs)")
+    return Path(text)
+
+
 def find_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Expand folders to the videos inside them.
 
@@ -33,13 +47,18 @@ def find_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         In the order given; inside a folder in natural order (2 before 10). No file twice.
 
     Raises:
-        VideoError: If a path does not exist, or a folder cannot be read or holds no video.
+        VideoError: If a path is empty or a URL, does not exist or cannot be looked at, or a folder
+            cannot be read or holds no video.
     """
     found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if path.is_dir():
+    for path in map(local_path, paths):
+        try:
+            is_folder, exists = path.is_dir(), path.exists()
+        except OSError as error:
+            raise VideoError(f"{path}: cannot be read ({error.strerror})") from None
+        if is_folder:
             found.update(dict.fromkeys(_in_folder(path)))
-        elif path.exists():
+        elif exists:
             found[path] = None
         else:
             raise VideoError(f"{path}: no such file or folder")

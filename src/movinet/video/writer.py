@@ -61,8 +61,7 @@ class VideoWriter:
         if self.path.is_dir():
             raise VideoError(f"{self.path}: cannot be written (is a directory)")
         self._rate = Fraction(frame_rate).limit_denominator(1001)
-        hidden = f".{self.path.stem[:100]}.{secrets.token_hex(4)}{self._suffix}"
-        self._temporary = self.path.with_name(hidden)
+        self._temporary = self.path.with_name(f".{secrets.token_hex(8)}{self._suffix}")
         self._shape: tuple[int, ...] | None = None
         self._count = 0
         self._graph: Graph | None = None

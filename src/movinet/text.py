@@ -1,0 +1,17 @@
+"""Text from outside, made fit for terminals, pictures and files."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+
+
+def printable(text: str) -> str:
+    """Text with whatever could steer a terminal, break a line or an XML file escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shorten(label: str, width: int = 40) -> str:
+    """A label of at most `width` columns, with an ellipsis where something was cut off."""
+    if cell_len(label) <= width:
+        return label
+    return set_cell_size(label, width - 1).rstrip() + "…"

@@ -14,6 +14,9 @@ Activation = Literal["swish", "hard_swish", "relu6"]
 Gating = Literal["sigmoid", "hard_sigmoid"]
 Lowering = Literal["2d", "3d"]
 Pooling = Literal["3d", "2d", "none"]
+#: Far beyond any MoViNet: a configuration may come from a file, and must not ask for all memory.
+MAX_CHANNELS, MAX_KERNEL, MAX_BLOCKS = 65_536, 63, 1_000
+MAX_IMAGE_SIZE, MAX_FRAMES, MAX_FRAME_RATE = 16_384, 1_000_000, 1_000
 
 
 class Group(NamedTuple):
@@ -65,15 +68,17 @@ class Architecture:
     hidden: int
 
     def __post_init__(self) -> None:
-        if not self.groups or not all(group.blocks for group in self.groups):
-            raise ConfigError("an architecture needs at least one group, and each group a block")
-        numbers = [self.stem, self.head, self.hidden]
+        _check_groups(self.groups)
+        for name in ("stem", "head", "hidden"):
+            _check_int(name, getattr(self, name), 1, MAX_CHANNELS)
         for block in self.blocks():
-            numbers += [block.expand, block.outputs, block.stride]
-            if block.kernel_time % 2 == 0 or block.kernel_space % 2 == 0:
-                raise ConfigError(f"{block.name}: kernels must be odd, not {block[4]}x{block[5]}")
-        if not all(isinstance(n, int) and n > 0 for n in numbers):
-            raise ConfigError(f"channels and strides must be positive integers, not {numbers}")
+            _check_int(f"{block.name}: expanded channels", block.expand, 1, MAX_CHANNELS)
+            _check_int(f"{block.name}: output channels", block.outputs, 1, MAX_CHANNELS)
+            _check_int(f"{block.name}: stride", block.stride, 1, 2)
+            for kernel in (block.kernel_time, block.kernel_space):
+                _check_int(f"{block.name}: kernel", kernel, 1, MAX_KERNEL)
+                if kernel % 2 == 0:
+                    raise ConfigError(f"{block.name}: kernels must be odd, not {kernel}")
 
     def blocks(self) -> Iterator[BlockSpec]:
         """Every block in order, named ``block<group>_layer<i>`` from 0."""
@@ -142,14 +147,14 @@ class MoViNetConfig:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             _check_type(name, getattr(self, name), hint)
-        for name in ("num_classes", "trained_frames"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        _check_int("num_classes", self.num_classes, 1, MAX_CHANNELS)
+        _check_int("trained_frames", self.trained_frames, 1, MAX_FRAMES)
         for name in ("dropout", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), not {getattr(self, name)}")
-        if self.norm_eps <= 0 or not 0 < self.norm_momentum <= 1:
-            raise ConfigError("norm_eps must be positive and norm_momentum in (0, 1]")
+        for name in ("norm_eps", "norm_momentum"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be in (0, 1], not {getattr(self, name)}")
         if self.positional_encoding and not (self.causal and self.se_type != "none"):
             raise ConfigError(
                 "positional_encoding needs causal=True and squeeze-excitation: "
@@ -212,14 +217,33 @@ class InputSpec:
     num_frames: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.image_size <= self.short_side:
-            raise ConfigError(
-                f"image_size {self.image_size} must be between 1 and short_side {self.short_side}"
-            )
-        if not self.frame_rate > 0 or self.num_frames < 1:
-            raise ConfigError(
-                f"frame_rate {self.frame_rate} and num_frames {self.num_frames} must be positive"
-            )
+        _check_int("short_side", self.short_side, 1, MAX_IMAGE_SIZE)
+        _check_int("image_size (at most short_side)", self.image_size, 1, self.short_side)
+        _check_int("num_frames", self.num_frames, 1, MAX_FRAMES)
+        _check_type("frame_rate", self.frame_rate, float)
+        if not 0 < self.frame_rate <= MAX_FRAME_RATE:
+            raise ConfigError(f"frame_rate must be in (0, {MAX_FRAME_RATE}], not {self.frame_rate}")
+
+
+def _check_groups(groups: Any) -> None:
+    """Raise ConfigError unless `groups` are tuples of the right form, and not too many."""
+    if not isinstance(groups, tuple) or not all(isinstance(group, Group) for group in groups):
+        raise ConfigError("an architecture's groups must be a tuple of Group")
+    if not groups or not all(isinstance(g.blocks, tuple) and g.blocks for g in groups):
+        raise ConfigError(
+            "an architecture needs at least one group, and each group a tuple of at least one block"
+        )
+    if (count := sum(len(group.blocks) for group in groups)) > MAX_BLOCKS:
+        raise ConfigError(f"an architecture has at most {MAX_BLOCKS} blocks, not {count}")
+    for group in groups:
+        if not all(isinstance(block, tuple) and len(block) == 3 for block in group.blocks):
+            raise ConfigError("a block must be a tuple (expand, k_t, k)")
+
+
+def _check_int(name: str, value: Any, low: int, high: int) -> None:
+    """Raise ConfigError unless `value` is an integer from `low` to `high`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigError(f"{name} must be an integer from {low} to {high}, not {value!r}")
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:

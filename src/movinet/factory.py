@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -19,10 +20,13 @@ from movinet.labels import load_labels
 from movinet.model import MoViNet
 from movinet.presets import ENSEMBLES, input_spec, list_models, preset_config, unknown_model_message
 from movinet.runtime.base import ModelInfo
-from movinet.weights.identify import check_fit, count_classes, identify
+from movinet.weights.identify import check_fit, count_classes, describe_variant, identify
 from movinet.weights.loading import PUBLISHED, RawWeights, read_weights
+from movinet.weights.metadata import Metadata
 
 RANDOM = "random weights"
+#: Outputs of a model without weights: the classes of Kinetics 600, as in the paper.
+DEFAULT_CLASSES = 600
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,15 @@ class LoadedModel:
         info: Name, input, labels, origin of the weights, notes.
         members: An ensemble's members, each with what travels with it.
         preset: Name of the preset that the config came from, if any.
+        assumed: What neither the caller nor the weights said: "preset" (told from the tensors),
+            "head_activation", "labels". Each has its note in `info`.
     """
 
     model: MoViNet | Ensemble
     info: ModelInfo
     members: tuple[LoadedModel, ...] = ()
     preset: str | None = None
+    assumed: tuple[str, ...] = ()
 
 
 @overload
@@ -81,8 +88,8 @@ def create_model(
         CheckpointError: If the file is broken or does not fit; says what does.
         DownloadError: If published weights cannot be had.
     """
-    if name not in list_models():
-        raise ConfigError(unknown_model_message(name))
+    if name is None:
+        raise ConfigError(f"name a model: {', '.join(list_models())}")
     return load_model(name, weights, num_classes=num_classes, **config_overrides).model
 
 
@@ -103,17 +110,33 @@ def load_model(
         num_classes: As in `create_model`.
         **config_overrides: As in `create_model`.
     """
+    if name is not None and name not in list_models():
+        raise ConfigError(unknown_model_message(str(name)))
+    num_classes = _class_count(num_classes)
     if name in ENSEMBLES:
         return _load_ensemble(name, weights, labels, num_classes, config_overrides)
     if name is None and weights is None:
         raise ConfigError(f"name a model ({', '.join(list_models())}) or a file of weights")
     if weights is None:
         assert name is not None
-        config = preset_config(name, num_classes=num_classes or 600, **config_overrides)
+        config = preset_config(name, num_classes=num_classes or DEFAULT_CLASSES, **config_overrides)
         loaded = _assemble(config, None, name, input_spec(name), labels, RANDOM, ())
         return dataclasses.replace(loaded, preset=name)
     raw = read_weights(os.fspath(weights), name)
     return _load_single(raw, name, labels, num_classes, config_overrides)
+
+
+def _class_count(value: Any) -> int | None:
+    """A number of classes as an int, also from numpy's."""
+    if value is None:
+        return None
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(value, bool):
+        raise ConfigError(f"num_classes must be a positive integer, not {value!r}")
+    return count
 
 
 def _load_single(
@@ -123,62 +146,80 @@ def _load_single(
     num_classes: int | None,
     overrides: dict[str, Any],
 ) -> LoadedModel:
-    classes = count_classes(raw.shapes)
+    classes = count_classes(raw.shapes, raw.where)
     if num_classes not in (None, classes):
         raise CheckpointError(
             f"{raw.where}: the weights have {classes} classes, not {num_classes}; leave "
             f"num_classes out and call model.reset_classifier({num_classes}) afterwards"
         )
-    notes: list[str] = []
-    metadata = raw.metadata
-    if metadata is not None:
-        config, spec, preset = metadata.config, metadata.input, metadata.preset
-        if name is not None and name != preset:
-            check_fit(raw.shapes, preset_config(name, num_classes=classes), raw.where, name)
-        origin = metadata.origin or raw.where
-        labels = labels or metadata.labels
-    else:
-        config, preset = _config_of(raw, name, classes, notes)
-        spec = _input_of(config, preset)
-        origin = raw.where
-        if "head_activation" not in overrides:
-            notes.append(
-                f"no checkpoint says which activation follows the classifier's hidden layer: taken "
-                f"as {config.head_activation}, as in {preset or 'published models'}; "
-                "--head-activation overrides"
-            )
-    config = config.replace(**overrides)
-    state = raw.state_dict(config, name or preset or "the network")
-    title = name or preset or _size(config) or Path(raw.where).stem
-    loaded = _assemble(config, state, title, spec, labels, origin, notes)
-    return dataclasses.replace(loaded, preset=preset)
-
-
-def _config_of(
-    raw: RawWeights, name: str | None, classes: int, notes: list[str]
-) -> tuple[MoViNetConfig, str | None]:
+    said = raw.metadata or _assume(raw, name, classes)
+    if raw.metadata is not None and name not in (None, said.preset):
+        wanted = preset_config(name, num_classes=classes, **overrides)
+        check_fit(raw.shapes, wanted, raw.where, name)
+    assumed = set(said.assumed) - set(overrides)
     if name is not None:
-        return preset_config(name, num_classes=classes), name
-    config, preset = identify(raw.shapes, raw.where)
-    notes.append(f"told from its tensors: {preset or _describe(config)}, {classes} classes")
-    return config, preset
-
-
-def _describe(config: MoViNetConfig) -> str:
-    return (
-        f"a variant of {_size(config)} (causal={config.causal}, factorized={config.factorized}, "
-        f"se_type={config.se_type}, positional_encoding={config.positional_encoding})"
+        assumed.discard("preset")
+    config = said.config.replace(**overrides)
+    state = raw.state_dict(config, name or said.preset or "the network")
+    notes = [*_notes(assumed, config, said.preset), *_broken_numbers(state)]
+    loaded = _assemble(
+        config,
+        state,
+        name or said.preset or _size(config) or Path(raw.where).stem,
+        said.input,
+        said.labels if labels is None else labels,
+        said.origin or raw.where,
+        notes,
     )
+    is_preset = said.config.architecture == config.architecture
+    return dataclasses.replace(
+        loaded,
+        preset=said.preset if is_preset else None,
+        assumed=tuple(sorted({*assumed, *loaded.assumed})),
+    )
+
+
+def _assume(raw: RawWeights, name: str | None, classes: int) -> Metadata:
+    """What a file that says nothing of itself is taken for."""
+    if name is not None:
+        config, preset = preset_config(name, num_classes=classes), name
+        assumed = ("head_activation",)
+    else:
+        config, preset = identify(raw.shapes, raw.where)
+        assumed = ("head_activation", "preset")
+    spec = input_spec(preset or f"{_size(config)}_{'stream' if config.causal else 'base'}")
+    return Metadata(config, spec, preset, assumed=assumed)
+
+
+def _notes(assumed: Collection[str], config: MoViNetConfig, preset: str | None) -> list[str]:
+    notes = []
+    if "preset" in assumed:
+        network = preset or describe_variant(config)
+        notes.append(f"told from its tensors: {network}, {config.num_classes} classes")
+    if "head_activation" in assumed:
+        notes.append(
+            "no checkpoint says which activation follows the classifier's hidden layer: taken "
+            f"as {config.head_activation}, as in {preset or 'published models'}; "
+            "head_activation (--head-activation) overrides"
+        )
+    return notes
+
+
+def _broken_numbers(state: Mapping[str, torch.Tensor]) -> list[str]:
+    """A note where weights are not finite: such a network predicts nothing."""
+    broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+    if not broken:
+        return []
+    return [
+        f"NaN or infinite weights in {len(broken)} tensors, {broken[0]} the first: "
+        "predictions will not be numbers"
+    ]
 
 
 def _size(config: MoViNetConfig) -> str:
     """The architecture's name, or an empty string."""
     sizes = [size for size, arch in ARCHITECTURES.items() if arch == config.architecture]
     return sizes[0] if sizes else ""
-
-
-def _input_of(config: MoViNetConfig, preset: str | None) -> InputSpec:
-    return input_spec(preset or f"{_size(config)}_{'stream' if config.causal else 'base'}")
 
 
 def _assemble(
@@ -205,7 +246,7 @@ def _assemble(
         origin=origin,
         notes=(*notes, *note),
     )
-    return LoadedModel(model, info)
+    return LoadedModel(model, info, assumed=("labels",) if note else ())
 
 
 def _labels(labels: Sequence[str] | None, classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -25,4 +25,5 @@ def replacing(path: Path) -> Iterator[Path]:
         reason = error.strerror or error
         raise OSError(f"{path}: cannot be written ({reason})") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)

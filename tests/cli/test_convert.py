@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from typer.testing import CliRunner
 
@@ -14,6 +16,7 @@ import movinet
 from movinet.cli import build_app
 from movinet.config import InputSpec
 from movinet.factory import load_model
+from movinet.weights import checkpoint as checkpoint_module
 from movinet.weights.saving import save_weights
 from networks import make_model, tiny_stream
 
@@ -60,6 +63,7 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
     assert any(value.ndim == 5 for value in other.values())
     loaded = load_model(None, ours)
     assert loaded.info.labels == ("one", "two", "three")
+    assert loaded.info.origin == str(checkpoint)
     assert loaded.model.config.head_activation == "swish"  # pyright: ignore[reportAttributeAccessIssue]
     assert not list(tmp_path.rglob(".*"))
 
@@ -91,6 +95,11 @@ def test_a_network_that_is_no_preset(tmp_path: Path) -> None:
     ("target", "options", "code", "message"),
     [
         ("x.tflite", [], 2, "convert writes weights"),
+        ("x.ckpt", [], 2, "not .ckpt"),
+        ("x.bin", [], 2, "not .bin"),
+        ("x.ONNX", [], 2, "not .ONNX"),
+        ("x.tar.bz2", [], 2, "not .bz2"),
+        ("..", [], 2, "is no name for a file"),
         ("x.safetensors", ["--layout", "3d"], 2, "--layout is for TensorFlow"),
         ("x", ["--layout", "4d"], 2, "layout must be one of 3d, 2plus1d, 3d_2plus1d"),
         ("x", ["--layout", "3d"], 2, "does not fit factorized=True"),
@@ -117,6 +126,93 @@ def test_bad_files(tmp_path: Path) -> None:
     code, _, err = convert(tmp_path / "none", tmp_path / "y.pt")
     assert (code, "no such file" in err) == (1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["broken.safetensors"]
+
+
+def test_names_of_targets(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every name that is taken can be read again, and what is printed is what was written."""
+    (tmp_path / "folder.d").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for target, written in (
+        ("X.SafeTensors", "X.SafeTensors"),
+        ("X.PT", "X.PT"),
+        ("ckpt-1.5", "ckpt-1.5.index"),
+        ("a/y.INDEX", "a/y.index"),
+        ("folder.d", "folder.d/ckpt-1.index"),
+        ("x.tar", "x.tar"),
+    ):
+        code, out, _ = convert(checkpoint, target)
+        assert (code, (tmp_path / written).is_file()) == (0, True), target
+        assert out.split()[0] == written.removesuffix(".index")
+        assert load_model(None, written).preset == "t0_stream"
+    code, _, err = convert(checkpoint, ".")
+    assert (code, "is no name for a file" in err) == (2, True)
+
+
+def test_guesses_do_not_become_facts(checkpoint: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    convert(checkpoint, first)
+    _, _, err = convert(first, second)
+    for words in ("told from its tensors", "hidden layer: taken as hard_swish", "are numbered"):
+        assert words in " ".join(err.split())
+    with safetensors.safe_open(second, framework="pt") as file:
+        said = json.loads(file.metadata()["movinet"])
+    assert (said["labels"], said["assumed"]) == (None, ["head_activation", "preset"])
+    labels = tmp_path / "labels.txt"
+    labels.write_text("one\ntwo\nthree\n")
+    options = ["--model", "t0_stream", "--head-activation", "swish", "--labels", labels]
+    assert convert(second, first, *options)[2] == ""
+    assert load_model(None, first).info.notes == ()
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors", "x.tar.gz", "x"])
+def test_a_target_that_cannot_be_written_is_named(
+    name: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file where a folder should be; and a disk that fills up while the file is written."""
+    (tmp_path / "file").touch()
+    full = OSError(28, "No space left on device")
+    for target in (tmp_path / "file" / name, tmp_path / name):
+        code, out, err = convert(checkpoint, target)
+        errors = [line for line in err.splitlines() if not line.startswith("note: ")]
+        assert (code, out, len(errors)) == (1, "", 1)
+        assert errors[0].startswith(f"error: {target}: cannot be written (")
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+        monkeypatch.setattr(Path, "write_bytes", unittest.mock.Mock(side_effect=full))
+        monkeypatch.setattr(checkpoint_module, "write_bundle", unittest.mock.Mock(side_effect=full))
+    assert "No space left" in errors[0]
+
+
+def test_the_first_error_is_told_and_not_that_of_tidying_up(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(28, "No space left on device")
+    denied = OSError(13, "Permission denied", ".temporary")
+    monkeypatch.setattr(Path, "write_bytes", unittest.mock.Mock(side_effect=full))
+    monkeypatch.setattr(Path, "unlink", unittest.mock.Mock(side_effect=denied))
+    _, _, err = convert(checkpoint, tmp_path / "x.pt")
+    assert (
+        err.splitlines()[-1] == f"error: {tmp_path / 'x.pt'}: cannot be written ({full.strerror})"
+    )
+
+
+def test_names_cannot_steer_the_terminal(checkpoint: Path, tmp_path: Path) -> None:
+    evil = tmp_path / "\x1b[2Jx.safetensors"
+    code, out, err = convert(checkpoint, evil)
+    assert (code, "\x1b" in out + err) == (0, False)
+    result = runner.invoke(build_app(), ["info", str(evil)])
+    assert (result.exit_code, "\x1b" in result.output) == (0, False)
+    assert "\\x1b[2Jx.safetensors" in result.output.replace("\n", "")
+    assert load_model(None, evil).info.origin == str(checkpoint)
+    assert convert(evil, tmp_path / "y.pt")[0] == 0
+    assert convert(tmp_path / "y.pt", evil)[0] == 0
+    assert convert(evil, tmp_path / "z.safetensors")[0] == 0
+    model = make_model(tiny_stream())  # no preset: called as its file is
+    spec = InputSpec(32, 36, 5, 10)
+    save_weights(evil, model.state_dict(), config=model.config, input_spec=spec)
+    result = runner.invoke(build_app(), ["info", str(evil)])
+    assert (result.exit_code, "\x1b" in result.output) == (0, False)
 
 
 def test_help_shows_an_example() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -495,11 +496,11 @@ def test_frames_stay_in_channels_last_memory(
 ) -> None:
     """Every convolution gets frames in the memory order that makes it fast, without a copy."""
     orders = []
-    convolve = torch.nn.functional.conv2d
+    convolve: Callable[..., torch.Tensor] = torch.nn.functional.conv2d
 
     def watch(x: torch.Tensor, *arguments: object, **options: object) -> torch.Tensor:
         orders.append(x.is_contiguous(memory_format=torch.channels_last))
-        return convolve(x, *arguments, **options)  # pyright: ignore[reportArgumentType]
+        return convolve(x, *arguments, **options)
 
     monkeypatch.setattr("movinet.layers.CHUNK_BYTES", 50_000)
     model = make_model(tiny_stream(factorized=factorized))

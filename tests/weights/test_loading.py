@@ -2,7 +2,7 @@
 
 import gzip
 import http.server
-import json
+import os
 import tarfile
 import threading
 import unittest.mock
@@ -16,17 +16,19 @@ from tensorflow_files import rebuild
 
 import movinet
 from movinet.config import InputSpec
+from movinet.ensemble import Ensemble
 from movinet.errors import CheckpointError, ConfigError
 from movinet.factory import load_model
 from movinet.labels import load_labels
 from movinet.model import MoViNet
 from movinet.presets import list_models, preset_config
-from movinet.weights.convert import torch_to_tf
+from movinet.runtime.torch_engine import wrap
+from movinet.weights.convert import tf_to_torch, torch_to_tf
 from movinet.weights.identify import identify
 from movinet.weights.keys import entries
 from movinet.weights.loading import read_weights
 from movinet.weights.saving import save_weights
-from networks import TINY, make_model, make_video, tiny_stream
+from networks import TINY, make_model, make_video, tiny_base, tiny_stream
 from reference_weights import video as reference_video
 from reference_weights import weight
 
@@ -143,7 +145,7 @@ def test_head_activation_comes_from_the_preset_and_is_noted(tmp_path: Path) -> N
     assert isinstance(loaded.model, MoViNet)
     assert loaded.model.config.head_activation == "hard_swish"
     (note,) = [note for note in loaded.info.notes if "hidden layer" in note]
-    assert "taken as hard_swish, as in t0_stream" in note
+    assert "taken as hard_swish, as in t0_stream; head_activation (--head-activation)" in note
     other = load_model(None, tmp_path, head_activation="swish")
     assert isinstance(other.model, MoViNet)
     assert other.model.config.head_activation == "swish"
@@ -189,6 +191,7 @@ def test_labels(tmp_path: Path) -> None:
         ("x.tar.gz", b"nothing", "x.tar.gz"),
         ("x.tar.gz", gzip.compress(b"nothing"), "x.tar.gz"),
         ("x.txt", b"nothing", "x.txt"),
+        ("X.SAFETENSORS", b"nothing", "not a readable .safetensors"),
     ],
 )
 def test_broken_files(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -198,40 +201,6 @@ def test_broken_files(name: str, content: bytes, message: str, tmp_path: Path) -
     assert "\n" not in str(caught.value)
 
 
-class Evil:
-    def __reduce__(self) -> tuple:
-        return (print, ("code ran",))
-
-
-def test_pickles_with_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"stem.weight": Evil()}, tmp_path / "evil.pt")
-    torch.save([torch.zeros(3)], tmp_path / "list.pt")
-    with pytest.raises(CheckpointError, match="weights_only"):
-        load_model(None, tmp_path / "evil.pt")
-    with pytest.raises(CheckpointError, match="no dictionary of tensors"):
-        load_model(None, tmp_path / "list.pt")
-    assert "code ran" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        "not json",
-        "[]",
-        "{}",
-        json.dumps({"config": {"architecture": {"stem": 1}}, "input": {}}),
-        "[" * 100_000,
-    ],
-)
-def test_broken_metadata(metadata: str, tmp_path: Path) -> None:
-    import safetensors.torch
-
-    path = tmp_path / "x.safetensors"
-    safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"movinet": metadata})
-    with pytest.raises(CheckpointError, match="metadata is broken"):
-        load_model(None, path)
-
-
 def test_missing_files_and_names() -> None:
     with pytest.raises(CheckpointError, match="no such file; weights are kinetics-600"):
         load_model("a0_base", "nowhere")
@@ -239,10 +208,145 @@ def test_missing_files_and_names() -> None:
         load_model(None, "kinetics-600")
     with pytest.raises(ConfigError, match="name a model"):
         load_model(None)
+    with pytest.raises(ConfigError, match="name a model"):
+        movinet.create_model(None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    with pytest.raises(ConfigError, match="no model '7'"):
+        load_model(7, "somewhere")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match="did you mean a0_stream"):
         movinet.create_model("a0_steam")
     with pytest.raises(ConfigError, match="ensemble of a4_base and a5_base"):
         load_model("a6_base", "some/file")
+
+
+def test_names_that_no_file_can_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line each; a pipe is not waited for, and the empty name is not the current folder."""
+    movinet.write_tf_checkpoint(tmp_path / "ckpt-1", tensors_of("t0_base"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("pipe", "pipe.pt", "pipe.safetensors"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(CheckpointError, match="is neither a file nor a folder"):
+            load_model(None, tmp_path / name)
+    for name, message in (
+        ("", "'': an empty name"),
+        ("x" * 300, "cannot be read: File name too long"),
+        ("/dev/null", "neither a file"),
+        ("a\0b", "no such file"),
+    ):
+        with pytest.raises(CheckpointError, match=message) as caught:
+            load_model("t0_base", name)
+        assert str(caught.value).isprintable()
+
+
+def test_numbers_of_classes(tmp_path: Path) -> None:
+    for bad in (0, -1, True, 2.0, "3"):
+        with pytest.raises(ConfigError, match="num_classes must be a positive integer"):
+            movinet.create_model("t0_base", bad)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    movinet.write_tf_checkpoint(tmp_path / "ckpt-1", tensors_of("t0_base"))
+    for weights in (None, tmp_path):
+        model = movinet.create_model("t0_base", np.int64(5), weights)  # pyright: ignore
+        assert type(model.config.num_classes) is int
+        assert not model.training
+    many = {"classifier.bias": torch.zeros(1).expand(100_000).contiguous()}
+    torch.save(many, tmp_path / "many.pt")
+    with pytest.raises(CheckpointError, match="100000 classes are more than"):
+        load_model("t0_base", tmp_path / "many.pt")
+
+
+def test_integers_of_tensorflow_are_no_weights(tmp_path: Path) -> None:
+    tensors = tensors_of("t0_base")
+    key = next(key for key in tensors if "/_classifier/_conv/bias" in key)
+    tensors[key] = tensors[key].astype(np.int32)
+    movinet.write_tf_checkpoint(tmp_path / "ckpt-1", tensors)
+    with pytest.raises(CheckpointError, match=r"_classifier/_conv/bias.* is int32"):
+        load_model("t0_base", tmp_path)
+
+
+def test_prefixes_of_wrappers_are_left_out(tmp_path: Path) -> None:
+    import safetensors.torch
+
+    model = make_model("t0_stream")
+    video = make_video(1, 1)
+    for prefix in ("module.", "_orig_mod.", "module._orig_mod."):
+        state = {prefix + name: value for name, value in model.state_dict().items()}
+        torch.save(state, tmp_path / "x.pt")
+        safetensors.torch.save_file(state, tmp_path / "x.safetensors")
+        for name in ("x.pt", "x.safetensors"):
+            assert torch.equal(load_model(None, tmp_path / name).model(video), model(video))
+    state["more"] = torch.zeros(1)
+    torch.save(state, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="fit no known network"):
+        load_model(None, tmp_path / "x.pt")
+
+
+def test_variants_are_named_by_their_overrides(tmp_path: Path) -> None:
+    """What is printed can be typed, and loads the file."""
+    overrides = {"se_type": "3d", "positional_encoding": True}
+    torch.save(make_model("t0_stream", **overrides).state_dict(), tmp_path / "x.pt")
+    variant = r"t0_stream with se_type='3d', positional_encoding=True"
+    with pytest.raises(CheckpointError, match=variant):
+        load_model("t0_stream", tmp_path / "x.pt")
+    assert f"told from its tensors: {variant}" in load_model(None, tmp_path / "x.pt").info.notes[0]
+    assert load_model("t0_stream", tmp_path / "x.pt", **overrides).model
+
+
+def test_overrides_count_where_a_name_and_metadata_meet(tmp_path: Path) -> None:
+    model = make_model("t0_stream", se_type="3d")
+    path = tmp_path / "x.safetensors"
+    save_weights(path, model.state_dict(), config=model.config, input_spec=SPEC)
+    loaded = load_model("t0_stream", path, se_type="3d")
+    assert torch.equal(loaded.model(make_video(1, 1)), model(make_video(1, 1)))
+    with pytest.raises(CheckpointError, match=r"do not fit t0_stream: .*se_type='3d'"):
+        load_model("t0_stream", path)
+
+
+def test_labels_given_go_before_those_of_the_file(tmp_path: Path) -> None:
+    model = make_model(tiny_stream())
+    path = tmp_path / "x.safetensors"
+    save_weights(
+        path, model.state_dict(), config=model.config, input_spec=SPEC, labels=list("abcdefg")
+    )
+    assert load_model(None, path).info.labels == tuple("abcdefg")
+    assert load_model(None, path, labels=list("hijklmn")).info.labels == tuple("hijklmn")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_tensorflow_checkpoints_are_float32(dtype: torch.dtype) -> None:
+    model = make_model("t0_base").to(dtype)
+    own = dict(model.named_parameters()) | dict(model.named_buffers())  # with gradients
+    tensors = torch_to_tf(own, model.config)
+    assert {value.dtype for value in tensors.values()} == {np.dtype(np.float32)}
+    back = tf_to_torch(tensors, model.config)
+    assert all(torch.equal(back[n], v.float()) for n, v in own.items() if v.is_floating_point())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_runtimes_take_models_of_any_type(dtype: torch.dtype) -> None:
+    model = make_model(tiny_stream()).to(dtype)
+    runtime = wrap(model, list("abcdefg"), SPEC)
+    exact = wrap(make_model(tiny_stream()), list("abcdefg"), SPEC)
+    frames = make_video(1, 3)[0].permute(1, 2, 3, 0).numpy()
+    image = (255 * frames[0]).astype(np.uint8)
+    for found, expected in (
+        (runtime.clip_logits(frames), exact.clip_logits(frames)),
+        (runtime.stream()(image), exact.stream()(image)),
+    ):
+        assert found.dtype == np.float32
+        assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_runtimes_refuse_what_gives_no_prediction_of_a_clip() -> None:
+    labels = list("abcdefg")
+    for pooling in ("2d", "none"):
+        model = make_model(tiny_base(pooling=pooling))
+        with pytest.raises(ConfigError, match=f"pooling='{pooling}'.*many a clip"):
+            wrap(model, labels, SPEC)
+        with pytest.raises(ConfigError, match="many a clip"):
+            wrap(Ensemble([model], [SPEC]), labels)
+    model = make_model(tiny_base(pooling="2d", multi_label_pooling=True))
+    frames = make_video(1, 3)[0].permute(1, 2, 3, 0).numpy()
+    assert wrap(model, labels, SPEC).clip_logits(frames).shape == (7,)
+    with pytest.raises(ConfigError, match="wrap takes a MoViNet or an Ensemble, not Linear"):
+        wrap(torch.nn.Linear(2, 2), labels, SPEC)  # pyright: ignore[reportArgumentType]
 
 
 def test_save_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

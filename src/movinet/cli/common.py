@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import typer
 
 from movinet.errors import ConfigError, MovinetError
+from movinet.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,8 +67,3 @@ def say(kind: str, message: str) -> None:
     from rich.text import Text
 
     err().print(Text.assemble((f"{kind}: ", _STYLES[kind]), printable(message)))
-
-
-def printable(text: str) -> str:
-    """Text from outside, with whatever could steer a terminal or break the line escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from movinet.cli.common import out, say
-from movinet.errors import ConfigError
+from movinet.cli.common import out, printable, say
+from movinet.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from movinet.weights.conversion import Converted
+    from movinet.weights.keys import Layout
 
 
 def command(
@@ -54,43 +58,55 @@ def command(
       movinet convert ckpt-1 mine.safetensors --labels labels.txt
       movinet convert mine.safetensors mine/ckpt-1 --layout 3d_2plus1d
     """
+    loaded, path = _convert(source, target, model, layout, labels, head_activation)
+    info = loaded.info
+    for note in info.notes:
+        say("note", note)
+    if as_json:
+        facts = {
+            "source": source,
+            "target": str(path),
+            "model": info.name,
+            "preset": loaded.preset,
+            "classes": len(info.labels),
+            "input": dataclasses.asdict(info.input),
+            "origin": info.origin,
+            "notes": list(info.notes),
+        }
+        print(json.dumps(facts, indent=2))
+        return
+    out().print(printable(f"{path}  {info.name}, {len(info.labels)} classes, from {source}"))
+
+
+def _convert(
+    source: str,
+    target: Path,
+    model: str | None,
+    layout: str | None,
+    labels: str | None,
+    head_activation: str | None,
+) -> Converted:
+    """`movinet.weights.conversion.convert_weights`, with options as the command line has them."""
     from movinet.labels import load_labels
     from movinet.weights.keys import LAYOUTS
 
-    if layout is not None and layout not in LAYOUTS:
+    chosen: Layout | None = next((name for name in LAYOUTS if name == layout), None)
+    if layout is not None and chosen is None:
         raise ConfigError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     try:
         from movinet.weights.conversion import convert_weights
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "safetensors"):
             raise
-        from movinet.errors import MissingExtraError
-
         raise MissingExtraError("converting weights", "torch") from None
     overrides: dict[str, Any] = {}
     if head_activation is not None:
         overrides["head_activation"] = head_activation
-    loaded = convert_weights(
+    return convert_weights(
         source,
         target,
         model=model,
-        layout=layout,
+        layout=chosen,
         labels=None if labels is None else load_labels(labels),
         **overrides,
     )
-    for note in loaded.info.notes:
-        say("note", note)
-    if as_json:
-        facts = {
-            "source": source,
-            "target": str(target),
-            "model": loaded.info.name,
-            "preset": loaded.preset,
-            "classes": len(loaded.info.labels),
-            "input": dataclasses.asdict(loaded.info.input),
-            "origin": loaded.info.origin,
-            "notes": list(loaded.info.notes),
-        }
-        print(json.dumps(facts, indent=2))
-        return
-    out().print(f"{target}  {loaded.info.name}, {len(loaded.info.labels)} classes, from {source}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from movinet.cli.common import out
+from movinet.cli.common import out, printable
 from movinet.errors import MissingExtraError
 from movinet.presets import list_models
 
@@ -71,7 +71,10 @@ def command(
 def _is_file(name: str) -> bool:
     """Whether a name means a file of weights, be it a TensorFlow prefix."""
     path = Path(name)
-    return path.exists() or path.with_name(path.name + ".index").exists()
+    try:
+        return path.exists() or path.with_name(path.name + ".index").exists()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
 
 
 def _show_file(name: str, image_size: int | None, frames: int | None, as_json: bool) -> None:
@@ -123,7 +126,7 @@ class _Page:
     def heading(self, name: str, rest: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text.assemble((name, "bold"), f"  {rest}"))
+        self._console.print(Text.assemble((printable(name), "bold"), f"  {rest}"))
 
     def title(self, text: str) -> None:
         from rich.text import Text
@@ -148,11 +151,12 @@ class _Page:
         """A line below the last row that is kept whole, so that its address can be copied."""
         from rich.text import Text
 
-        self._console.print(Text.assemble((f"    {label}: ", "dim"), text))
+        self._console.print(Text.assemble((f"    {label}: ", "dim"), printable(text)))
 
     def _wrap(self, text: str, indent: int) -> list[str]:
         width = min(self._console.width, _LONGEST_LINE) - indent
-        text = re.sub(r"(?<=\d) |(?<=\bx) ", "\N{NO-BREAK SPACE}", text)  # 12 MB, 50 x 172
+        unbroken = r"(?<=\d) |(?<=\bx) "  # as in 12 MB, 50 x 172
+        text = re.sub(unbroken, "\N{NO-BREAK SPACE}", printable(text))
         lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
         return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 

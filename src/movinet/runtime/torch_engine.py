@@ -67,8 +67,11 @@ def wrap(
         decay: What a stream's poolings keep a frame; see `MoViNet.forward`.
 
     Raises:
-        ConfigError: If the input or the number of labels does not fit.
+        ConfigError: If it is no model of movinet, the input or the number of labels does not fit,
+            or it gives more than one prediction a clip (`pooling`).
     """
+    if not isinstance(model, MoViNet | Ensemble):
+        raise ConfigError(f"wrap takes a MoViNet or an Ensemble, not {type(model).__name__}")
     model.eval()
     single = isinstance(model, MoViNet)
     if single != (spec is not None):
@@ -107,6 +110,9 @@ class TorchRuntime:
     Attributes:
         info: What travels with the model.
         members: The members of an ensemble.
+
+    Raises:
+        ConfigError: If the model gives more than one prediction a clip.
     """
 
     def __init__(self, loaded: LoadedModel, decay: float | None = None) -> None:
@@ -114,6 +120,13 @@ class TorchRuntime:
         self.members = tuple(TorchRuntime(member, decay) for member in loaded.members)
         self.decay = decay
         self._model = loaded.model
+        if isinstance(loaded.model, MoViNet):
+            config = loaded.model.config
+            if config.pooling != "3d" and not config.multi_label_pooling:
+                raise ConfigError(
+                    f"{self.info.name} has pooling={config.pooling!r}: its predictions are many a "
+                    "clip; predict needs pooling='3d' or multi_label_pooling=True"
+                )
 
     @property
     def network(self) -> MoViNet:
@@ -135,7 +148,13 @@ class TorchRuntime:
     def clip_logits(self, frames: np.ndarray) -> np.ndarray:
         """Logits (classes,) of a preprocessed clip, (time, height, width, 3) float32."""
         with torch.inference_mode():
-            return self.network(_to_video(frames))[0].float().numpy()
+            return self.network(self.to_video(frames))[0].float().cpu().numpy()
+
+    def to_video(self, frames: np.ndarray) -> torch.Tensor:
+        """(time, height, width, 3) to (1, 3, time, height, width) where and as the model is."""
+        like = self.network.stem.weight
+        video = torch.from_numpy(np.ascontiguousarray(frames)).to(like.device, like.dtype)
+        return video.permute(3, 0, 1, 2).unsqueeze(0)
 
 
 class TorchStream:
@@ -150,10 +169,10 @@ class TorchStream:
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """See one more frame, (height, width, 3) uint8; probabilities (classes,)."""
         runtime = self._runtime
-        video = _to_video(preprocess(frame, runtime.info.input)[None])
+        video = runtime.to_video(preprocess(frame, runtime.info.input)[None])
         with torch.inference_mode():
             logits, self._state = runtime.network(video, self._state, runtime.decay)
-            return logits[0].float().softmax(0).numpy()
+            return logits[0].float().softmax(0).cpu().numpy()
 
     def reset(self) -> None:
         """Forget every frame."""
@@ -166,8 +185,3 @@ class TorchStream:
     def restore(self, snapshot: StreamState) -> None:
         """Go back to a snapshot."""
         self._state = snapshot
-
-
-def _to_video(frames: np.ndarray) -> torch.Tensor:
-    """(time, height, width, 3) to (1, 3, time, height, width), sharing memory."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2).unsqueeze(0)

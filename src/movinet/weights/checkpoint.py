@@ -113,7 +113,7 @@ def write_tf_checkpoint(
             temporary[final].replace(final)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{prefix}: cannot be written: {reason}") from None
+        raise CheckpointError(f"{prefix}: cannot be written ({reason})") from None
     finally:
         for path in temporary.values():
             with contextlib.suppress(OSError):

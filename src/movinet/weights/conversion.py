@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import re
 import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
-from movinet.errors import ConfigError
+from movinet.errors import CheckpointError, ConfigError
 from movinet.factory import LoadedModel, load_model
 from movinet.model import MoViNet
 from movinet.weights.checkpoint import write_tf_checkpoint
@@ -22,6 +24,18 @@ from movinet.weights.saving import replacing, save_weights
 Form = Literal["safetensors", "torch", "tensorflow"]
 
 
+class Converted(NamedTuple):
+    """What `convert_weights` did.
+
+    Attributes:
+        loaded: What was read.
+        path: The file that was written, or the prefix of a TensorFlow checkpoint's files.
+    """
+
+    loaded: LoadedModel
+    path: Path
+
+
 def convert_weights(
     source: str,
     target: Path,
@@ -30,11 +44,12 @@ def convert_weights(
     layout: Layout | None = None,
     labels: Sequence[str] | None = None,
     **config_overrides: Any,
-) -> LoadedModel:
+) -> Converted:
     """Read weights of any form, and write them in the form that the target's name says.
 
     ``.safetensors``: ours, with config, labels and origin. ``.pt``: a plain state dict.
-    ``.tar.gz``, ``.index`` or a name without any of these: a TensorFlow checkpoint.
+    ``.tar.gz``, ``.index`` or a name without a suffix: a TensorFlow checkpoint; in a folder that
+    exists, ``ckpt-1``.
 
     Args:
         source: A published name (with `model`) or a file of any form.
@@ -45,14 +60,14 @@ def convert_weights(
         **config_overrides: Fields of `MoViNetConfig`, e.g. ``head_activation``.
 
     Returns:
-        What was read.
+        What was read, and where it was written.
 
     Raises:
-        ConfigError: If an option does not go with the target.
+        ConfigError: If an option does not go with the target, or its suffix is not one of these.
         CheckpointError: If the source cannot be read or the target not written.
         DownloadError: If published weights cannot be had.
     """
-    form = form_of(target)
+    form, path = plan(target)
     if layout is not None and form != "tensorflow":
         raise ConfigError(f"--layout is for TensorFlow checkpoints, not for {target.name}")
     loaded = load_model(model, source, labels=labels, **config_overrides)
@@ -60,53 +75,80 @@ def convert_weights(
     if not isinstance(network, MoViNet):
         raise ConfigError(f"{model} is an ensemble: convert its members one by one")
     if form == "tensorflow":
-        _write_tensorflow(target, network, layout)
+        _write_tensorflow(path, network, layout)
     elif form == "torch":
-        with replacing(target) as temporary:
-            torch.save(network.state_dict(), temporary)
+        _write_torch(path, network)
     else:
-        info = loaded.info
-        save_weights(
-            target,
-            network.state_dict(),
-            config=network.config,
-            input_spec=info.input,
-            preset=loaded.preset,
-            labels=info.labels,
-            origin=info.origin,
-        )
-    return loaded
+        _write_ours(path, network, loaded)
+    return Converted(loaded, path)
 
 
-def form_of(target: Path) -> Form:
-    """What a name asks for.
+def plan(target: Path) -> tuple[Form, Path]:
+    """What a target's name asks for, and the file or prefix to write.
 
     Raises:
-        ConfigError: If it has the suffix of something else.
+        ConfigError: If it is no name for files, or has the suffix of something else.
     """
-    if target.suffix == ".safetensors":
-        return "safetensors"
-    if target.suffix in (".pt", ".pth"):
-        return "torch"
-    if target.name.endswith(ARCHIVE_SUFFIXES) or target.suffix in ("", ".index", ".ckpt"):
-        return "tensorflow"
-    if target.suffix in (".tflite", ".onnx", ".pte", ".pt2", ".xml", ".h5", ".keras", ".pb"):
-        raise ConfigError(
-            f"{target.name}: convert writes weights (.safetensors, .pt, or a TensorFlow "
-            f"checkpoint: .tar.gz, .index or a prefix), not {target.suffix}"
-        )
-    return "tensorflow"  # a prefix with a dot in it, such as ckpt-1.5
+    name, suffix = target.name, target.suffix.lower()
+    if name in ("", ".."):
+        raise ConfigError(f"{target} is no name for a file; give one such as {target}/ckpt-1")
+    if suffix == ".safetensors":
+        return "safetensors", target
+    if suffix in (".pt", ".pth"):
+        return "torch", target
+    if target.is_dir():
+        return "tensorflow", target / "ckpt-1"
+    if suffix == ".index":
+        return "tensorflow", target.with_suffix("")
+    # A prefix may have a dot in it, such as ckpt-1.5. Of archives only the small letters are read.
+    if name.endswith(ARCHIVE_SUFFIXES) or re.fullmatch(r"(\.\d+)?", suffix):
+        return "tensorflow", target
+    raise ConfigError(
+        f"{name}: convert writes weights (.safetensors, .pt, or a TensorFlow "
+        f"checkpoint: .tar.gz, .index or a prefix such as folder/ckpt-1), not {target.suffix}"
+    )
 
 
-def _write_tensorflow(target: Path, network: MoViNet, layout: Layout | None) -> None:
+def _write_ours(path: Path, network: MoViNet, loaded: LoadedModel) -> None:
+    """Write our own file; what was only assumed stays so, and is no fact for the next reader."""
+    info = loaded.info
+    save_weights(
+        path,
+        network.state_dict(),
+        config=network.config,
+        input_spec=info.input,
+        preset=loaded.preset,
+        labels=None if "labels" in loaded.assumed else info.labels,
+        origin=info.origin,
+        assumed=[name for name in loaded.assumed if name != "labels"],
+    )
+
+
+def _write_torch(path: Path, network: MoViNet) -> None:
+    data = io.BytesIO()  # torch raises RuntimeError where a file cannot be written
+    torch.save(network.state_dict(), data)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.getbuffer())
+
+
+def _write_tensorflow(path: Path, network: MoViNet, layout: Layout | None) -> None:
     tensors = torch_to_tf(network.state_dict(), network.config, layout)
-    if not target.name.endswith(ARCHIVE_SUFFIXES):
-        prefix = target.with_suffix("") if target.suffix == ".index" else target
-        write_tf_checkpoint(prefix, tensors)
+    if not path.name.endswith(ARCHIVE_SUFFIXES):
+        write_tf_checkpoint(path, tensors)
         return
-    mode: Literal["w", "w:gz"] = "w" if target.name.endswith(".tar") else "w:gz"
-    with tempfile.TemporaryDirectory() as folder, replacing(target) as temporary:
-        write_tf_checkpoint(Path(folder) / "ckpt-1", tensors)
+    mode: Literal["w", "w:gz"] = "w" if path.name.endswith(".tar") else "w:gz"
+    with (
+        replacing(path) as temporary,
+        tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=".", ignore_cleanup_errors=True
+        ) as folder,
+    ):
+        prefix = Path(folder) / "ckpt-1"
+        try:
+            write_tf_checkpoint(prefix, tensors)
+        except CheckpointError as error:
+            reason = str(error).removeprefix(f"{prefix}: ")
+            raise CheckpointError(f"{path}: {reason}") from None
         with tarfile.open(temporary, mode) as archive:
-            for path in sorted(Path(folder).iterdir()):
-                archive.add(path, path.name)
+            for file in sorted(Path(folder).iterdir()):
+                archive.add(file, file.name)

@@ -43,10 +43,12 @@ def tf_to_torch(tensors: Mapping[str, np.ndarray], config: MoViNetConfig) -> dic
 def torch_to_tf(
     state_dict: Mapping[str, Tensor], config: MoViNetConfig, layout: Layout | None = None
 ) -> dict[str, np.ndarray]:
-    """The inverse of `tf_to_torch`, bit for bit.
+    """The inverse of `tf_to_torch`: float32 bit for bit, as the reference's variables are.
+
+    Other types become float32: exactly from float16 and bfloat16, rounded from float64.
 
     Args:
-        state_dict: Of a model with this config.
+        state_dict: Of a model with this config; on any device, with or without gradients.
         config: The model's.
         layout: How the reference stores convolutions: "3d", "2plus1d" or "3d_2plus1d"; by default
             as the published checkpoint of this kind of model does.
@@ -57,7 +59,8 @@ def torch_to_tf(
     """
     table = list(entries(config, layout))
     check_fit({key: tuple(value.shape) for key, value in state_dict.items()}, config, "state dict")
-    return {
-        entry.tf_key: np.array(to_tf_layout(state_dict[entry.name].cpu().numpy(), entry), order="C")
-        for entry in table
-    }
+    arrays = {}
+    for entry in table:
+        value = state_dict[entry.name].detach().to("cpu", torch.float32).numpy()
+        arrays[entry.tf_key] = np.array(to_tf_layout(value, entry), order="C")
+    return arrays

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from movinet.architectures import ARCHITECTURES
-from movinet.config import MoViNetConfig
+from movinet.config import MAX_CHANNELS, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
-from movinet.presets import list_models, preset_config
+from movinet.presets import ENSEMBLES, list_models, preset_config
 from movinet.weights.keys import LAYOUTS, SUFFIX, Layout, entries
+from movinet.weights.transfer import one_line
 
 Shapes = Mapping[str, tuple[int, ...]]
+#: How PyTorch's batch norms end the name of a number that this network never uses: theirs are read
+#: from no file, and nobody needs to have them.
+COUNTER = "num_batches_tracked"
 
 
 def is_tf(shapes: Shapes) -> bool:
@@ -35,8 +40,8 @@ def identify(shapes: Shapes, where: str) -> tuple[MoViNetConfig, str | None]:
     Raises:
         CheckpointError: If no known architecture fits; says which is nearest and what differs.
     """
-    num_classes = count_classes(shapes)
-    presets = [name for name in list_models() if not name.startswith("a6")]
+    num_classes = count_classes(shapes, where)
+    presets = [name for name in list_models() if name not in ENSEMBLES]
     candidates = [(preset_config(name, num_classes=num_classes), name) for name in presets]
     problems = []
     for config, name in candidates:
@@ -74,14 +79,14 @@ def check_fit(shapes: Shapes, config: MoViNetConfig, where: str, wanted: str = "
     except CheckpointError:
         pass
     else:
-        kind = preset or "none of the presets but one of their variants"
+        kind = preset or f"none of the presets but {describe_variant(fitting)},"
         hint = f"; they fit {kind} with {fitting.num_classes} classes"
     raise CheckpointError(f"{where}: the tensors do not fit {wanted}: {describe(found)}{hint}")
 
 
 def mismatches(shapes: Shapes, config: MoViNetConfig) -> dict[str, list[str]]:
     """What is missing, left over or of another shape; empty if the tensors fit."""
-    ours = {k: v for k, v in shapes.items() if not k.endswith("num_batches_tracked")}
+    ours = {k: v for k, v in shapes.items() if not k.endswith(COUNTER)}
     if not is_tf(shapes):
         return _compare(ours, {e.name: e.shape for e in entries(config)})
     layouts: list[Layout] = [name for name in LAYOUTS if (name == "3d") != config.factorized]
@@ -92,22 +97,49 @@ def mismatches(shapes: Shapes, config: MoViNetConfig) -> dict[str, list[str]]:
 
 def describe(found: Mapping[str, list[str]]) -> str:
     """`mismatches` as one line, five of each kind."""
-    text = "; ".join(
-        f"{len(rows)} {title}: {', '.join(rows[:5])}{', ...' if len(rows) > 5 else ''}"
-        for title, rows in found.items()
-    )
-    return text.replace(SUFFIX, "")
+    parts = []
+    for title, rows in found.items():
+        first = [one_line(row.replace(SUFFIX, "")) for row in rows[:5]]
+        parts.append(f"{len(rows)} {title}: {', '.join(first)}{', ...' if len(rows) > 5 else ''}")
+    return "; ".join(parts)
 
 
-def count_classes(shapes: Shapes) -> int:
-    """Number of outputs of the classifier; 1 where it cannot be told."""
+def describe_variant(config: MoViNetConfig) -> str:
+    """A network that is no preset as the nearest preset and the overrides that make it this one."""
+    nearest: tuple[str, list[str]] | None = None
+    for name in list_models():
+        if name in ENSEMBLES:
+            continue
+        preset = preset_config(name, num_classes=config.num_classes)
+        if preset.architecture != config.architecture:
+            continue
+        overrides = [
+            f"{field.name}={getattr(config, field.name)!r}"
+            for field in dataclasses.fields(config)
+            if getattr(config, field.name) != getattr(preset, field.name)
+        ]
+        if nearest is None or len(overrides) < len(nearest[1]):
+            nearest = name, overrides
+    if nearest is None:
+        return "a network of its own"
+    return f"{nearest[0]} with {', '.join(nearest[1])}" if nearest[1] else nearest[0]
+
+
+def count_classes(shapes: Shapes, where: str) -> int:
+    """Number of outputs of the classifier; 1 where it cannot be told.
+
+    Raises:
+        CheckpointError: If they are more than any classifier has.
+    """
+    endings = ("_classifier/_conv/bias" + SUFFIX, "_classifier/_conv/_conv/bias" + SUFFIX)
     for key, shape in shapes.items():
-        if key.endswith(
-            ("_classifier/_conv/bias" + SUFFIX, "_classifier/_conv/_conv/bias" + SUFFIX)
-        ):
-            return max(1, *shape) if shape else 1
-        if key == "classifier.bias":
-            return max(1, *shape) if shape else 1
+        if key == "classifier.bias" or key.endswith(endings):
+            classes = max(1, *shape) if shape else 1
+            if classes > MAX_CHANNELS:
+                raise CheckpointError(
+                    f"{where}: {classes} classes are more than the {MAX_CHANNELS} allowed"
+                )
+            return classes
     return 1
 
 

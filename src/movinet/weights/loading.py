@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import pickle
+import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,67 +17,27 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from movinet.config import InputSpec, MoViNetConfig
+from movinet.config import MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.weights.cache import cached_weights
 from movinet.weights.cards import Card, find_card
 from movinet.weights.checkpoint import read_tf_checkpoint
 from movinet.weights.convert import tf_to_torch
-from movinet.weights.identify import Shapes, check_fit, is_tf
+from movinet.weights.identify import COUNTER, Shapes, check_fit, is_tf
+from movinet.weights.metadata import Metadata
 from movinet.weights.saving import METADATA_KEY, save_weights
+from movinet.weights.transfer import one_line
 
 #: Names that `weights=` takes besides files.
 PUBLISHED = ("kinetics-600", "kinetics-400")
-#: Raised when `_convert_published` changes what it writes.
+#: Raised when `_converter` changes what it writes.
 _CONVERTER_VERSION = 1
 _TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What our own files say of their weights.
-
-    Attributes:
-        config: The network.
-        input: Size and frame rate that it was trained for.
-        preset: Name of the preset that the config came from, if any.
-        labels: Names of the classes, if known.
-        origin: Where the weights come from, for people.
-    """
-
-    config: MoViNetConfig
-    input: InputSpec
-    preset: str | None = None
-    labels: tuple[str, ...] | None = None
-    origin: str = ""
-
-    @classmethod
-    def parse(cls, text: str, where: str) -> Metadata:
-        """Read what `movinet.weights.saving.save_weights` wrote.
-
-        Raises:
-            CheckpointError: If it is not that.
-        """
-        try:
-            values = json.loads(text)
-            config = MoViNetConfig.from_dict(values["config"])
-            labels = values.get("labels")
-            if labels is not None:
-                labels = tuple(str(label) for label in labels)
-                if len(labels) != config.num_classes:
-                    raise ConfigError(f"{len(labels)} labels for {config.num_classes} classes")
-            preset = values.get("preset")
-            return cls(
-                config,
-                InputSpec(**values["input"]),
-                None if preset is None else str(preset),
-                labels,
-                str(values.get("origin", "")),
-            )
-        except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
-            raise CheckpointError(
-                f"{where}: its movinet metadata is broken: {type(error).__name__}: {error}"
-            ) from None
+#: What wrappers put before every name: data parallelism, torch.compile, and training frameworks.
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S{1,200})")
+_MODULES = ("torch.nn.", "movinet.model.", "movinet.ensemble.")
 
 
 @dataclass(frozen=True)
@@ -87,11 +48,22 @@ class RawWeights:
         where: The file or published name, for messages.
         tensors: Our names -> torch tensors, or the reference's keys -> arrays.
         metadata: What one of our own files says; None for others.
+
+    Raises:
+        CheckpointError: If a tensor is not of real floating numbers in ordinary memory.
     """
 
     where: str
     tensors: Mapping[str, Any]
     metadata: Metadata | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.tensors.items():
+            if not name.endswith(COUNTER) and (kind := _unusual(value)):
+                raise CheckpointError(
+                    f"{self.where}: {one_line(name)} is {kind}; weights must be dense tensors of "
+                    "float16, bfloat16, float32 or float64"
+                )
 
     @property
     def shapes(self) -> Shapes:
@@ -114,13 +86,13 @@ class RawWeights:
         # Files may hold half precision; the network is float32. Its memory is its own, aligned,
         # and not the file's.
         state = {
-            name: value.to(torch.float32, copy=True) if value.is_floating_point() else value
+            name: value.to(torch.float32, copy=True)
             for name, value in tensors.items()
+            if not name.endswith(COUNTER)
         }
-        for name in self.tensors:
-            if name.endswith("norm.running_var"):
-                counter = name.replace("running_var", "num_batches_tracked")
-                state.setdefault(counter, torch.tensor(0))
+        norms = [name for name in state if name.endswith("norm.running_var")]
+        for name in norms:
+            state[name.removesuffix("running_var") + COUNTER] = torch.tensor(0)
         return state
 
 
@@ -147,17 +119,60 @@ def read_weights(source: str | Path, preset: str | None = None) -> RawWeights:
         path = cached_weights(card, _converter(card), converter_version=_CONVERTER_VERSION)
         raw = _read_safetensors(path)
         return dataclasses.replace(raw, where=f"{card.preset} {card.dataset}")
-    path = Path(source)
-    if path.suffix == ".safetensors":
+    path = _existing(source)
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors" and path.is_file():
         return _read_safetensors(path)
-    if path.suffix in _TORCH_SUFFIXES and path.is_file():
+    if suffix in _TORCH_SUFFIXES and path.is_file():
         return _read_torch(path)
-    if not path.exists() and not path.with_name(path.name + ".index").exists():
-        raise CheckpointError(
-            f"{source}: no such file; weights are {', '.join(PUBLISHED)}, or a .safetensors, .pt "
-            "or TensorFlow checkpoint (folder, prefix, .index, .tar.gz)"
-        )
     return RawWeights(str(path), read_tf_checkpoint(path))
+
+
+def _existing(source: str | Path) -> Path:
+    """The path of a file, a folder or a TensorFlow prefix.
+
+    Raises:
+        CheckpointError: If there is none, or it is a device or a pipe, which could block for ever.
+    """
+    forms = (
+        f"weights are {', '.join(PUBLISHED)}, or a .safetensors, .pt "
+        "or TensorFlow checkpoint (folder, prefix, .index, .tar.gz)"
+    )
+    path = Path(source)
+    try:
+        if path.is_file() or (path.is_dir() and str(source)):
+            return path
+        if path.name and path.with_name(path.name + ".index").is_file():
+            return path
+        problem = "is neither a file nor a folder" if path.exists() else "no such file"
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        problem = f"cannot be read: {error.strerror}"
+    if not str(source):
+        problem = "an empty name"
+    raise CheckpointError(f"{one_line(source) or repr('')}: {problem}; {forms}")
+
+
+def _unusual(value: Any) -> str:
+    """What keeps a tensor or array from being copied into a network; empty if nothing does."""
+    if not isinstance(value, Tensor):
+        array = np.asarray(value)
+        return "" if array.dtype in (np.float16, np.float32, np.float64) else str(array.dtype)
+    if value.is_nested or value.layout != torch.strided:
+        return "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
+    if value.is_quantized or value.dtype not in _FLOATS:
+        return str(value.dtype).removeprefix("torch.")
+    return "" if value.device.type == "cpu" else f"on the device {value.device}"
+
+
+def _unwrapped(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors without what wrappers put before every name."""
+    while tensors:
+        first = next(iter(tensors))
+        prefix = next((p for p in _WRAPPERS if first.startswith(p)), None)
+        if prefix is None or not all(name.startswith(prefix) for name in tensors):
+            break
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors
 
 
 def _read_safetensors(path: Path) -> RawWeights:
@@ -168,18 +183,24 @@ def _read_safetensors(path: Path) -> RawWeights:
     except (OSError, safetensors.SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{path}: not a readable .safetensors file: {reason}") from None
-    metadata = None if text is None else Metadata.parse(text, str(path))
-    return RawWeights(str(path), tensors, metadata)
+    if text is None:
+        return RawWeights(str(path), _unwrapped(tensors))
+    return RawWeights(str(path), tensors, Metadata.parse(text, str(path)))
 
 
 def _read_torch(path: Path) -> RawWeights:
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first_line = (str(error).splitlines() or [""])[0][:120]
-        raise CheckpointError(
-            f"{path}: cannot be loaded as tensors alone (weights_only): {first_line}"
-        ) from None
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch never packs, but unpacks what is
+                if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("it unpacks to more bytes than it has")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about old forms: the file is not ours
+            value = torch.load(path, map_location="cpu", weights_only=True)
+    # Foreign bytes drive an interpreter of pickle's instructions, which fails in any way it can:
+    # IndexError, AttributeError, AssertionError, TypeError, ... have been seen of damaged files.
+    except Exception as error:
+        raise CheckpointError(f"{path}: {_why_not_loaded(error)}") from None
     for key in ("state_dict", "model"):
         if isinstance(value, dict) and isinstance(value.get(key), dict):
             value = value[key]
@@ -187,7 +208,32 @@ def _read_torch(path: Path) -> RawWeights:
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
     ):
         raise CheckpointError(f"{path}: holds no dictionary of tensors")
-    return RawWeights(str(path), value)
+    # Of pickled tensors nothing but the numbers: no gradients, hooks or attributes.
+    tensors = {name: Tensor.detach(tensor) for name, tensor in value.items()}
+    raw = RawWeights(str(path), _unwrapped(tensors))
+    for name, tensor in raw.tensors.items():
+        if name.endswith(COUNTER):
+            continue
+        needed, stored = tensor.numel() * tensor.itemsize, tensor.untyped_storage().nbytes()
+        if needed > stored:  # strides of 0: some bytes that would fill all memory when copied
+            raise CheckpointError(
+                f"{path}: {one_line(name)} has {list(tensor.shape)} values in {stored} bytes"
+            )
+    return raw
+
+
+def _why_not_loaded(error: Exception) -> str:
+    """One line for what `torch.load` raised, without the colours of its message."""
+    if found := _GLOBAL.search(str(error)):
+        name = one_line(found[1])
+        if name.startswith(_MODULES):
+            return "a whole pickled module; save model.state_dict() instead"
+        return (
+            f"cannot be loaded as tensors alone (weights_only): it holds {name}; "
+            "save model.state_dict()"
+        )
+    lines = str(error).splitlines() or [type(error).__name__]
+    return f"cannot be loaded as tensors alone (weights_only): {one_line(lines[0])[:120]}"
 
 
 def _converter(card: Card) -> Any:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor
 
+from movinet import files
 from movinet.config import InputSpec, MoViNetConfig
-from movinet.errors import CheckpointError
+from movinet.errors import CheckpointError, ConfigError
+from movinet.weights.metadata import Metadata
+from movinet.weights.transfer import one_line
 
 #: Under which the metadata lies in the header, as JSON.
 METADATA_KEY = "movinet"
@@ -29,6 +29,7 @@ def save_weights(
     preset: str | None = None,
     labels: Sequence[str] | None = None,
     origin: str = "",
+    assumed: Sequence[str] = (),
 ) -> None:
     """Write a .safetensors file that `create_model` and the command line load by itself.
 
@@ -39,41 +40,37 @@ def save_weights(
         input_spec: Size and frame rate that it was trained for.
         preset: Name of the preset that the config came from, if any.
         labels: Names of the classes, in the order of the outputs.
-        origin: Where the weights come from, for people.
+        origin: Where the weights come from, for people; one printable line, cut where long.
+        assumed: What of this nobody said: "preset", "head_activation"; a note wherever the file is
+            loaded.
 
     Raises:
-        CheckpointError: If the file cannot be written, or the labels are not as many as the
-            classes.
+        CheckpointError: If the file cannot be written, the labels are not as many as the classes
+            or not printable, or the preset has another architecture.
     """
-    if labels is not None and len(labels) != config.num_classes:
-        raise CheckpointError(f"{path}: {len(labels)} labels for {config.num_classes} classes")
-    metadata = {
-        "config": config.to_dict(),
-        "input": dataclasses.asdict(input_spec),
-        "preset": preset,
-        "labels": None if labels is None else list(labels),
-        "origin": origin,
-    }
+    names = None if labels is None else tuple(labels)
+    try:
+        metadata = Metadata(config, input_spec, preset, names, one_line(origin), tuple(assumed))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     # Memory of their own, rows last: safetensors refuses views.
     tensors = {name: value.detach().cpu().contiguous() for name, value in state_dict.items()}
-    data = safetensors.torch.save(tensors, {METADATA_KEY: json.dumps(metadata)})
+    data = safetensors.torch.save(tensors, {METADATA_KEY: metadata.to_json()})
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(data)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it at the end, or removed on an error.
+    """`movinet.files.replacing` for files of weights, in a folder that is made where missing.
 
     Raises:
         CheckpointError: If the operating system refuses to write.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with files.replacing(path) as temporary:
+            yield temporary
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        reason = f"{path}: cannot be written ({error.strerror})" if error.strerror else str(error)
+        raise CheckpointError(reason) from None

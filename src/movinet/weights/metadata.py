@@ -1,0 +1,104 @@
+"""What our own files of weights say of them: written by us, read as text from anybody."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from movinet.config import InputSpec, MoViNetConfig
+from movinet.errors import CheckpointError, ConfigError
+from movinet.presets import ENSEMBLES, list_models, preset_config
+from movinet.weights.transfer import one_line
+
+#: What a file may call assumed.
+ASSUMABLE = ("preset", "head_activation")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What our own files say of their weights.
+
+    Attributes:
+        config: The network.
+        input: Size and frame rate that it was trained for.
+        preset: Name of the preset that the config came from, if any.
+        labels: Names of the classes, if known.
+        origin: Where the weights come from, for people.
+        assumed: What nobody said when the file was made: "preset" (told from the tensors) or
+            "head_activation".
+    """
+
+    config: MoViNetConfig
+    input: InputSpec
+    preset: str | None = None
+    labels: tuple[str, ...] | None = None
+    origin: str = ""
+    assumed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            if len(self.labels) != self.config.num_classes:
+                raise ConfigError(
+                    f"{len(self.labels)} labels for {self.config.num_classes} classes"
+                )
+            for label in self.labels:
+                _check_text("a label", label)
+        _check_text("origin", self.origin)
+        if self.preset is not None:
+            if self.preset not in list_models() or self.preset in ENSEMBLES:
+                raise ConfigError(f"no preset {self.preset!r}")
+            if preset_config(self.preset).architecture != self.config.architecture:
+                raise ConfigError(f"the architecture is not that of {self.preset}")
+        if unknown := [name for name in self.assumed if name not in ASSUMABLE]:
+            raise ConfigError(f"assumed must be of {', '.join(ASSUMABLE)}, not {unknown[0]!r}")
+
+    def to_json(self) -> str:
+        """As text for a file."""
+        return json.dumps(
+            {
+                "config": self.config.to_dict(),
+                "input": dataclasses.asdict(self.input),
+                "preset": self.preset,
+                "labels": self.labels,
+                "origin": self.origin,
+                "assumed": self.assumed,
+            }
+        )
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Metadata:
+        """The inverse of `to_json`, for text from outside.
+
+        Raises:
+            CheckpointError: If it is not that.
+        """
+        try:
+            values = json.loads(text)
+            labels = values.get("labels")
+            return cls(
+                MoViNetConfig.from_dict(values["config"]),
+                InputSpec(**values["input"]),
+                values.get("preset"),
+                None if labels is None else _tuple("labels", labels),
+                values.get("origin", ""),
+                _tuple("assumed", values.get("assumed", [])),
+            )
+        except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+            raise CheckpointError(
+                f"{where}: its movinet metadata is broken: "
+                f"{one_line(f'{type(error).__name__}: {error}')}"
+            ) from None
+
+
+def _tuple(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{name} must be a list")
+    return tuple(value)
+
+
+def _check_text(name: str, value: Any) -> None:
+    """Raise ConfigError unless `value` is text that does nothing to a terminal."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ConfigError(f"{name} must be text without control characters, not {value!r}")

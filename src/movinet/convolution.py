@@ -57,7 +57,7 @@ class ConvNorm(nn.Module):
     """A convolution without bias, batch norm, and an activation.
 
     The kernel is 5-D, (out, in / groups, k_t, k, k), and the padding SAME. In evaluation the batch
-    norm is folded into the kernel.
+    norm is folded into the kernel. The kernel has no values before `reset_parameters` or loading.
 
     Attributes:
         weight: The kernel.
@@ -82,7 +82,6 @@ class ConvNorm(nn.Module):
         time, space = kernel
         self.weight = nn.Parameter(torch.empty(outputs, inputs // self.groups, time, space, space))
         self.norm = nn.BatchNorm2d(outputs, eps=config.norm_eps, momentum=config.norm_momentum)
-        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """He-normal initialisation as Keras does it: truncated, of variance 2 / fan_in."""
@@ -231,7 +230,8 @@ def last_frames(past: Tensor, frames: Tensor) -> Tensor:
 class ConvBias(nn.Module):
     """A 1x1x1 convolution with a bias: squeeze-excitation's and the classifier's.
 
-    Works on vectors, (..., inputs) to (..., outputs); the kernel is kept 5-D like all others.
+    Works on vectors, (..., inputs) to (..., outputs); the kernel is kept 5-D like all others, and
+    has no values before `reset_parameters` or loading.
     """
 
     def __init__(self, inputs: int, outputs: int, std: float | None = None) -> None:
@@ -239,7 +239,6 @@ class ConvBias(nn.Module):
         self.std = std
         self.weight = nn.Parameter(torch.empty(outputs, inputs, 1, 1, 1))
         self.bias = nn.Parameter(torch.empty(outputs))
-        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """He-normal, or normal(0, `std`); the bias is zero."""

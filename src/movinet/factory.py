@@ -231,11 +231,8 @@ def _assemble(
     origin: str,
     notes: Sequence[str],
 ) -> LoadedModel:
-    if state is None:
-        model = MoViNet(config).eval()
-    else:
-        with torch.device("meta"):  # no time for random weights that are replaced at once
-            model = MoViNet(config).eval()
+    model = MoViNet(config, initialize=state is None).eval()
+    if state is not None:
         model.load_state_dict(state, assign=True)
     names, note = _labels(labels, config.num_classes)
     info = ModelInfo(

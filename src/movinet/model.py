@@ -24,9 +24,11 @@ class MoViNet(nn.Module):
 
     Args:
         config: What to build; see `movinet.create_model` for the presets.
+        initialize: Draw random weights. Without, they are whatever lies in memory, for who loads
+            others at once.
     """
 
-    def __init__(self, config: MoViNetConfig) -> None:
+    def __init__(self, config: MoViNetConfig, *, initialize: bool = True) -> None:
         super().__init__()
         arch, act = config.architecture, config.activation
         self.config = config
@@ -40,6 +42,10 @@ class MoViNet(nn.Module):
         self.hidden = ConvBias(arch.head, arch.hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = ConvBias(arch.hidden, config.num_classes, std=0.01)
+        if initialize:
+            for module in self.modules():
+                if isinstance(module, (ConvNorm, ConvBias)):
+                    module.reset_parameters()
 
     @overload
     def forward(self, video: Tensor) -> Tensor: ...
@@ -155,6 +161,7 @@ class MoViNet(nn.Module):
         self.config = self.config.replace(num_classes=num_classes)
         old = self.classifier.weight
         self.classifier = ConvBias(self.config.architecture.hidden, num_classes, std=0.01)
+        self.classifier.reset_parameters()
         self.classifier.to(device=old.device, dtype=old.dtype)
 
     def _run(

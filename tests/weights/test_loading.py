@@ -3,6 +3,8 @@
 import gzip
 import http.server
 import os
+import subprocess
+import sys
 import tarfile
 import threading
 import unittest.mock
@@ -421,3 +423,16 @@ def test_a_published_file_with_other_classes_is_reported(mirror: Path, tmp_path:
     with pytest.raises(CheckpointError, match=r"400 classes .* fit a0_base with 600 classes"):
         movinet.create_model("a0_base", weights="kinetics-400")
     assert not list((tmp_path / "home").rglob("*.safetensors"))
+
+
+def test_loading_brings_in_no_compiler(tmp_path: Path) -> None:
+    """PyTorch's meta device would: its graph half takes a second to import."""
+    model = make_model(tiny_stream())
+    path = tmp_path / "x.safetensors"
+    save_weights(path, model.state_dict(), config=model.config, input_spec=SPEC)
+    code = (
+        "import sys; from movinet.factory import load_model;"
+        f"load_model(None, {str(path)!r}); print('sympy' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

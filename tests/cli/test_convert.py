@@ -68,6 +68,19 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob(".*"))
 
 
+@pytest.mark.parametrize("target", ["x.pt", "x.tar.gz", "x"])
+def test_what_a_target_cannot_hold_is_said(target: str, tmp_path: Path) -> None:
+    model = make_model(tiny_stream())
+    source = tmp_path / "named.safetensors"
+    names = [f"label {i}" for i in range(7)]
+    spec = InputSpec(32, 36, 5, 10)
+    save_weights(source, model.state_dict(), config=model.config, input_spec=spec, labels=names)
+    code, _, err = convert(source, tmp_path / target)
+    assert code == 0
+    assert f"labels and head activation stay behind in {source}" in err
+    assert "stay behind" not in convert(source, tmp_path / "y.safetensors")[2]
+
+
 def test_json(checkpoint: Path, tmp_path: Path) -> None:
     code, out, _ = convert(checkpoint, tmp_path / "x.safetensors", "--json")
     facts = json.loads(out)
@@ -105,6 +118,8 @@ def test_a_network_that_is_no_preset(tmp_path: Path) -> None:
         ("x", ["--layout", "3d"], 2, "does not fit factorized=True"),
         ("x.safetensors", ["--model", "a0_base"], 1, "they fit t0_stream with 3 classes"),
         ("x.safetensors", ["--head-activation", "gelu"], 2, "head_activation must be one of"),
+        ("x.pt", ["--labels", "kinetics-400"], 2, "--labels would be lost"),
+        ("x", ["--head-activation", "swish"], 2, "--head-activation would be lost"),
         ("x.safetensors", ["--labels", "kinetics-400"], 2, "400 labels for 3 classes"),
     ],
 )

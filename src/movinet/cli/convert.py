@@ -58,10 +58,13 @@ def command(
       movinet convert ckpt-1 mine.safetensors --labels labels.txt
       movinet convert mine.safetensors mine/ckpt-1 --layout 3d_2plus1d
     """
-    loaded, path = _convert(source, target, model, layout, labels, head_activation)
+    loaded, path, left_behind = _convert(source, target, model, layout, labels, head_activation)
     info = loaded.info
     for note in info.notes:
         say("note", note)
+    if left_behind:
+        names = " and ".join(name.replace("_", " ") for name in left_behind)
+        say("note", f"{path.name} holds tensors alone: {names} stay behind in {source}")
     if as_json:
         facts = {
             "source": source,
@@ -72,6 +75,7 @@ def command(
             "input": dataclasses.asdict(info.input),
             "origin": info.origin,
             "notes": list(info.notes),
+            "left_behind": list(left_behind),
         }
         print(json.dumps(facts, indent=2))
         return

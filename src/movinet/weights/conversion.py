@@ -30,10 +30,12 @@ class Converted(NamedTuple):
     Attributes:
         loaded: What was read.
         path: The file that was written, or the prefix of a TensorFlow checkpoint's files.
+        left_behind: What was known of the weights and the target cannot hold.
     """
 
     loaded: LoadedModel
     path: Path
+    left_behind: tuple[str, ...]
 
 
 def convert_weights(
@@ -70,6 +72,14 @@ def convert_weights(
     form, path = plan(target)
     if layout is not None and form != "tensorflow":
         raise ConfigError(f"--layout is for TensorFlow checkpoints, not for {target.name}")
+    given = {"labels": labels is not None, **dict.fromkeys(config_overrides, True)}
+    if form != "safetensors" and any(given.values()):
+        names = ", ".join(
+            f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given
+        )
+        raise ConfigError(
+            f"{target.name} holds tensors alone: {names} would be lost; write a .safetensors"
+        )
     loaded = load_model(model, source, labels=labels, **config_overrides)
     network = loaded.model
     if not isinstance(network, MoViNet):
@@ -80,7 +90,8 @@ def convert_weights(
         _write_torch(path, network)
     else:
         _write_ours(path, network, loaded)
-    return Converted(loaded, path)
+    known = [name for name in ("labels", "head_activation") if name not in loaded.assumed]
+    return Converted(loaded, path, () if form == "safetensors" else tuple(known))
 
 
 def plan(target: Path) -> tuple[Form, Path]:

@@ -1,0 +1,1 @@
+"""Data sets of videos: sources, checks, splits, augmentation and loading."""

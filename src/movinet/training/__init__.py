@@ -1,0 +1,1 @@
+"""Training: recipes, optimisers, the loop, and what it writes."""

@@ -1,0 +1,234 @@
+"""What a training run is: every setting, checked, as recipes and YAML files give them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """Which network is trained, and from which weights.
+
+    Attributes:
+        preset: A name of `movinet.list_models` (no ensemble).
+        weights: None to start from random ones, "kinetics-600", "kinetics-400", another name of
+            embedded weights, or a file.
+        load: What of the weights is taken: "all", or "backbone" (everything but the classifier's
+            last layer; where the classes differ in number or name, that is what is asked for).
+        freeze_backbone: Train the classifier (hidden layer and last layer) alone; batch norms of
+            the backbone keep their statistics.
+        overrides: Fields of `MoViNetConfig`, as `movinet.create_model` takes them.
+    """
+
+    preset: str
+    weights: str | None = None
+    load: Literal["all", "backbone"] = "all"
+    freeze_backbone: bool = False
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+
+class InputSection(Section):
+    """Size and rate of what the network sees.
+
+    Attributes:
+        image_size: Height and width, pixels.
+        short_side: To which the shorter side is resized in tests, before the centre crop, pixels.
+        frame_rate: Frames per second.
+        train_frames: Length of a clip in training.
+        test_frames: Length of a clip in evaluation.
+    """
+
+    image_size: int = Field(ge=16, le=1024)
+    short_side: int = Field(ge=16, le=2048)
+    frame_rate: float = Field(gt=0, le=1000)
+    train_frames: int = Field(ge=1, le=10_000)
+    test_frames: int = Field(ge=1, le=10_000)
+
+
+class DataSection(Section):
+    """Where the videos are.
+
+    Attributes:
+        train: A folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a Kinetics CSV
+            (with `root`), WebDataset shards (.tar, braces or a folder of them) or TFRecords.
+        valid: The same for evaluation.
+        root: Folder that relative paths of a manifest or Kinetics CSV start from; by default the
+            manifest's own.
+        labels: Text file with one class a line; by default the classes that `train` has.
+        multi_label: A sample may have any number of labels; losses and metrics change with it.
+        workers: Processes that decode; 0 decodes in the training process.
+        prefetch: Batches that each worker holds ready.
+    """
+
+    train: str | None = None
+    valid: str | None = None
+    root: str | None = None
+    labels: str | None = None
+    multi_label: bool = False
+    workers: int = Field(default=2, ge=0, le=256)
+    prefetch: int = Field(default=2, ge=1, le=64)
+
+
+class AugmentSection(Section):
+    """How training clips are changed; one draw for all frames of a clip.
+
+    Attributes:
+        crop_area: Area of the random crop as a share of the frame, (least, most); (1, 1) with
+            aspect (1, 1) is the centre crop of a test.
+        crop_aspect: Its aspect ratio, width over height, (least, most).
+        flip: Probability of a horizontal flip.
+        policy: "none", "autoaugment" (the ImageNet policy) or "randaugment".
+        policy_layers: RandAugment: operations in a row.
+        policy_magnitude: RandAugment: strength, 0 to 10.
+        rotation: Largest rotation, degrees.
+        brightness: Largest relative change; likewise contrast, saturation.
+        contrast: See `brightness`.
+        saturation: See `brightness`.
+        hue: Largest change, in turns of the colour circle, up to 0.5.
+        mixup: Alpha of the beta distribution; 0 is off.
+        cutmix: Alpha of the beta distribution; 0 is off. With both, each batch draws one of them.
+        random_stride: The time between two frames is drawn from [1 - r, 1 + r) of the model's.
+    """
+
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_aspect: tuple[float, float] = (0.5, 2.0)
+    flip: float = Field(default=0.5, ge=0, le=1)
+    policy: Literal["none", "autoaugment", "randaugment"] = "none"
+    policy_layers: PositiveInt = 2
+    policy_magnitude: float = Field(default=9, ge=0, le=10)
+    rotation: float = Field(default=0, ge=0, le=180)
+    brightness: float = Field(default=0, ge=0, le=1)
+    contrast: float = Field(default=0, ge=0, le=1)
+    saturation: float = Field(default=0, ge=0, le=1)
+    hue: float = Field(default=0, ge=0, le=0.5)
+    mixup: float = Field(default=0, ge=0)
+    cutmix: float = Field(default=0, ge=0)
+    random_stride: float = Field(default=0, ge=0, lt=1)
+
+
+class OptimizerSection(Section):
+    """The optimiser.
+
+    Attributes:
+        name: "rmsprop" is TensorFlow's, with epsilon under the root (`movinet.training.rmsprop`).
+        learning_rate: At its highest, for the whole batch.
+        momentum: RMSprop and SGD.
+        rho: RMSprop: decay of the mean square.
+        epsilon: RMSprop and AdamW.
+        betas: AdamW.
+        weight_decay: RMSprop and SGD: factor of the sum of squares of the kernels in the loss,
+            weight_decay / 2 * sum(w^2). AdamW: decoupled. Never on batch norms, biases, scales or
+            the classifier's last kernel.
+        clip_norm: Each variable's gradient is scaled down to this norm; None does not clip.
+        backbone_factor: Factor of the learning rate of everything but the classifier.
+    """
+
+    name: Literal["rmsprop", "sgd", "adamw"] = "rmsprop"
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    rho: float = Field(default=0.9, ge=0, lt=1)
+    epsilon: float = Field(default=1.0, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=3e-5, ge=0)
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    backbone_factor: float = Field(default=1.0, gt=0, le=1)
+
+
+class ScheduleSection(Section):
+    """How long, and how the learning rate goes.
+
+    Attributes:
+        epochs: Passes over the training data; may be a fraction. Either this or `steps`.
+        steps: Updates of the weights.
+        warmup_steps: Updates of linear warm-up from 0.
+        kind: After the warm-up: "cosine" to 0, or "constant".
+    """
+
+    epochs: float | None = Field(default=None, gt=0)
+    steps: PositiveInt | None = None
+    warmup_steps: int = Field(default=0, ge=0)
+    kind: Literal["cosine", "constant"] = "cosine"
+
+
+class LossSection(Section):
+    """The loss: cross-entropy, or with several labels binary cross-entropy.
+
+    Attributes:
+        label_smoothing: Probability given to all classes alike (single-label).
+    """
+
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+
+
+class EngineSection(Section):
+    """How it is computed.
+
+    Attributes:
+        batch_size: Clips of one update, over all processes.
+        accumulate: Parts that each process computes its share of a batch in.
+        precision: "bfloat16" computes convolutions in it and keeps parameters and logits float32.
+        compile: Compile the network (torch.compile).
+        sync_norm: Batch norms see the batch of all processes.
+        ema: Decay of the moving average of the weights that is evaluated and saved; 0 is off.
+        seed: Of everything random.
+        device: "auto", "cpu", "cuda" (each process its own) or "mps".
+        threads: Of PyTorch's operations on a CPU; 0 leaves them alone.
+    """
+
+    batch_size: PositiveInt
+    accumulate: PositiveInt = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    sync_norm: bool = True
+    ema: float = Field(default=0, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int = Field(default=0, ge=0, le=1024)
+
+
+class RunSection(Section):
+    """What happens beside training, and where it is kept.
+
+    Attributes:
+        folder: Of checkpoints, logs and plots.
+        mode: "train", "eval" (once), "train_and_eval" in turn, or "continuous_eval" (each new
+            checkpoint of the folder, until training has ended).
+        eval_epochs: Epochs between evaluations in "train_and_eval"; there is one at the end too.
+        checkpoint_seconds: Time between two checkpoints.
+        log_steps: Updates between two lines of the log.
+        views: Windows that evaluation averages over.
+        crops: Crops of each window, 1 or 3.
+        eval_batch_size: Clips at once in evaluation.
+        wait_seconds: "continuous_eval" ends when no checkpoint came for so long.
+    """
+
+    folder: str = "runs/train"
+    mode: Literal["train", "eval", "train_and_eval", "continuous_eval"] = "train_and_eval"
+    eval_epochs: float = Field(default=1, gt=0)
+    checkpoint_seconds: float = Field(default=300, ge=0)
+    log_steps: PositiveInt = 10
+    views: PositiveInt = 1
+    crops: Literal[1, 3] = 1
+    eval_batch_size: PositiveInt = 8
+    wait_seconds: float = Field(default=3600, ge=0)
+
+
+class TrainConfig(Section):
+    """A whole run."""
+
+    model: ModelSection
+    input: InputSection
+    data: DataSection = DataSection()
+    augment: AugmentSection = AugmentSection()
+    optimizer: OptimizerSection
+    schedule: ScheduleSection
+    loss: LossSection = LossSection()
+    engine: EngineSection
+    run: RunSection = RunSection()

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from movinet.config import MoViNetConfig
+from movinet.taps import TapGeometry, sum_taps
 
 
 def to_frames(video: Tensor) -> Tensor:
@@ -121,6 +122,8 @@ class ConvNorm(nn.Module):
                 x = join([past.to(x.dtype), x])
             convolve = self._convolve_3d if self.lowering == "3d" else self._convolve_time
             y = convolve(x, weight, bias, 0 if past is not None else self.kernel[0] // 2)
+        elif torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            y, history = self._sum_taps(join([*parts]), weight, bias, past)
         else:
             y, history = self._add_taps(parts, count, weight, bias, past)
         return activate(self._normalize(y) if training else y, self.activation), history
@@ -143,14 +146,20 @@ class ConvNorm(nn.Module):
             return self._convolve_3d(x, weight, bias, 0)
         return self._convolve_2d(x, weight[:, :, 0], bias)
 
-    def _convolve_2d(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _symmetric(self, x: Tensor, weight: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The kernel with which padding is the same at both ends, and that padding.
+
+        Where one more row or column is missing at the end, a leading zero in the kernel costs less
+        than a padded copy of the frames.
+        """
         rows, columns = self._padding(x)
-        # Where one more row or column is missing at the end, a leading zero in the kernel makes
-        # the padding symmetric, which costs less than a padded copy of the frames.
         odd = (columns[1] - columns[0], rows[1] - rows[0])
         if any(odd):
             weight = F.pad(weight, (odd[0], 0, odd[1], 0))
-        padding = (rows[1], columns[1])
+        return weight, (rows[1], columns[1])
+
+    def _convolve_2d(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        weight, padding = self._symmetric(x, weight)
         y = F.conv2d(x.flatten(0, 1), weight, bias, self.stride, padding, 1, self.groups)
         return y.unflatten(0, x.shape[:2])
 
@@ -174,6 +183,18 @@ class ConvNorm(nn.Module):
     def _padding(self, x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
         rows = same_padding(x.shape[3], self.kernel[1], self.stride)
         return rows, same_padding(x.shape[4], self.kernel[1], self.stride)
+
+    def _sum_taps(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, past: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """k_t x k x k over one span, with gradients."""
+        history, count, offset = past, x.shape[0], self.kernel[0] // 2
+        if past is not None:
+            history, offset = last_frames(past, x), 0
+            x = join([past.to(x.dtype), x])
+        weight, padding = self._symmetric(x, weight)
+        y = sum_taps(x, weight, TapGeometry(self.stride, padding, self.groups, offset, count))
+        return (y if bias is None else y + bias.to(y.dtype).view(-1, 1, 1)), history
 
     def _add_taps(
         self,

@@ -41,13 +41,14 @@ class VideoWriter:
         path: Where to write; the suffix decides the format.
         frame_rate: Frames per second. A GIF knows hundredths of a second only: its times are
             rounded to them.
+        crf: H.264's constant rate factor, from 0 (lossless) to 51; lower is better and larger.
 
     Raises:
         ConfigError: If the suffix or the rate is not allowed.
         VideoError: If the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], frame_rate: float) -> None:
+    def __init__(self, path: str | os.PathLike[str], frame_rate: float, crf: int = 18) -> None:
         self.path = Path(path)
         self._suffix = self.path.suffix.lower()
         if self._suffix not in (".mp4", ".gif"):
@@ -60,6 +61,7 @@ class VideoWriter:
             )
         if self.path.is_dir():
             raise VideoError(f"{self.path}: cannot be written (is a directory)")
+        self._crf = crf
         self._rate = Fraction(frame_rate).limit_denominator(1001)
         self._temporary = self.path.with_name(f".{secrets.token_hex(8)}{self._suffix}")
         self._shape: tuple[int, ...] | None = None
@@ -168,7 +170,7 @@ class VideoWriter:
             self._time_base = 1 / self._rate
             stream = self._container.add_stream("libx264", rate=self._rate)
             stream.pix_fmt = "yuv420p"
-            stream.options = {"crf": "18", "preset": "medium"}
+            stream.options = {"crf": str(self._crf), "preset": "medium"}
             width, height = width + width % 2, height + height % 2
             context = stream.codec_context
             context.colorspace = Colorspace.ITU709

@@ -76,8 +76,8 @@ def create_model(
             the ensemble ``a6_base``.
         num_classes: Number of outputs; by default as many as the weights have, or 600.
         weights: None for random ones; "kinetics-600" or "kinetics-400" for published ones, fetched
-            on first use; or a file: .safetensors, .pt, or a TensorFlow checkpoint (folder, prefix,
-            .tar.gz, hub SavedModel).
+            on first use; "motions" for small ones in the package; or a file: .safetensors, .pt, or
+            a TensorFlow checkpoint (folder, prefix, .tar.gz, hub SavedModel).
         **config_overrides: Fields of `MoViNetConfig`, e.g. ``head_activation="swish"``.
 
     Returns:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from movinet.config import MoViNetConfig
+from movinet.embedded import EMBEDDED, embedded_path
 from movinet.errors import CheckpointError, ConfigError
 from movinet.weights.cache import cached_weights
 from movinet.weights.cards import Card, find_card
@@ -100,9 +101,9 @@ def read_weights(source: str | Path, preset: str | None = None) -> RawWeights:
     """The weights that a published name or a file holds.
 
     Args:
-        source: "kinetics-600" or "kinetics-400" (of `preset`; fetched on first use); or a file: our
-            .safetensors, a .pt of tensors, or a TensorFlow checkpoint in any form that
-            `read_tf_checkpoint` takes.
+        source: "kinetics-600" or "kinetics-400" (of `preset`; fetched on first use); "motions"
+            (embedded in the package); or a file: our .safetensors, a .pt of tensors, or a
+            TensorFlow checkpoint in any form that `read_tf_checkpoint` takes.
         preset: Whose published weights.
 
     Raises:
@@ -119,6 +120,8 @@ def read_weights(source: str | Path, preset: str | None = None) -> RawWeights:
         path = cached_weights(card, _converter(card), converter_version=_CONVERTER_VERSION)
         raw = _read_safetensors(path)
         return dataclasses.replace(raw, where=f"{card.preset} {card.dataset}")
+    if str(source) in EMBEDDED:
+        return dataclasses.replace(_read_safetensors(embedded_path(str(source))), where=str(source))
     path = _existing(source)
     suffix = path.suffix.lower()
     if suffix == ".safetensors" and path.is_file():
@@ -135,7 +138,7 @@ def _existing(source: str | Path) -> Path:
         CheckpointError: If there is none, or it is a device or a pipe, which could block for ever.
     """
     forms = (
-        f"weights are {', '.join(PUBLISHED)}, or a .safetensors, .pt "
+        f"weights are {', '.join((*PUBLISHED, *EMBEDDED))}, or a .safetensors, .pt "
         "or TensorFlow checkpoint (folder, prefix, .index, .tar.gz)"
     )
     path = Path(source)

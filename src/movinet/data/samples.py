@@ -2,54 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from movinet.video.container import SkippedPacket
-
-#: (height, width, 3) uint8 RGB of the stored size.
-Image = NDArray[np.uint8]
-
-
-class Media(Protocol):
-    """Stored video, wherever its bytes lie: a file, a member of a shard, JPEG frames in a record.
-
-    Small and picklable: it names the bytes and does not hold them.
-    """
-
-    @property
-    def name(self) -> str:
-        """For messages: a path, or a shard and what is in it."""
-        ...
-
-    def extent(self) -> tuple[float, float]:
-        """When the first frame appears and the last one goes, seconds.
-
-        Raises:
-            VideoError: If it cannot be read.
-        """
-        ...
-
-    def frames(
-        self, times: Sequence[float], slack: float, skipped: list[SkippedPacket]
-    ) -> Iterator[Image]:
-        """The frame on screen at each of some times; the nearest one outside the video.
-
-        Only the needed part is decoded. Where two times show one frame, the same array comes twice.
-
-        Args:
-            times: Increasing, seconds.
-            slack: How late a frame may be for a time, seconds (`movinet.video.sampling.tolerance`).
-            skipped: Packets that could not be decoded are appended here.
-
-        Raises:
-            VideoError: If it cannot be read, or no frame can be decoded.
-        """
-        ...
+from movinet.video.media import Media
 
 
 @dataclass(frozen=True)
@@ -91,5 +46,3 @@ class DataSet:
 
     def __len__(self) -> int:
         return len(self.samples)
-
-

@@ -6,6 +6,7 @@ No deep-learning framework here: numpy and PyAV (ffmpeg's libraries) only.
 from movinet.video.clips import Clip, read_clip, views
 from movinet.video.container import SkippedPacket
 from movinet.video.files import VIDEO_SUFFIXES, find_videos
+from movinet.video.media import Media, VideoFile
 from movinet.video.pixels import Frame
 from movinet.video.preprocessing import center_crop, preprocess, resize_short_side
 from movinet.video.reader import VideoInfo, VideoReader
@@ -16,7 +17,9 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Clip",
     "Frame",
+    "Media",
     "SkippedPacket",
+    "VideoFile",
     "VideoInfo",
     "VideoReader",
     "VideoWriter",

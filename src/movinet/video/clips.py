@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from movinet.config import InputSpec
 from movinet.errors import ConfigError, VideoError
-from movinet.video.container import SkippedPacket, open_source
-from movinet.video.decoding import Decoded, decode, extent
-from movinet.video.pixels import RgbConverter
+from movinet.video.container import SkippedPacket
+from movinet.video.decoding import extent
+from movinet.video.media import Image, Media, VideoFile
 from movinet.video.preprocessing import THREE_CROPS, Crop, preprocess
-from movinet.video.sampling import at_times, tolerance
+from movinet.video.sampling import tolerance
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def read_clip(
         start = first + max(0.0, last - first - count / spec.frame_rate) / 2
     elif start >= last:
         raise VideoError(f"{path}: start {start:g} s is past its end at {last:g} s")
-    return _read(Path(path), spec, (first, last), max(start, first), count, ("center",))[0]
+    media = VideoFile(Path(path))
+    return read_views(media, spec, (first, last), max(start, first), num_frames=count)[0]
 
 
 def views(
@@ -98,13 +99,13 @@ def views(
             f"num_windows must be at least 1 and num_crops 1 or 3, not {num_windows}, {num_crops}"
         )
     first, last = extent(Path(path))
-    room = max(0.0, last - first - count / spec.frame_rate)
-    offsets = np.linspace(0, room, num_windows) if num_windows > 1 else [room / 2]
+    starts = window_starts((first, last), count / spec.frame_rate, num_windows)
     crops = THREE_CROPS if num_crops == 3 else ("center",)
+    media = VideoFile(Path(path))
     return (
         clip
-        for offset in offsets
-        for clip in _read(Path(path), spec, (first, last), first + float(offset), count, crops)
+        for start in starts.tolist()
+        for clip in read_views(media, spec, (first, last), start, crops, count)
     )
 
 
@@ -115,47 +116,74 @@ def _clip_length(spec: InputSpec, num_frames: int | None) -> int:
     return count
 
 
-def _read(
-    path: Path,
+def read_views(
+    media: Media,
     spec: InputSpec,
     span: tuple[float, float],
     start: float,
-    count: int,
-    crops: tuple[Crop, ...],
+    crops: tuple[Crop, ...] = ("center",),
+    num_frames: int | None = None,
 ) -> list[Clip]:
-    """One clip for each crop, `count` frames from `start` on, wrapping at the end of `span`."""
-    slack = tolerance(spec.frame_rate)
-    times = _wrapped_times(span, start, count, spec.frame_rate, slack)
+    """One test view for each crop, from `start` on, wrapping at the end of `span`.
+
+    Args:
+        media: The video.
+        spec: The model's input.
+        span: Which part of the video is repeated where it is too short, seconds.
+        start: Of the window, seconds.
+        crops: See `preprocess`.
+        num_frames: Length of the clip; by default the model's own.
+
+    Raises:
+        VideoError: If it cannot be decoded.
+    """
+    count = _clip_length(spec, num_frames)
+    times = wrapped_times(span, start, count, spec.frame_rate)
     size = spec.image_size
     frames = np.empty((len(crops), count, size, size, 3), np.float32)
-    order = np.argsort(times, kind="stable")
     skipped: list[SkippedPacket] = []
-    decoded = decode(open_source(path), skipped, float(times[order[0]]))
-    shown: Decoded | None = None
-    to_rgb = RgbConverter()
-    place = order[0]
-    frames_shown = at_times(decoded, times[order].tolist(), slack)
-    try:
-        for index, frame in zip(order, frames_shown, strict=False):
-            if frame is shown:
-                frames[:, index] = frames[:, place]
-            else:
-                image = to_rgb(frame.picture)
-                frames[:, index] = [preprocess(image, spec, crop) for crop in crops]
-            shown, place = frame, index
-    finally:
-        decoded.close()
-    if shown is None:
-        why = f": {skipped[0].reason}" if skipped else ""
-        raise VideoError(f"{path}: no frame from {times[order[0]]:.3g} s on can be decoded{why}")
+    shown, place = None, 0
+    for index, image in frames_in_order(media, times, spec.frame_rate, skipped):
+        if image is shown:
+            frames[:, index] = frames[:, place]
+        else:
+            frames[:, index] = [preprocess(image, spec, crop) for crop in crops]
+        shown, place = image, index
     return [Clip(f, times, tuple(skipped)) for f in frames]
 
 
-def _wrapped_times(
-    span: tuple[float, float], start: float, count: int, frame_rate: float, slack: float
+def frames_in_order(
+    media: Media, times: NDArray[np.float64], frame_rate: float, skipped: list[SkippedPacket]
+) -> Iterator[tuple[int, Image]]:
+    """Each place in `times`, in the order of decoding, and the frame that is on screen then.
+
+    Args:
+        media: The video.
+        times: In any order, seconds.
+        frame_rate: Of the clip; decides how late a frame may be.
+        skipped: Packets that could not be decoded are appended here.
+    """
+    order = np.argsort(times, kind="stable")
+    images = media.frames(times[order].tolist(), tolerance(frame_rate), skipped)
+    yield from zip(order.tolist(), images, strict=True)
+
+
+def window_starts(
+    span: tuple[float, float], length: float, num_windows: int
 ) -> NDArray[np.float64]:
+    """Where windows of `length` seconds begin, spread evenly over `span`; one is in the middle."""
+    room = max(0.0, span[1] - span[0] - length)
+    places = np.linspace(0, room, num_windows) if num_windows > 1 else np.array([room / 2])
+    return span[0] + places
+
+
+def wrapped_times(
+    span: tuple[float, float], start: float, count: int, frame_rate: float
+) -> NDArray[np.float64]:
+    """(count,) times from `start` on at `frame_rate`, beginning again where `span` ends."""
     first, last = span
     places = start - first + np.arange(count) / frame_rate
     length = last - first
     # Within the tolerance of the end is the beginning: the last frame has just gone.
+    slack = tolerance(frame_rate)
     return first + np.maximum(places - np.floor((places + slack) / length) * length, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from movinet.video.files import local_path
 #: the area of an 8K picture).
 MAX_SIDE = 16384
 MAX_PIXELS = 2**26
+#: A video within another file is read into memory: bytes at most.
+MAX_REGION = 2**30
 
 #: ffmpeg's demuxers that read one file and nothing else. Left out on purpose are those that open
 #: what a file names (playlists, concat scripts, image sequences, session descriptions), still
@@ -33,6 +36,43 @@ _FORMATS = (
     "av1,obu,evc,cavsvideo,dirac,dnxhd,vc1,vc1test,ivf,flv,live_flv,kux,asf,asf_o,ogg,gif,apng,mxf,"
     "nut,rm,dv,gxf,wtv,nsv,nuv,amv,roq,bink,smk,yuv4mpegpipe,mp3,wav,flac,aac,aiff"
 )
+
+
+class Region(NamedTuple):
+    """A video that lies within a file, such as a member of an archive that is not compressed.
+
+    Attributes:
+        path: The file.
+        offset: Where the video begins, bytes.
+        size: Its length, bytes.
+        member: Its name there.
+    """
+
+    path: Path
+    offset: int
+    size: int
+    member: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.member}"
+
+    def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            VideoError: If they are not there, or too many to hold.
+        """
+        if self.size > MAX_REGION:
+            raise VideoError(f"{self}: {self.size} bytes; a member has at most {MAX_REGION}")
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise VideoError(f"{self}: cannot be read ({error.strerror})") from None
+        if len(data) < self.size:
+            raise VideoError(f"{self}: the file ends before it")
+        return data
 
 
 class SkippedPacket(NamedTuple):
@@ -63,7 +103,7 @@ class Source:
             there, and wrong where frames are reordered.
     """
 
-    path: Path
+    path: Path | Region
     container: InputContainer
     stream: VideoStream
     origin: float
@@ -97,23 +137,28 @@ class Source:
         return round(min(seconds / self.tick + self.origin, 2.0**62))
 
 
-def open_source(path: str | os.PathLike[str], thread_type: str = "AUTO") -> Source:
+def open_source(path: str | os.PathLike[str] | Region, thread_type: str = "AUTO") -> Source:
     """Open the best video stream of a local file.
 
     Args:
-        path: A file. Never a URL or another of ffmpeg's protocols, whatever the name looks like.
+        path: A file, or a region of one. Never a URL or another of ffmpeg's protocols, whatever the
+            name looks like.
         thread_type: How ffmpeg decodes in parallel: "AUTO", "FRAME", "SLICE" or "NONE".
 
     Raises:
         VideoError: If there is no such file, it is no video or has no video stream, no decoder
             exists, or its pictures are larger than the limits.
     """
-    path = _regular_file(path)
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     options["max_pixels"] = str(MAX_PIXELS)
-    try:
+    if isinstance(path, Region):
+        where: str | io.BytesIO = io.BytesIO(path.read())
+    else:
+        path = _regular_file(path)
         # An absolute path behind "file:" cannot be taken for a protocol or an option.
-        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+        where = f"file:{path.absolute()}"
+    try:
+        container = av.open(where, "r", options=options, metadata_errors="replace")
     except FFmpegError as error:
         raise VideoError(
             f"{path}: not a video, or too damaged to read ({reason_of(error)})"
@@ -130,7 +175,7 @@ def reason_of(error: FFmpegError) -> str:
     return (error.strerror or type(error).__name__).strip().lower()
 
 
-def check_size(path: Path, width: int, height: int) -> None:
+def check_size(path: Path | Region, width: int, height: int) -> None:
     """Raise VideoError for pictures that only a broken or hostile file has."""
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise VideoError(
@@ -157,7 +202,7 @@ def _regular_file(path: str | os.PathLike[str]) -> Path:
     raise VideoError(f"{name}: not a regular file; copy the video to a file first")
 
 
-def _source(path: Path, container: InputContainer, thread_type: str) -> Source:
+def _source(path: Path | Region, container: InputContainer, thread_type: str) -> Source:
     if not len(container.streams):
         raise VideoError(f"{path}: not a video, or too damaged to read (no stream found)")
     pictures = Disposition.attached_pic  # the cover of a song is no video

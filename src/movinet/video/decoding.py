@@ -14,7 +14,14 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from movinet.errors import VideoError
-from movinet.video.container import SkippedPacket, Source, check_size, open_source, reason_of
+from movinet.video.container import (
+    Region,
+    SkippedPacket,
+    Source,
+    check_size,
+    open_source,
+    reason_of,
+)
 
 #: A longer step forward between two frames, seconds, is a broken timestamp (as in ffplay).
 _LONGEST_STEP = 3600.0
@@ -201,7 +208,7 @@ def _packets(source: Source, skipped: list[SkippedPacket] | None) -> Iterator[Pa
     yield None
 
 
-def extent(path: Path) -> tuple[float, float]:
+def extent(path: Path | Region) -> tuple[float, float]:
     """When the first frame appears and the last one goes, from the packets alone.
 
     A container's own duration may be missing, wrong, or that of the sound.

@@ -1,0 +1,51 @@
+"""Which part of a video a training clip shows, and at which times."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from movinet.data.samples import Sample
+from movinet.errors import VideoError
+from movinet.video.clips import wrapped_times
+
+
+def span_of(sample: Sample) -> tuple[float, float]:
+    """Where a sample begins and ends, seconds.
+
+    Raises:
+        VideoError: If its video cannot be read, or ends before the sample begins.
+    """
+    if sample.start is not None and sample.end is not None:
+        return sample.start, sample.end  # a long file need not be read through
+    first, last = sample.media.extent()
+    start = first if sample.start is None else max(first, sample.start)
+    end = last if sample.end is None else min(last, sample.end)
+    if start >= end:
+        raise VideoError(
+            f"{sample.media.name}: the sample begins at {start:g} s, the video ends at {end:g} s"
+        )
+    return start, end
+
+
+def training_times(
+    sample: Sample, num_frames: int, frame_rate: float, random_stride: float, rng: Generator
+) -> tuple[NDArray[np.float64], float]:
+    """A random window of a sample; a sample that is too short is repeated.
+
+    Args:
+        sample: The sample.
+        num_frames: Length of the clip.
+        frame_rate: Frames per second of the model.
+        random_stride: The time between frames is drawn from [1 - r, 1 + r) of the model's.
+        rng: Draws.
+
+    Returns:
+        (num_frames,) times in seconds, and the frame rate that was drawn.
+    """
+    span = span_of(sample)
+    rate = frame_rate / rng.uniform(1 - random_stride, 1 + random_stride)
+    room = max(0.0, span[1] - span[0] - num_frames / rate)
+    start = span[0] + room * rng.uniform()
+    return wrapped_times(span, start, num_frames, rate), rate

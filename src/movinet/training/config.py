@@ -180,6 +180,7 @@ class EngineSection(Section):
         seed: Of everything random.
         device: "auto", "cpu", "cuda" (each process its own) or "mps".
         threads: Of PyTorch's operations on a CPU; 0 leaves them alone.
+        timeout: How long a process waits for the others before it takes them for lost, seconds.
     """
 
     batch_size: PositiveInt
@@ -191,6 +192,7 @@ class EngineSection(Section):
     seed: int = Field(default=0, ge=0, lt=2**31)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int = Field(default=0, ge=0, le=1024)
+    timeout: float = Field(default=900, gt=0, le=86_400)
 
 
 class RunSection(Section):

@@ -10,89 +10,101 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 Task = Literal["motions", "paths"]
-Times = NDArray[np.float64]
+#: Seconds, or one number for each of them; (time,).
+Series = NDArray[np.float64]
 
 
-class Path(NamedTuple):
-    """Where an object is at each time.
+class Change(NamedTuple):
+    """How far an object is from where it was at the first frame.
 
     Attributes:
-        x: Horizontal change of place, in shorter sides of the frame, (time,).
-        y: Vertical change, likewise, downwards.
+        x: To the right, in shorter sides of the frame.
+        y: Downwards, likewise.
         size: Change of the size's phase, in turns of its circle.
-        angle: Change of the angle, radians, positive is clockwise as seen.
+        angle: Radians, positive is clockwise as seen.
     """
 
-    x: Times
-    y: Times
-    size: Times
-    angle: Times
+    x: float = 0.0
+    y: float = 0.0
+    size: float = 0.0
+    angle: float = 0.0
 
 
-def _rest(times: Times) -> Path:
-    zero = np.zeros_like(times)
-    return Path(zero, zero, zero, zero)
+class Motion(NamedTuple):
+    """The fields of `Change` over time; one that is None stays as it is."""
+
+    x: Series | None = None
+    y: Series | None = None
+    size: Series | None = None
+    angle: Series | None = None
+
+    def changes(self, count: int) -> list[Change]:
+        """As one `Change` for each of `count` frames."""
+        columns = [[0.0] * count if part is None else part.tolist() for part in self]
+        return [Change(*row) for row in zip(*columns, strict=True)]
 
 
-def _move(x: float, y: float) -> Callable[[Generator, Times], Path]:
-    def path(rng: Generator, times: Times) -> Path:
+#: Draws the motion of one object at some times from its class.
+Draw = Callable[[Generator, Series], Motion]
+
+
+def _move(x: float, y: float) -> Draw:
+    def draw(rng: Generator, times: Series) -> Motion:
         gone = rng.uniform(0.18, 0.6) * times / np.hypot(x, y)
-        return _rest(times)._replace(x=x * gone, y=y * gone)
+        return Motion(x=x * gone, y=y * gone)
 
-    return path
-
-
-def _grow(sign: int) -> Callable[[Generator, Times], Path]:
-    def path(rng: Generator, times: Times) -> Path:
-        return _rest(times)._replace(size=sign * times / rng.uniform(1.6, 3.2))
-
-    return path
+    return draw
 
 
-def _turn(sign: int) -> Callable[[Generator, Times], Path]:
-    def path(rng: Generator, times: Times) -> Path:
-        return _rest(times)._replace(angle=sign * np.radians(rng.uniform(50, 160)) * times)
+def _grow(sign: int) -> Draw:
+    def draw(rng: Generator, times: Series) -> Motion:
+        return Motion(size=sign * times / rng.uniform(1.6, 3.2))
 
-    return path
+    return draw
 
 
-def _circle(sign: int) -> Callable[[Generator, Times], Path]:
-    def path(rng: Generator, times: Times) -> Path:
+def _turn(sign: int) -> Draw:
+    def draw(rng: Generator, times: Series) -> Motion:
+        return Motion(angle=sign * np.radians(rng.uniform(50, 160)) * times)
+
+    return draw
+
+
+def _circle(sign: int) -> Draw:
+    def draw(rng: Generator, times: Series) -> Motion:
         phase = sign * 2 * np.pi * rng.uniform(0.4, 0.9) * times + rng.uniform(0, 2 * np.pi)
         radius = rng.uniform(0.1, 0.22)
-        return _rest(times)._replace(x=radius * np.cos(phase), y=radius * np.sin(phase))
+        return Motion(x=radius * np.cos(phase), y=radius * np.sin(phase))
 
-    return path
+    return draw
 
 
-def _swing(rng: Generator, times: Times, slowest: float, fastest: float) -> Times:
+def _swing(rng: Generator, times: Series, slowest: float, fastest: float) -> Series:
     """A sine of random frequency (hertz) and phase."""
     return np.sin(2 * np.pi * (rng.uniform(slowest, fastest) * times + rng.uniform()))
 
 
-def _shake(rng: Generator, times: Times) -> Path:
+def _shake(rng: Generator, times: Series) -> Motion:
     swing = rng.uniform(0.03, 0.08) * _swing(rng, times, 1.6, 3.0)
     direction = rng.uniform(0, np.pi)
-    return _rest(times)._replace(x=np.cos(direction) * swing, y=np.sin(direction) * swing)
+    return Motion(x=np.cos(direction) * swing, y=np.sin(direction) * swing)
 
 
-def _nod(rng: Generator, times: Times) -> Path:
-    return _rest(times)._replace(y=rng.uniform(0.06, 0.14) * _swing(rng, times, 0.8, 1.5))
+def _nod(rng: Generator, times: Series) -> Motion:
+    return Motion(y=rng.uniform(0.06, 0.14) * _swing(rng, times, 0.8, 1.5))
 
 
-def _pulse(rng: Generator, times: Times) -> Path:
-    return _rest(times)._replace(size=rng.uniform(0.1, 0.2) * _swing(rng, times, 0.8, 1.5))
+def _pulse(rng: Generator, times: Series) -> Motion:
+    return Motion(size=rng.uniform(0.1, 0.2) * _swing(rng, times, 0.8, 1.5))
 
 
-def _still(rng: Generator, times: Times) -> Path:
-    del rng
-    return _rest(times)
+def _rest(rng: Generator, times: Series) -> Motion:
+    del rng, times
+    return Motion()
 
 
-#: No change at one time.
-STILL = (0.0, 0.0, 0.0, 0.0)
 #: Task -> class -> how its objects move.
-PATHS: dict[Task, dict[str, Callable[[Generator, Times], Path]]] = {
+MOTIONS: dict[Task, dict[str, Draw]] = {
     "motions": {
         "moving left": _move(-1, 0),
         "moving right": _move(1, 0),
@@ -103,7 +115,7 @@ PATHS: dict[Task, dict[str, Callable[[Generator, Times], Path]]] = {
         "turning left": _turn(-1),
         "turning right": _turn(1),
         "shaking": _shake,
-        "still": _still,
+        "still": _rest,
     },
     "paths": {
         "moving up left": _move(-1, -1),
@@ -117,4 +129,4 @@ PATHS: dict[Task, dict[str, Callable[[Generator, Times], Path]]] = {
     },
 }
 #: Task -> names of its classes.
-TASKS: dict[Task, tuple[str, ...]] = {task: tuple(paths) for task, paths in PATHS.items()}
+TASKS: dict[Task, tuple[str, ...]] = {task: tuple(motions) for task, motions in MOTIONS.items()}

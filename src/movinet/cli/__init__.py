@@ -19,6 +19,7 @@ COMMANDS = {
     "info": "movinet.cli.info",
     "convert": "movinet.cli.convert",
     "predict": "movinet.cli.predict",
+    "train": "movinet.cli.train",
 }
 #: commands that do their work without any argument instead of showing their help
 _WITHOUT_ARGUMENTS = ("list",)

@@ -105,29 +105,37 @@ def _apply_policy(policy: PolicyAugmentBase, frames: Tensor) -> Tensor:
     return torch.cat([policy(frame.unsqueeze(0), params=params) for frame in frames])
 
 
-@functools.lru_cache(maxsize=8)
 def _policy(config: AugmentSection) -> PolicyAugmentBase | None:
     if config.policy == "none":
         return None
-    from kornia.augmentation.auto import AutoAugment, RandAugment
-
-    if config.policy == "autoaugment":
-        return AutoAugment("imagenet")
-    magnitude = round(config.policy_magnitude * 3)  # kornia's strengths go up to 30
-    return RandAugment(n=config.policy_layers, m=max(1, min(magnitude, 29)))
+    return _make_policy(config.policy, config.policy_layers, config.policy_magnitude)
 
 
 @functools.lru_cache(maxsize=8)
+def _make_policy(name: str, layers: int, strength: float) -> PolicyAugmentBase:
+    from kornia.augmentation.auto import AutoAugment, RandAugment
+
+    if name == "autoaugment":
+        return AutoAugment("imagenet")
+    magnitude = round(strength * 3)  # kornia's strengths go up to 30
+    return RandAugment(n=layers, m=max(1, min(magnitude, 29)))
+
+
 def _changes(config: AugmentSection) -> VideoSequential | None:
     """Rotation and colours, drawn once for a clip."""
     colours = (config.brightness, config.contrast, config.saturation, config.hue)
     if not config.rotation and not any(colours):
         return None
+    return _make_changes(config.rotation, colours)
+
+
+@functools.lru_cache(maxsize=8)
+def _make_changes(rotation: float, colours: tuple[float, float, float, float]) -> VideoSequential:
     from kornia.augmentation import ColorJitter, RandomRotation, VideoSequential
 
     steps = []
-    if config.rotation:
-        steps.append(RandomRotation(config.rotation, p=1.0))
+    if rotation:
+        steps.append(RandomRotation(rotation, p=1.0))
     if any(colours):
         steps.append(ColorJitter(*colours, p=1.0))
     return VideoSequential(*steps, data_format="BTCHW", same_on_frame=True)

@@ -35,12 +35,12 @@ class Failure(NamedTuple):
     """A sample that could not be used.
 
     Attributes:
-        index: In the data set.
+        sample: Its index in the data set.
         name: Of its video.
         reason: Why.
     """
 
-    index: int
+    sample: int
     name: str
     reason: str
 
@@ -163,7 +163,7 @@ class _Item(NamedTuple):
 
     video: NDArray[np.uint8] | None
     target: NDArray[np.float32] | int
-    index: int
+    sample: int
     failures: tuple[Failure, ...]
 
 
@@ -203,7 +203,7 @@ class _TrainViews(Dataset[_Item]):
         crop, shown, place = None, None, 0
         for index, image in frames_in_order(sample.media, times, rate, skipped):
             if crop is None:
-                crop = draw_crop(*image.shape[:2], config.augment, rng)
+                crop = draw_crop(image.shape[0], image.shape[1], config.augment, rng)
             clip[index] = clip[place] if image is shown else resize_crop(image, crop, size)
             shown, place = image, index
         return augment(clip, config.augment, rng)
@@ -257,7 +257,7 @@ def _collate(items: list[_Item]) -> Batch | None:
         empty = torch.empty(0, dtype=torch.int64)
         return Batch(torch.empty(0, dtype=torch.uint8), empty, empty, failures)
     targets = torch.from_numpy(np.repeat(np.array([i.target for i in good]), views, axis=0))
-    indices = torch.from_numpy(np.repeat(np.array([i.index for i in good]), views))
+    indices = torch.from_numpy(np.repeat(np.array([i.sample for i in good]), views))
     return Batch(torch.from_numpy(np.concatenate(videos)), targets, indices, failures)
 
 

@@ -32,7 +32,7 @@ def mix(
     if kind == "mixup":
         video = video * share + video[other] * (1 - share)
     else:
-        rows, columns = _box(*video.shape[3:], share, generator)
+        rows, columns = _box(video.shape[3], video.shape[4], share, generator)
         video = video.clone()
         video[..., rows, columns] = video[other][..., rows, columns]
         cut = (rows.stop - rows.start) * (columns.stop - columns.start)

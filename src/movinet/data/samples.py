@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from movinet.video.media import Media
 
@@ -23,6 +24,28 @@ class Sample:
     key: str
     media: Media
     labels: tuple[int, ...]
+    start: float | None = None
+    end: float | None = None
+    group: str | None = None
+
+
+class Labelled(NamedTuple):
+    """A sample as a source finds it, with the names of its classes.
+
+    Attributes:
+        key: See `Sample`.
+        media: See `Sample`.
+        labels: Names.
+        where: File and line, for messages.
+        start: See `Sample`.
+        end: See `Sample`.
+        group: See `Sample`.
+    """
+
+    key: str
+    media: Media
+    labels: tuple[str, ...]
+    where: str
     start: float | None = None
     end: float | None = None
     group: str | None = None

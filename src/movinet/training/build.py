@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.factory import LoadedModel, load_model
+from movinet.layers import Block
 from movinet.model import MoViNet
 from movinet.presets import preset_config
 from movinet.training.config import InputSection, ModelSection
@@ -109,9 +110,9 @@ def take_weights(model: MoViNet, source: MoViNet, *, whole: bool, name: str) -> 
     """Copy into a network what fits of another one's weights.
 
     A stream model takes from a base model what has its name and shape. Of a kernel over space and
-    time, which it has in two halves, the spatial half takes the sum over time, and the temporal half
-    starts as passing the newest frame on: so for a video that stands still the kernel computes what
-    it did. Squeeze-excitation has other widths and starts anew.
+    time, which it has in two halves, the spatial half takes the sum over time, and the temporal
+    half starts as passing the newest frame on: so for a video that stands still the kernel computes
+    what it did. Squeeze-excitation has other widths and starts anew.
 
     Args:
         model: Is changed.
@@ -144,9 +145,11 @@ def take_weights(model: MoViNet, source: MoViNet, *, whole: bool, name: str) -> 
                 fresh.append(key)
             else:
                 value.copy_(found)
-        for block in model.blocks.values():
-            if f"{block.spec.name}" and _is_new(block, fresh):
-                _pass_newest(block)
+        for name_of_block, block in model.blocks.items():
+            is_new = f"blocks.{name_of_block}.temporal.weight" in fresh
+            if is_new and isinstance(block, Block) and block.temporal is not None:
+                block.temporal.weight.zero_()
+                block.temporal.weight[:, :, -1] = 1.0
     return _notes(fresh, model.config, source.config, name)
 
 
@@ -155,18 +158,6 @@ def _summed_over_time(kernel: Tensor, like: Tensor) -> Tensor | None:
     if kernel.ndim == 5 and like.shape == (*kernel.shape[:2], 1, *kernel.shape[3:]):
         return kernel.sum(2, keepdim=True)
     return None
-
-
-def _is_new(block: nn.Module, fresh: Sequence[str]) -> bool:
-    temporal = getattr(block, "temporal", None)
-    prefix = f"blocks.{block.spec.name}.temporal."  # pyright: ignore[reportAttributeAccessIssue]
-    return temporal is not None and any(key.startswith(prefix) for key in fresh)
-
-
-def _pass_newest(block: nn.Module) -> None:
-    weight = block.temporal.weight  # pyright: ignore[reportAttributeAccessIssue,reportOptionalMemberAccess]
-    nn.init.zeros_(weight)  # pyright: ignore[reportArgumentType]
-    weight[:, :, -1] = 1.0  # pyright: ignore[reportIndexIssue]
 
 
 def _notes(

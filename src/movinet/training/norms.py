@@ -19,12 +19,12 @@ class SyncBatchNorm(nn.BatchNorm2d):
     statistics take the unbiased variance, as PyTorch's do.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
         """Normalise (batch, channels, height, width)."""
         alone = not dist.is_initialized() or dist.get_world_size() == 1
         if alone or not self.training:
-            return super().forward(x)
-        y, mean, variance, count = _Normalize.apply(x, self.weight, self.bias, self.eps)
+            return super().forward(input)
+        y, mean, variance, count = _Normalize.apply(input, self.weight, self.bias, self.eps)
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None

@@ -74,7 +74,8 @@ def add_decay(parameters: list[Tensor], weight_decay: float) -> Tensor:
     decaying = [p for p in parameters if p.grad is not None]
     if not decaying or weight_decay == 0:
         return torch.zeros(())
-    torch._foreach_add_([p.grad for p in decaying], decaying, alpha=weight_decay)
+    gradients = [p.grad for p in decaying if p.grad is not None]
+    torch._foreach_add_(gradients, decaying, alpha=weight_decay)
     norms = torch._foreach_norm(decaying)
     return weight_decay / 2 * torch.stack(norms).square().sum()
 

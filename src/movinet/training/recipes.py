@@ -89,7 +89,6 @@ def _resolve(recipe_or_path: str) -> dict[str, Any]:
         if base is None:
             return values
         below = _read_recipe(str(base))
-        below.pop(_ABOUT, None) if _ABOUT in values else None
         values = _merged(below, values)
     raise ConfigError(f"{recipe_or_path}: too many recipes that change each other")
 
@@ -139,8 +138,9 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        result[key] = _merged(old, value) if both else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merged(old, value)
+        result[key] = value
     return result
 
 

@@ -56,7 +56,7 @@ class RMSprop(torch.optim.Optimizer):
         for p in params:
             if not self.state[p]:
                 self.state[p] = {"square": torch.zeros_like(p), "momentum": torch.zeros_like(p)}
-        gradients = [p.grad for p in params]
+        gradients = [p.grad for p in params if p.grad is not None]
         squares = [self.state[p]["square"] for p in params]
         momenta = [self.state[p]["momentum"] for p in params]
         torch._foreach_mul_(squares, group["rho"])

@@ -76,15 +76,19 @@ def _in_folder(folder: Path) -> list[Path]:
         ]
     if not files:
         raise VideoError(f"{folder}: no video in this folder (looked for {_some_suffixes()})")
-    return sorted(files, key=lambda file: [_natural(part) for part in file.parts])
+    return sorted(files, key=natural_order)
 
 
 def _some_suffixes() -> str:
     return ".mp4, .mov, .mkv, .webm, .avi, .gif and others"
 
 
+def natural_order(path: Path | str) -> list[list[tuple[int, str]]]:
+    """Sort key of paths in which digits count as numbers: 2 comes before 10."""
+    return [_natural(part) for part in Path(path).parts]
+
+
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key in which digits count as numbers."""
     parts = re.split(r"(\d+)", name.lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 

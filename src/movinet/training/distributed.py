@@ -1,0 +1,169 @@
+"""The processes of a run, as torchrun starts them: what they share, and when one is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from movinet.errors import ConfigError
+from movinet.training.config import EngineSection
+
+T = TypeVar("T")
+#: How PyTorch's back ends say that another process does not answer.
+_LOST = re.compile(
+    r"gloo|nccl|connection (closed|reset|refused)|timed ?out|timeout|broken pipe", re.IGNORECASE
+)
+#: In the store that all processes share: how many wanted to tell of a failure.
+_TELLERS = "movinet/tellers"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """All processes of a run, seen from one of them.
+
+    Attributes:
+        rank: Number of this one; 0 writes files and messages.
+        size: How many there are.
+        device: Where this one computes.
+        store: What they share beside tensors; None where there is one process.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+    store: dist.Store | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.rank == 0
+
+    def totals(self, values: Tensor) -> list[float]:
+        """The sums of a vector over all processes; the vector is used up."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values.tolist()
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, in the order of ranks; their numbers may differ."""
+        if self.size == 1:
+            return rows
+        count = torch.tensor([len(rows)], device=self.device)
+        counts = [torch.empty_like(count) for _ in range(self.size)]
+        dist.all_gather(counts, count)
+        most = max(int(c) for c in counts)
+        padded = rows.new_zeros(most, *rows.shape[1:], device=self.device)
+        padded[: len(rows)] = rows
+        shares = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(shares, padded)
+        return torch.cat([share[: int(c)] for share, c in zip(shares, counts, strict=True)])
+
+    def gather_objects(self, value: T) -> list[T]:
+        """One picklable value of each process."""
+        if self.size == 1:
+            return [value]
+        values = [value] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def share(self, value: T) -> T:
+        """The main process's picklable value, in every process."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the main one's batch-norm statistics."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def parallel(self, model: nn.Module, *, share_buffers: bool) -> nn.Module:
+        """The model whose gradients are the mean over all processes."""
+        if self.size == 1:
+            return model
+        return DistributedDataParallel(
+            model,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            broadcast_buffers=share_buffers,
+            gradient_as_bucket_view=True,
+        )
+
+    def first_to_tell(self) -> bool:
+        """Whether no other process has told of a failure yet: a job that fails says so once."""
+        if self.store is None:
+            return True
+        try:
+            return self.store.add(_TELLERS, 1) == 1
+        except RuntimeError:  # the store went with the process that held it
+            return True
+
+
+@contextlib.contextmanager
+def joined(config: EngineSection) -> Iterator[Processes]:
+    """Join the processes that torchrun started, or be the only one.
+
+    Args:
+        config: Device, and how long to wait for others.
+
+    Raises:
+        ConfigError: If there is no such device, or more processes than clips in a batch.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    device = _device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+    if size == 1:
+        yield Processes(0, 1, device)
+        return
+    if config.batch_size % size:
+        raise ConfigError(
+            f"engine.batch_size {config.batch_size} is for all {size} processes together: make it "
+            f"a multiple of {size}"
+        )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    timeout = timedelta(seconds=config.timeout)
+    store, rank, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore("movinet", store),
+        rank=rank,
+        world_size=size,
+        timeout=timeout,
+    )
+    yield Processes(rank, size, device, store)
+    dist.destroy_process_group()  # after a failure it might wait for who is gone
+
+
+def is_loss_of_process(error: BaseException) -> bool:
+    """Whether an error says that another process does not answer."""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        count = torch.cuda.device_count()
+        if local_rank >= count:
+            raise ConfigError(
+                f'engine.device "cuda": process {local_rank} of this machine has no GPU, there are '
+                f'{count}; start fewer processes, or set engine.device to "cpu"'
+            )
+        return torch.device("cuda", local_rank)
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError('engine.device "mps": there is none here; use "cpu" or "auto"')
+    return torch.device(name)

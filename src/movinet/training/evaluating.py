@@ -1,0 +1,168 @@
+"""Runs that evaluate: once, or each checkpoint of a run that goes on beside."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from movinet.data.loader import EvalLoader, Failure
+from movinet.errors import CheckpointError, ConfigError
+from movinet.training.build import build_model
+from movinet.training.checkpoint import (
+    Checkpoints,
+    progress_of,
+    read_checkpoint,
+    write_checkpoint,
+)
+from movinet.training.config import TrainConfig
+from movinet.training.distributed import Processes
+from movinet.training.errors import TrainingError
+from movinet.training.inputs import find_checkpoint, open_labels, open_valid
+from movinet.training.logs import Messages, RunLog
+from movinet.training.stopping import Stop, stoppable
+from movinet.training.validation import PRIMARY, validate
+
+LOG = "eval.jsonl"
+#: Between two looks for a new checkpoint, seconds.
+_PAUSE = 0.5
+
+
+def evaluate_once(config: TrainConfig, processes: Processes) -> dict[str, float]:
+    """Evaluate the folder's last checkpoint, or where there is none the weights of `config.model`.
+
+    Raises:
+        ConfigError: If there is neither, or they do not fit the data.
+        TrainingError: If no sample can be read.
+        SystemExit: If a signal asked to stop.
+    """
+    last = Checkpoints(Path(config.run.folder)).last
+    found = find_checkpoint(last, config, processes, "model.")
+    if found is None and config.model.weights is None:
+        raise ConfigError(f"nothing to evaluate: there is no {last}, and model.weights is not set")
+    with stoppable() as stop:
+        return _Evaluator(config, processes, stop, found).evaluate(found)
+
+
+def evaluate_continuously(config: TrainConfig, processes: Processes) -> dict[str, float]:
+    """Evaluate each new checkpoint of the folder and keep the best, until training has ended.
+
+    Returns:
+        The figures of the last one.
+
+    Raises:
+        ConfigError: If a checkpoint is of another run.
+        TrainingError: If none came in time.
+        SystemExit: If a signal asked to stop.
+    """
+    last = Checkpoints(Path(config.run.folder)).last
+    evaluator, figures = None, None
+    with stoppable() as stop:
+        for found in _new_checkpoints(last, config, processes, stop):
+            evaluator = evaluator or _Evaluator(config, processes, stop, found)
+            figures = evaluator.evaluate(found)
+            evaluator.keep_if_best(found, figures)
+    if figures is None:
+        raise TrainingError(
+            f"no checkpoint came to {last} in {config.run.wait_seconds:g} s (run.wait_seconds)"
+        )
+    return figures
+
+
+def _new_checkpoints(
+    path: Path, config: TrainConfig, processes: Processes, stop: Stop
+) -> Iterator[dict[str, Any]]:
+    """Each checkpoint of a step not seen before, until the last one or none for long."""
+    step, stamp, since = -1, None, time.monotonic()
+    while True:
+        now = path.stat().st_mtime_ns if processes.is_main and path.exists() else None
+        waited = time.monotonic() - since
+        is_over = bool(stop.signal) or (now == stamp and waited > config.run.wait_seconds)
+        is_new, is_over = processes.share((now != stamp, is_over))
+        if is_over:
+            if stop.signal:
+                raise SystemExit(128 + stop.signal)
+            return
+        if not is_new:
+            time.sleep(_PAUSE)
+            continue
+        stamp, since = now, time.monotonic()
+        found = find_checkpoint(path, config, processes)
+        assert found is not None
+        progress = progress_of(found, path)
+        if progress.step != step:
+            step = progress.step
+            yield found
+        if step == progress.total:
+            return
+
+
+class _Evaluator:
+    """Evaluates checkpoints of one run, or the weights that its configuration names."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        processes: Processes,
+        stop: Stop,
+        found: Mapping[str, Any] | None,
+    ) -> None:
+        self._config, self._processes, self._stop = config, processes, stop
+        folder = Path(config.run.folder)
+        self._best = Checkpoints(folder).best
+        labels = open_labels(config) if found is None else tuple(found["labels"])
+        data = open_valid(config, labels)
+        self._loader = EvalLoader(data, config, rank=processes.rank, world_size=processes.size)
+        section = config.model
+        if found is not None:  # its weights follow
+            section = section.model_copy(update={"weights": None})
+        self._model = build_model(section, data.labels).model.to(processes.device).eval()
+        if processes.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
+        messages = Messages(enabled=processes.is_main)
+        self._log = RunLog(folder, messages, name=LOG, total=0)
+
+    def evaluate(self, found: Mapping[str, Any] | None) -> dict[str, float]:
+        """The figures of a checkpoint, or of the weights as they are."""
+        began, step = time.monotonic(), 0
+        if found is not None:
+            step = found["progress"]["step"]
+            self._load(found)
+        failures: list[Failure] = []
+        figures = validate(
+            self._model, self._loader, self._config, self._processes, self._stop, failures
+        )
+        for some in self._processes.gather_objects(failures):
+            self._log.failures(some)
+        if figures is None:
+            raise SystemExit(128 + (self._stop.signal or signal.SIGTERM))
+        seconds = time.monotonic() - began
+        self._log.evaluation({"step": step, **figures, "seconds": seconds})
+        return {"step": step, **figures}
+
+    def keep_if_best(self, found: dict[str, Any], figures: Mapping[str, float]) -> None:
+        """Make a checkpoint the best one if its figures are better than that one's."""
+        if not self._processes.is_main:
+            return
+        primary = figures[PRIMARY[self._config.data.multi_label]]
+        best = None
+        if self._best.exists():
+            best = progress_of(read_checkpoint(self._best), self._best).best
+        if best is None or primary > best:
+            progress = progress_of(found, self._best)
+            progress.best, progress.best_step = primary, progress.step
+            write_checkpoint(self._best, {**found, "progress": dataclasses.asdict(progress)})
+
+    def _load(self, found: Mapping[str, Any]) -> None:
+        try:
+            self._model.load_state_dict(found["model"])
+            if found["ema"] is not None:
+                self._model.load_state_dict(found["ema"]["average"], strict=False)
+        except (KeyError, RuntimeError, TypeError):
+            raise CheckpointError(
+                "the checkpoint does not fit the network of this configuration: use the "
+                "config.yaml of its folder"
+            ) from None

@@ -1,0 +1,262 @@
+"""What a run says: progress on a terminal or plain lines, log.jsonl, TensorBoard, skipped.txt."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from movinet.files import replacing
+from movinet.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from torch.utils.tensorboard import SummaryWriter
+
+    from movinet.data.loader import Failure
+
+_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
+#: So many bad samples are named one by one on the console; skipped.txt names all.
+_NAMED = 20
+
+
+class Messages:
+    """Lines for people, on stderr; of the main process alone.
+
+    Args:
+        enabled: Whether this process speaks.
+    """
+
+    def __init__(self, *, enabled: bool) -> None:
+        from rich.console import Console
+
+        self.enabled = enabled
+        self.console: Console = Console(
+            stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True
+        )
+
+    def say(self, kind: str, message: str) -> None:
+        """Write ``note: ...`` or ``warning: ...``."""
+        from rich.text import Text
+
+        if self.enabled:
+            self.console.print(Text.assemble((f"{kind}: ", _STYLES[kind]), printable(message)))
+
+    def line(self, text: str) -> None:
+        """Write a plain line."""
+        if self.enabled:
+            self.console.print(text, markup=False)
+
+
+class Meter:
+    """Means over the updates since the last line of the log."""
+
+    def __init__(self) -> None:
+        self._mark = time.monotonic()
+        self._clear()
+
+    def skip(self) -> None:
+        """Do not count the time since the last update: it went into something else."""
+        self._mark = time.monotonic()
+
+    def add(self, loss: float, hits: float, clips: float) -> float:
+        """Count an update: sum of losses, right guesses and clips.
+
+        Returns:
+            The seconds that it took.
+        """
+        now = time.monotonic()
+        seconds, self._mark = now - self._mark, now
+        self._loss, self._hits = self._loss + loss, self._hits + hits
+        self._clips, self._updates = self._clips + clips, self._updates + 1
+        self._seconds += seconds
+        return seconds
+
+    def read(self) -> dict[str, float]:
+        """Loss, accuracy, clips_per_second and update_seconds; starts anew."""
+        values = {
+            "loss": self._loss / self._clips,
+            "accuracy": self._hits / self._clips,
+            "clips_per_second": self._clips / max(self._seconds, 1e-9),
+            "update_seconds": self._seconds / self._updates,
+        }
+        self._clear()
+        return values
+
+    def _clear(self) -> None:
+        self._loss = self._hits = self._clips = self._seconds = 0.0
+        self._updates = 0
+
+
+class RunLog:
+    """Files and progress of a run; in other processes than the main one it does nothing.
+
+    Args:
+        folder: Of the run.
+        messages: Where lines for people go.
+        name: Of the file of JSON lines.
+        total: Updates of the whole run.
+    """
+
+    def __init__(self, folder: Path, messages: Messages, *, name: str, total: int) -> None:
+        self.messages, self.total = messages, total
+        self._folder = folder
+        self._bar: Bar | None = None
+        self._file: IO[str] | None = None
+        self._board: SummaryWriter | None = None
+        self._skipped: set[str] = set()
+        if not messages.enabled:
+            return
+        self._file = (folder / name).open("a", encoding="utf-8")
+        self._board = _tensorboard(folder / "tensorboard")
+        self._skipped = read_skipped(folder / "skipped.txt")
+
+    @property
+    def skipped(self) -> int:
+        """Bad samples so far."""
+        return len(self._skipped)
+
+    @contextlib.contextmanager
+    def showing(self, step: int) -> Iterator[None]:
+        """Show progress while inside; files are closed at the end."""
+        try:
+            if self.messages.enabled and self.messages.console.is_terminal:
+                with _make_bar(self.messages.console) as self._bar:
+                    self._task = self._bar.add_task("", total=self.total, completed=step, info="")
+                    yield
+            else:
+                yield
+        finally:
+            self._bar = None
+            if self._file is not None:
+                self._file.close()
+            if self._board is not None:
+                self._board.close()
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+    def train(self, record: dict[str, Any], update_seconds: float) -> None:
+        """Write a line of training: step, epoch, loss, accuracy, lr, clips_per_second, seconds."""
+        if not self.messages.enabled:
+            return
+        self._write({"kind": "train", **record}, "train", ("loss", "accuracy", "lr"))
+        left = _clock((self.total - record["step"]) * update_seconds)
+        info = (
+            f"epoch {record['epoch']:.2f}  loss {record['loss']:.4f}  "
+            f"accuracy {record['accuracy']:.1%}  lr {record['lr']:.3g}  "
+            f"{record['clips_per_second']:.3g} clips/s  {left} left"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=record["step"], info=info)
+        else:
+            self.messages.line(f"step {record['step']}/{self.total}  {info}")
+
+    def evaluation(self, record: dict[str, Any]) -> None:
+        """Write one line of evaluation: step, epoch, top1 and the like."""
+        if not self.messages.enabled:
+            return
+        figures = [key for key in record if key not in ("step", "epoch", "samples", "seconds")]
+        self._write({"kind": "eval", **record}, "eval", figures)
+        self.messages.line(f"step {record['step']}/{self.total}  {describe(record)}")
+
+    def evaluating(self) -> None:
+        """Show that an evaluation goes on."""
+        if self._bar is not None:
+            self._bar.update(self._task, info="evaluating")
+
+    def failures(self, failures: list[Failure]) -> None:
+        """Name samples that could not be read, each once."""
+        if not self.messages.enabled:
+            return
+        fresh = [f for f in failures if printable(f.name) not in self._skipped]
+        if not fresh:
+            return
+        with (self._folder / "skipped.txt").open("a", encoding="utf-8") as file:
+            for failure in fresh:
+                name = printable(failure.name)
+                if name in self._skipped:
+                    continue
+                self._skipped.add(name)
+                file.write(f"{name}\t{printable(failure.reason)}\n")
+                if len(self._skipped) <= _NAMED:
+                    self.messages.say("warning", f"left out: {failure.reason}")
+                elif len(self._skipped) == _NAMED + 1:
+                    self.messages.say("warning", "more bad samples: skipped.txt names them all")
+
+    def _write(self, record: dict[str, Any], group: str, figures: Any) -> None:
+        assert self._file is not None
+        rounded = {k: _rounded(v) for k, v in record.items()}
+        self._file.write(json.dumps(rounded) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name in figures:
+                self._board.add_scalar(f"{group}/{name}", record[name], record["step"])
+
+
+def cut_log(path: Path, step: int, evaluated: int) -> None:
+    """Take out of a log.jsonl what came after a step; a half-written line goes too."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    last = {"train": step, "eval": evaluated}
+    kept = []
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            record = json.loads(line)
+            if record["step"] <= last[record["kind"]]:
+                kept.append(line)
+    if kept != lines:
+        with replacing(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def read_skipped(path: Path) -> set[str]:
+    """Names that a skipped.txt has."""
+    if not path.exists():
+        return set()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {line.partition("\t")[0] for line in lines}
+
+
+def describe(record: dict[str, Any]) -> str:
+    """The figures of an evaluation, for people."""
+    names = {"top1": "top-1", "top5": "top-5", "map": "mAP"}
+    parts = [f"{label} {record[key]:.1%}" for key, label in names.items() if key in record]
+    return f"{', '.join(parts)}, loss {record['eval_loss']:.4f} on {record['samples']:.0f} samples"
+
+
+def _tensorboard(folder: Path) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of protobuf and numpy, none of a user's business
+        return SummaryWriter(str(folder))
+
+
+def _make_bar(console: Console) -> Bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[info]}"))
+    return Progress(*columns, console=console)
+
+
+def _rounded(value: Any) -> Any:
+    """Seven digits, and null for what JSON has no number for."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.7g}") if math.isfinite(value) else None
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

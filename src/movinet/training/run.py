@@ -1,0 +1,265 @@
+"""A training run: what `movinet train` does."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+
+from movinet.data.loader import EvalLoader, TrainLoader
+from movinet.data.samples import DataSet
+from movinet.errors import ConfigError, MovinetError
+from movinet.files import replacing
+from movinet.model import MoViNet
+from movinet.training.build import build_model, test_input
+from movinet.training.checkpoint import (
+    Checkpoints,
+    Identity,
+    Progress,
+    check_data,
+    progress_of,
+    read_checkpoint,
+)
+from movinet.training.config import TrainConfig
+from movinet.training.distributed import Processes, is_loss_of_process, joined
+from movinet.training.errors import TrainingError
+from movinet.training.evaluating import evaluate_continuously, evaluate_once
+from movinet.training.inputs import find_checkpoint, open_train, open_valid
+from movinet.training.logs import Messages, RunLog, cut_log
+from movinet.training.loop import Loop
+from movinet.training.plots import plot_curves
+from movinet.training.recipes import to_yaml
+from movinet.training.step import Trainer
+from movinet.training.stopping import stoppable
+from movinet.training.validation import PRIMARY
+from movinet.weights.saving import save_weights
+from movinet.weights.transfer import one_line
+
+#: Files in a run's folder.
+LOG, WEIGHTS = "log.jsonl", "model.safetensors"
+
+
+def run(config: TrainConfig) -> dict[str, float]:
+    """Do what a configuration says, in one process or as one of those that torchrun started.
+
+    A run whose folder has a checkpoint goes on from there, and one that is finished says so.
+
+    Args:
+        config: The run; `movinet.training.recipes.load_config` makes it.
+
+    Returns:
+        The latest figures: "step", "loss", "accuracy", "eval_loss", "top1", "top5" or "map",
+        "best_top1" or "best_map", "best_step", "skipped", "seconds"; those that there are.
+
+    Raises:
+        ConfigError: If settings do not fit each other, the data or the folder's checkpoint.
+        TrainingError: If training diverges, or another process is lost.
+        MovinetError: If data, weights or a checkpoint cannot be read or written.
+        SystemExit: If a signal asked to stop, with 128 + its number, after saving.
+    """
+    _check(config)
+    folder = Path(config.run.folder)
+    with joined(config.engine) as processes, _threads(config.engine.threads):
+        try:
+            match config.run.mode:
+                case "eval":
+                    return evaluate_once(config, processes)
+                case "continuous_eval":
+                    return evaluate_continuously(config, processes)
+                case _:
+                    return _train(config, folder, processes)
+        except (MovinetError, OSError):
+            if processes.first_to_tell():
+                raise
+            raise SystemExit(1) from None
+        except RuntimeError as error:
+            if processes.size == 1 or not is_loss_of_process(error):
+                raise
+            if processes.first_to_tell():
+                raise TrainingError(_loss_message(config, error)) from None
+            raise SystemExit(1) from None
+
+
+def _check(config: TrainConfig) -> None:
+    """Raise ConfigError where settings do not go together."""
+    if config.run.mode in ("train", "train_and_eval"):
+        if config.data.train is None:
+            raise ConfigError("data.train is missing: say where the training videos are")
+        if (config.schedule.epochs is None) == (config.schedule.steps is None):
+            raise ConfigError("give either schedule.epochs or schedule.steps")
+    if config.run.mode != "train" and config.data.valid is None:
+        raise ConfigError(
+            f"data.valid is missing: run.mode={config.run.mode} evaluates; run.mode=train does not"
+        )
+
+
+def _train(config: TrainConfig, folder: Path, processes: Processes) -> dict[str, float]:
+    messages = Messages(enabled=processes.is_main)
+    checkpoints = Checkpoints(folder)
+    with _only_run_in(folder) if processes.is_main else contextlib.nullcontext():
+        found = find_checkpoint(checkpoints.last, config, processes)
+        progress = Progress() if found is None else progress_of(found, checkpoints.last)
+        if progress.finished:
+            messages.say(
+                "note",
+                f"{folder}: this run is finished ({progress.step} steps); choose another "
+                "run.folder for a new one",
+            )
+            return _figures(progress, config)
+        loop = _prepare(config, processes, messages, progress, found)
+        with stoppable() as loop.stop:
+            loop.run()
+        if loop.stopping:
+            messages.say("note", _stop_message(loop))
+            raise SystemExit(128 + loop.stopping)
+        if processes.is_main:
+            _finish(loop, folder)
+            messages.say("note", f"done: {folder / WEIGHTS}, {folder / 'curves.png'}")
+        return _figures(progress, config)
+
+
+def _prepare(
+    config: TrainConfig,
+    processes: Processes,
+    messages: Messages,
+    progress: Progress,
+    found: dict[str, Any] | None,
+) -> Loop:
+    """Everything that training needs, as a checkpoint has it if there is one."""
+    folder = Path(config.run.folder)
+    checkpoints = Checkpoints(folder)
+    train = open_train(config)
+    identity = Identity.of(config, train)
+    if found is not None:
+        check_data(found, identity, checkpoints.last)
+    rank, size = processes.rank, processes.size
+    train_loader = TrainLoader(train, config, rank=rank, world_size=size)
+    valid_loader = None
+    if config.run.mode == "train_and_eval":
+        valid = open_valid(config, train.labels)
+        valid_loader = EvalLoader(valid, config, rank=rank, world_size=size)
+    progress.total = _total_steps(config, train_loader.steps_per_epoch)
+    model = _build(config, train, messages, resumes=found is not None)
+    trainer = Trainer(model, config, processes, progress.total)
+    if found is not None:
+        trainer.load_state_dict(found, str(checkpoints.last))
+        messages.say("note", f"going on after step {progress.step} of {progress.total}")
+    if processes.is_main:
+        checkpoints.clean()
+        _describe_run(config, folder, train.labels)
+        cut_log(folder / LOG, progress.step, progress.evaluated)
+    log = RunLog(folder, messages, name=LOG, total=progress.total)
+    return Loop(
+        config=config,
+        processes=processes,
+        trainer=trainer,
+        train=train,
+        train_loader=train_loader,
+        valid_loader=valid_loader,
+        progress=progress,
+        checkpoints=checkpoints,
+        identity=identity,
+        log=log,
+    )
+
+
+def _build(config: TrainConfig, train: DataSet, messages: Messages, *, resumes: bool) -> MoViNet:
+    """The network; where a checkpoint follows, without weights that it would replace."""
+    torch.manual_seed(config.engine.seed)
+    section = config.model.model_copy(update={"weights": None}) if resumes else config.model
+    built = build_model(section, train.labels)
+    for note in built.notes:
+        messages.say("note", note)
+    return built.model
+
+
+def _total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
+    if config.schedule.steps is not None:
+        return config.schedule.steps
+    assert config.schedule.epochs is not None
+    return max(1, round(config.schedule.epochs * steps_per_epoch))
+
+
+def _describe_run(config: TrainConfig, folder: Path, labels: Sequence[str]) -> None:
+    """Keep beside the results what made them."""
+    texts = {"config.yaml": to_yaml(config), "labels.txt": "".join(f"{x}\n" for x in labels)}
+    for name, text in texts.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _finish(loop: Loop, folder: Path) -> None:
+    """Write the trained network and the curves, and note that all is done."""
+    with loop.trainer.evaluating() as model:
+        save_weights(
+            folder / WEIGHTS,
+            model.state_dict(),
+            config=model.config,
+            input_spec=test_input(loop.config.input),
+            preset=loop.config.model.preset,
+            labels=loop.identity.labels,
+            origin=f"trained by movinet train, {loop.progress.step} steps, run {folder.name}",
+        )
+    plot_curves(folder / LOG, folder / "curves.png")
+    loop.progress.finished = True
+    loop.save()
+
+
+def _figures(progress: Progress, config: TrainConfig) -> dict[str, float]:
+    """What `run` returns."""
+    figures = {"step": progress.step, **progress.metrics, "seconds": progress.seconds}
+    if progress.best is not None:
+        name = f"best_{PRIMARY[config.data.multi_label]}"
+        figures |= {name: progress.best, "best_step": progress.best_step}
+    return figures
+
+
+def _stop_message(loop: Loop) -> str:
+    name = signal.Signals(loop.stopping).name
+    return (
+        f"stopped by {name} after step {loop.progress.step} of {loop.progress.total}: saved in "
+        f"{loop.checkpoints.last}; the same command goes on from there"
+    )
+
+
+def _loss_message(config: TrainConfig, error: RuntimeError) -> str:
+    last = Checkpoints(Path(config.run.folder)).last
+    reason = one_line(str(error).splitlines()[0])[:120]
+    kept = "there is no checkpoint yet: the same command starts again"
+    if last.exists():
+        step = progress_of(read_checkpoint(last), last).step
+        kept = f"{last} is whole, of step {step}: the same command goes on from there"
+    return f"another process of this job was lost or does not answer ({reason}); {kept}"
+
+
+@contextlib.contextmanager
+def _only_run_in(folder: Path) -> Iterator[None]:
+    """Hold a run's folder against other runs; the system frees it however the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ConfigError(
+            f"another process trains in {folder}: wait for it, or choose another run.folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with a number of threads; 0 leaves it alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

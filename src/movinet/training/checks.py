@@ -1,0 +1,219 @@
+"""Is this a configuration? Keys that exist, values that are allowed and go together."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from reprlib import Repr
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from movinet.config import MoViNetConfig
+from movinet.errors import ConfigError
+from movinet.presets import ENSEMBLES, list_models, preset_config
+from movinet.training.config import ModelSection, OptimizerSection, Section, TrainConfig
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+#: What pydantic says, and how it is said here.
+_WORDS = (
+    (r", (unable|got) .*", ""),
+    ("Input should be (a valid )?", "must be "),
+    ("must be (number|string|dictionary|tuple|boolean)", r"must be a \1"),
+    ("must be integer", "must be an integer"),
+    ("a string", "text"),
+    ("a dictionary", "a mapping of keys to values"),
+    ("a tuple", "a list"),
+    ("a boolean", "true or false"),
+)
+#: From here on AdamW takes steps that are far too short; it is RMSprop's epsilon.
+_ADAMW_EPSILON = 0.1
+#: Fields of `MoViNetConfig` that are no override: what makes them is set elsewhere.
+_NOT_OVERRIDDEN = {"architecture": "model.preset says it", "num_classes": "the labels say it"}
+
+
+def check(values: Mapping[str, Any], where: str) -> TrainConfig:
+    """Plain values as a configuration.
+
+    Args:
+        values: Sections of settings.
+        where: What they are from, for messages.
+
+    Raises:
+        ConfigError: If a key does not exist (says the nearest that does), a value is missing or
+            not allowed, or values do not go together; all that is wrong in one line.
+    """
+    for path, value in _leaves(values):
+        allowed = check_key(path, where)
+        if isinstance(value, bool) and not {bool, Any} & {allowed, *get_args(allowed)}:
+            raise ConfigError(f"{where}: {'.'.join(path)}: must not be {str(value).lower()}")
+    try:
+        config = TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {'; '.join(map(_problem, error.errors()))}") from None
+    problems = [*_network_problems(config.model), *_problems(config)]
+    if problems:
+        raise ConfigError(f"{where}: {'; '.join(problems)}")
+    return config
+
+
+def check_key(path: Sequence[str], where: str) -> Any:
+    """The type of a setting.
+
+    Args:
+        path: Its key, in parts.
+        where: What it is from, for messages.
+
+    Raises:
+        ConfigError: If there is no such setting (says the nearest), or it is a section.
+    """
+    dotted, section = ".".join(path), TrainConfig
+    for i, key in enumerate(path):
+        if key not in section.model_fields:
+            kind = f"settings in {'.'.join(path[:i])}" if i else "sections"
+            raise ConfigError(
+                f"{where}: no setting {dotted!r}{_nearest_key(path)}; {kind}: "
+                f"{', '.join(section.model_fields)}"
+            )
+        annotation = section.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            section = annotation
+        elif i + 2 == len(path) and tuple(path[:2]) == ("model", "overrides"):
+            return Any
+        elif i + 1 == len(path):
+            return annotation
+        else:
+            raise ConfigError(
+                f"{where}: {'.'.join(path[: i + 1])} has no {'.'.join(path[i + 1 :])}"
+            )
+    inside = ", ".join(f"{dotted}.{name}" for name in section.model_fields)
+    raise ConfigError(f"{where}: {dotted} is a section: set {inside}")
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """``; did you mean ...?``, or nothing where nothing is near."""
+    found = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _nearest_key(path: Sequence[str]) -> str:
+    """The setting that was meant: the same name elsewhere, or a similar one."""
+    settings: dict[str, str] = {}
+    for section, field in TrainConfig.model_fields.items():
+        assert isinstance(field.annotation, type)
+        assert issubclass(field.annotation, Section)
+        settings |= {f"{section}.{key}": key for key in field.annotation.model_fields}
+    same = [key for key, name in settings.items() if name == path[-1]]
+    if same:
+        return f"; did you mean {same[0]}?"
+    similar = difflib.get_close_matches(path[-1], settings.values(), n=1)
+    if len(path) == 1 and similar:
+        return f"; did you mean {next(key for key, name in settings.items() if name in similar)}?"
+    return nearest(".".join(path), [*settings, *TrainConfig.model_fields])
+
+
+def _leaves(
+    values: Mapping[str, Any], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every setting with its key; the overrides of the network are one each."""
+    for key, value in values.items():
+        path = (*prefix, str(key))
+        if isinstance(value, Mapping) and len(path) <= 2:
+            yield from _leaves(value, path)
+        else:
+            yield path, value
+
+
+def _problem(error: Any) -> str:
+    """One of pydantic's findings in a few words."""
+    location, given = error["loc"], error["input"]
+    where = ".".join(str(part) for part in location)
+    if error["type"] == "too_long" or isinstance(location[-1], int):
+        setting = ".".join(str(part) for part in location if isinstance(part, str))
+        return f"{setting}: must be a list of two numbers, not {_SHORT.repr(given)}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    message = error["msg"]
+    for old, new in _WORDS:
+        message = re.sub(old, new, message)
+    return f"{where}: {message}, not {_SHORT.repr(given)}"
+
+
+def _network_problems(model: ModelSection) -> Iterator[str]:
+    """What is wrong with the network that is asked for."""
+    names = [name for name in list_models() if name not in ENSEMBLES]
+    if model.preset not in names:
+        kind = "an ensemble, train its members" if model.preset in ENSEMBLES else "no model"
+        hint = "" if model.preset in ENSEMBLES else nearest(model.preset, names)
+        shown = _SHORT.repr(model.preset)
+        yield f"model.preset: {shown} is {kind}{hint}; models: {', '.join(names)}"
+        return
+    fields = [f.name for f in dataclasses.fields(MoViNetConfig) if f.name not in _NOT_OVERRIDDEN]
+    for key in model.overrides:
+        if key in _NOT_OVERRIDDEN:
+            yield f"model.overrides.{key} is not to be set: {_NOT_OVERRIDDEN[key]}"
+            return
+        if key not in fields:
+            hint = nearest(key, fields)
+            yield f"no setting model.overrides.{key}{hint}; fields: {', '.join(fields)}"
+            return
+    try:
+        config = preset_config(model.preset, **model.overrides)
+    except ConfigError as error:
+        yield f"model.overrides: {error}"
+        return
+    if config.pooling != "3d" and not config.multi_label_pooling:
+        yield (
+            f"model.overrides.pooling: {config.pooling!r} gives a prediction for every frame, and "
+            'training needs one for a clip: "3d", or "2d" with multi_label_pooling'
+        )
+    if model.freeze_backbone and model.weights is None:
+        yield "model.freeze_backbone needs model.weights: a random backbone would never learn"
+
+
+def _problems(config: TrainConfig) -> Iterator[str]:
+    """Values that do not go together."""
+    augment, shape, schedule = config.augment, config.input, config.schedule
+    least, most = augment.crop_area
+    if not 0 < least <= most <= 1:
+        yield f"augment.crop_area: must be [least, most] in (0, 1], not [{least:g}, {most:g}]"
+    least, most = augment.crop_aspect
+    if not 0 < least <= most:
+        yield f"augment.crop_aspect: must be [least, most] above 0, not [{least:g}, {most:g}]"
+    if shape.short_side < shape.image_size:
+        yield (
+            f"input.short_side: must be at least input.image_size ({shape.image_size}), "
+            f"not {shape.short_side}"
+        )
+    yield from _optimizer_problems(config.optimizer)
+    if (schedule.epochs is None) == (schedule.steps is None):
+        yield (
+            "schedule: give either epochs or steps, not "
+            f"{'neither' if schedule.steps is None else 'both'}"
+        )
+    elif schedule.steps is not None and schedule.warmup_steps >= schedule.steps:
+        yield (
+            f"schedule.warmup_steps: must be below schedule.steps ({schedule.steps}), "
+            f"not {schedule.warmup_steps}"
+        )
+    if config.engine.batch_size % config.engine.accumulate:
+        yield (
+            f"engine.accumulate: must divide engine.batch_size ({config.engine.batch_size}), "
+            f"not {config.engine.accumulate}"
+        )
+
+
+def _optimizer_problems(optimizer: OptimizerSection) -> Iterator[str]:
+    if optimizer.name != "adamw":
+        return
+    if not all(0 <= beta < 1 for beta in optimizer.betas):
+        yield f"optimizer.betas: must be two numbers in [0, 1), not {list(optimizer.betas)}"
+    if optimizer.epsilon >= _ADAMW_EPSILON:
+        yield (
+            f"optimizer.epsilon: {optimizer.epsilon:g} is meant for rmsprop and all but stops "
+            "adamw; with optimizer.name=adamw set optimizer.epsilon=1e-8, and a learning rate of "
+            "about 0.001"
+        )

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from movinet.config import InputSpec, MoViNetConfig
+from movinet.config import InputSpec
+from movinet.convolution import ConvNorm
 from movinet.errors import CheckpointError, ConfigError
 from movinet.factory import LoadedModel, load_model
 from movinet.layers import Block
 from movinet.model import MoViNet
 from movinet.presets import preset_config
 from movinet.training.config import InputSection, ModelSection
+from movinet.weights.loading import PUBLISHED
 
 #: The classifier: its hidden layer and the last one. Everything else is the backbone.
 _CLASSIFIER = ("hidden.", "classifier.")
+#: Fields of `MoViNetConfig` with which the same weights compute something else.
+_MEANING = (
+    *("causal", "factorized", "se_type", "activation", "gating_activation", "head_activation"),
+    *("positional_encoding", "pooling", "multi_label_pooling", "norm_eps"),
+)
+#: How names of tensors tell a part of the network, and what people call it.
+_PARTS = {
+    ".depthwise.": "depthwise kernels",
+    ".temporal.weight": "temporal kernels",
+    ".temporal.norm.": "temporal batch norms",
+    ".se.": "squeeze-excitation",
+    "classifier.": "the last layer",
+}
 
 
 class Built(NamedTuple):
     """A network for training.
 
     Attributes:
-        model: The network.
+        model: The network, in training mode.
         notes: What was taken from the weights and what starts anew, for people.
     """
 
@@ -43,22 +58,20 @@ def build_model(config: ModelSection, labels: Sequence[str]) -> Built:
     Raises:
         ConfigError: If an override is not allowed, or the weights have other classes and
             ``load`` is "all".
-        CheckpointError: If the weights cannot be read or nothing of them fits.
+        CheckpointError: If the weights cannot be read, or are of another architecture.
+        DownloadError: If published weights cannot be had.
     """
-    overrides = {key: value for key, value in config.overrides.items() if key != "num_classes"}
-    wanted = preset_config(config.preset, num_classes=len(labels), **overrides)
-    model, notes = MoViNet(wanted), []
+    overrides = {**config.overrides, "num_classes": len(labels)}
+    model, notes = MoViNet(preset_config(config.preset, **overrides)), []
     if config.weights is not None:
-        loaded = _load(config)
-        source = loaded.model
-        if not isinstance(source, MoViNet):
-            raise ConfigError(f"model.weights: {config.weights} is an ensemble, not one network")
+        loaded = _load(config, config.weights)
         if config.load == "all":
             _check_classes(loaded, labels, config.weights)
-        notes = take_weights(model, source, whole=config.load == "all", name=config.weights)
+        notes = take_weights(model, loaded, whole=config.load == "all", name=config.weights)
     if config.freeze_backbone:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(_CLASSIFIER))
+    set_training(model)
     return Built(model, tuple(notes))
 
 
@@ -73,31 +86,75 @@ def test_input(section: InputSection) -> InputSpec:
 
 
 def set_training(model: nn.Module) -> None:
-    """Training mode; layers without a trained parameter keep their batch-norm statistics."""
+    """Training mode, but not where nothing is trained.
+
+    There, batch norms keep their statistics and no branch is dropped: a frozen backbone is the same
+    function in every step.
+    """
     model.train()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
 
 
-def _load(config: ModelSection) -> LoadedModel:
-    """The weights, as the network that they are of; the preset names published ones."""
-    assert config.weights is not None
-    published = config.weights.startswith("kinetics-")
-    return load_model(config.preset if published else None, config.weights)
+def take_weights(model: MoViNet, loaded: LoadedModel, *, whole: bool, name: str) -> list[str]:
+    """Copy into a network what fits of another one's weights.
+
+    What has the same name and shape is taken as it is. A stream model has a base model's kernel
+    over space and time in two halves, with a batch norm and an activation between them, so that no
+    weights give the same function; see `_split_kernels` for what it starts from.
+
+    Args:
+        model: Is changed.
+        loaded: Whose weights.
+        whole: Whether the last layer is taken too.
+        name: Of the weights, for messages.
+
+    Returns:
+        Notes for people.
+
+    Raises:
+        CheckpointError: If the weights are of another architecture.
+    """
+    source = loaded.model
+    if not isinstance(source, MoViNet) or (source.config.architecture != model.config.architecture):
+        raise CheckpointError(
+            f"model.weights: {name} is {loaded.info.name}, another architecture than the model's; "
+            "set model.preset to one of its size"
+        )
+    theirs = {**source.state_dict(), **_split_kernels(model, source)}
+    ours = model.state_dict()
+    taken = {
+        key: value
+        for key, value in theirs.items()
+        if key in ours and value.shape == ours[key].shape
+        if whole or not key.startswith("classifier.")
+    }
+    for name_of_layer, layer in model.named_modules():
+        if isinstance(layer, ConvNorm) and f"{name_of_layer}.weight" not in taken:
+            for key in layer.norm.state_dict():  # statistics of another kernel's outputs
+                taken.pop(f"{name_of_layer}.norm.{key}", None)
+    model.load_state_dict(taken, strict=False)
+    return _notes(model, loaded, [key for key in ours if key not in taken], name)
+
+
+def _load(config: ModelSection, weights: str) -> LoadedModel:
+    """The weights, as the network that they are of; published ones are those of the preset."""
+    return load_model(config.preset if weights in PUBLISHED else None, weights)
 
 
 def _check_classes(loaded: LoadedModel, labels: Sequence[str], weights: str) -> None:
+    """Raise ConfigError unless the weights are for these classes in this order."""
     theirs = loaded.info.labels
-    advice = 'set model.load to "backbone" for a new last layer'
+    advice = "model.load=backbone makes a new last layer"
     if len(theirs) != len(labels):
         raise ConfigError(
             f"model.weights: {weights} has {len(theirs)} classes, the data {len(labels)}; {advice}"
         )
     if "labels" not in loaded.assumed and tuple(theirs) != tuple(labels):
-        odd = next(
-            i for i, pair in enumerate(zip(theirs, labels, strict=True)) if len(set(pair)) > 1
-        )
+        pairs = enumerate(zip(theirs, labels, strict=True))
+        odd = next(i for i, (their, our) in pairs if their != our)
         near = difflib.get_close_matches(labels[odd], theirs, n=1)
         hint = f" (its {near[0]!r} is class {theirs.index(near[0])})" if near else ""
         raise ConfigError(
@@ -106,69 +163,44 @@ def _check_classes(loaded: LoadedModel, labels: Sequence[str], weights: str) -> 
         )
 
 
-def take_weights(model: MoViNet, source: MoViNet, *, whole: bool, name: str) -> list[str]:
-    """Copy into a network what fits of another one's weights.
+def _split_kernels(model: MoViNet, source: MoViNet) -> dict[str, Tensor]:
+    """For a factorised network, kernels to start from that has the source's whole.
 
-    A stream model takes from a base model what has its name and shape. Of a kernel over space and
-    time, which it has in two halves, the spatial half takes the sum over time, and the temporal
-    half starts as passing the newest frame on: so for a video that stands still the kernel computes
-    what it did. Squeeze-excitation has other widths and starts anew.
-
-    Args:
-        model: Is changed.
-        source: Whose weights.
-        whole: Whether the last layer is taken too.
-        name: Of the weights, for messages.
-
-    Returns:
-        Notes for people.
-
-    Raises:
-        CheckpointError: If the stem does not fit: another architecture.
+    The spatial half is the kernel's sum over time, and the temporal half passes a frame on (the
+    newest one, where the network is causal): for a video that stands still, that is the same
+    convolution.
     """
-    theirs: Mapping[str, Tensor] = source.state_dict()
-    ours = model.state_dict()
-    if source.config.architecture != model.config.architecture:
-        raise CheckpointError(
-            f"{name}: weights of another architecture than the model's; choose the preset that "
-            "they belong to (movinet info tells it)"
+    tensors = {}
+    for name, block in model.blocks.items():
+        other = source.blocks[name]
+        assert isinstance(block, Block)
+        assert isinstance(other, Block)
+        if block.temporal is None or other.temporal is not None:
+            continue
+        passing = torch.zeros_like(block.temporal.weight)
+        passing[:, :, -1 if model.config.causal else passing.shape[2] // 2] = 1
+        tensors[f"blocks.{name}.temporal.weight"] = passing
+        tensors[f"blocks.{name}.depthwise.weight"] = other.depthwise.weight.sum(2, keepdim=True)
+    return tensors
+
+
+def _notes(model: MoViNet, loaded: LoadedModel, fresh: Sequence[str], name: str) -> list[str]:
+    """What became of the weights, the `fresh` ones of the model among them."""
+    assert isinstance(loaded.model, MoViNet)
+    ours, theirs = model.config, loaded.model.config
+    anew = [part for mark, part in _PARTS.items() if any(mark in key for key in fresh)]
+    change = f"; starting anew: {', '.join(anew)}" if anew else ", whole"
+    notes = [f"weights taken: {name} ({loaded.info.name}){change}"]
+    if ours.factorized and not theirs.factorized:
+        notes.append(
+            "kernels over space and time are split in two, which cannot be done exactly: the "
+            "network needs training before it predicts"
         )
-    fresh = []
-    with torch.no_grad():
-        for key, value in ours.items():
-            if key.startswith("classifier.") and not whole:
-                continue
-            found = theirs.get(key)
-            if found is not None and found.shape != value.shape:
-                found = _summed_over_time(found, value)
-            if found is None:
-                fresh.append(key)
-            else:
-                value.copy_(found)
-        for name_of_block, block in model.blocks.items():
-            is_new = f"blocks.{name_of_block}.temporal.weight" in fresh
-            if is_new and isinstance(block, Block) and block.temporal is not None:
-                block.temporal.weight.zero_()
-                block.temporal.weight[:, :, -1] = 1.0
-    return _notes(fresh, model.config, source.config, name)
-
-
-def _summed_over_time(kernel: Tensor, like: Tensor) -> Tensor | None:
-    """A k_t x k x k depthwise kernel as 1 x k x k, if that is what is wanted."""
-    if kernel.ndim == 5 and like.shape == (*kernel.shape[:2], 1, *kernel.shape[3:]):
-        return kernel.sum(2, keepdim=True)
-    return None
-
-
-def _notes(
-    fresh: Sequence[str], ours: MoViNetConfig, theirs: MoViNetConfig, name: str
-) -> list[str]:
-    parts = sorted({key.split(".")[2] for key in fresh if key.startswith("blocks.")})
-    if not parts:
-        return [f"weights: {name}"]
-    kinds = "a stream" if ours.causal else "a base"
-    from_kind = "stream" if theirs.causal else "base"
-    return [
-        f"weights: {name}, of a {from_kind} model, for {kinds} model; these start anew: "
-        f"{', '.join(parts)}"
+    others = [
+        f"{field}={getattr(ours, field)} (theirs {getattr(theirs, field)})"
+        for field in _MEANING
+        if field not in loaded.assumed and getattr(ours, field) != getattr(theirs, field)
     ]
+    if others:
+        notes.append(f"the weights were made for other settings: {', '.join(others)}")
+    return notes

@@ -106,13 +106,13 @@ def _nearest_key(path: Sequence[str]) -> str:
         assert isinstance(field.annotation, type)
         assert issubclass(field.annotation, Section)
         settings |= {f"{section}.{key}": key for key in field.annotation.model_fields}
-    same = [key for key, name in settings.items() if name == path[-1]]
-    if same:
+    if same := [key for key, name in settings.items() if name == path[-1]]:
         return f"; did you mean {same[0]}?"
-    similar = difflib.get_close_matches(path[-1], settings.values(), n=1)
-    if len(path) == 1 and similar:
-        return f"; did you mean {next(key for key, name in settings.items() if name in similar)}?"
-    return nearest(".".join(path), [*settings, *TrainConfig.model_fields])
+    known = path[0] in TrainConfig.model_fields and len(path) > 1
+    among = {key: name for key, name in settings.items() if not known or key.startswith(path[0])}
+    if similar := difflib.get_close_matches(path[-1], among.values(), n=1):
+        return f"; did you mean {next(key for key, name in among.items() if name in similar)}?"
+    return "" if known else nearest(path[0], list(TrainConfig.model_fields))
 
 
 def _leaves(

@@ -177,6 +177,11 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, text: str, hint: str) -
     assert hint in found
 
 
+def test_a_date_in_a_file_is_text(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.yaml", "base: finetune\nrun: {folder: 2024-01-31}\n")
+    assert load_config(file).run.folder == "2024-01-31"
+
+
 def test_a_folder_or_a_broken_name_is_no_file(tmp_path: Path) -> None:
     folder = tmp_path / "folder.yaml"
     folder.mkdir()

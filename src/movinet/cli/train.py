@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from movinet.cli.common import err, out, printable
+from movinet.cli.common import err, out
 from movinet.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from movinet.training.config import TrainConfig
 
 
 def command(
@@ -25,7 +30,10 @@ def command(
     ] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List the recipes and end.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the final figures, or the list, as JSON.")
+        bool,
+        typer.Option(
+            "--json", help="Print the final figures, the configuration or the list as JSON."
+        ),
     ] = False,
 ) -> None:
     """Train a model on videos.
@@ -43,28 +51,21 @@ def command(
 
       torchrun --nproc-per-node 2 -m movinet train a0_stream data.train=...
     """
-    try:
+    with _needing_extra():
         from movinet.training import recipes
-    except ModuleNotFoundError as error:
-        if error.name not in ("yaml", "pydantic"):
-            raise
-        raise MissingExtraError("training", "train") from None
     if list_all:
-        _list(recipes.list_recipes(), as_json)
+        _list(as_json)
         return
     if recipe is None:
         raise ConfigError(f"name a recipe ({', '.join(recipes.list_recipes())}) or a .yaml file")
     config = recipes.load_config(recipe, settings or ())
     if show:
-        print(recipes.to_yaml(config), end="")
+        print(config.model_dump_json(indent=2) if as_json else recipes.to_yaml(config).rstrip())
         return
-    try:
+    with _needing_extra():  # augmentation and logs import theirs when a run needs them
         from movinet.training.run import run
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "kornia", "tensorboard", "torchmetrics", "safetensors"):
-            raise
-        raise MissingExtraError("training", "train") from None
-    figures = run(config)
+
+        figures = run(config)
     if as_json:
         print(json.dumps(figures, indent=2))
         return
@@ -73,10 +74,54 @@ def command(
         console.print(f"  {name:12} {value:.6g}")
 
 
-def _list(found: dict[str, str], as_json: bool) -> None:
+@contextlib.contextmanager
+def _needing_extra() -> Iterator[None]:
+    """Work that imports what the extra brings."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("movinet"):
+            raise
+        raise MissingExtraError("training", "train") from None
+
+
+def _list(as_json: bool) -> None:
+    from movinet.training.recipes import list_recipes, load_config
+
+    rows = [(name, about, load_config(name)) for name, about in list_recipes().items()]
     if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    console, width = out(), max(map(len, found))
-    for name, about in found.items():
-        console.print(printable(f"  {name:{width}}  {about}"))
+        print(json.dumps([_row_json(*row) for row in rows], indent=2))
+    else:
+        _print_table(rows)
+
+
+def _row_json(name: str, about: str, config: TrainConfig) -> dict[str, Any]:
+    return {
+        "name": name,
+        "about": about,
+        "model": config.model.preset,
+        "weights": config.model.weights,
+        "input": config.input.model_dump(),
+        "batch_size": config.engine.batch_size,
+        "epochs": config.schedule.epochs,
+        "steps": config.schedule.steps,
+    }
+
+
+def _print_table(rows: list[tuple[str, str, TrainConfig]]) -> None:
+    from rich.table import Table
+
+    console = out()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold cyan")
+    for header in ("recipe", "clip", "fps", "length", "what"):
+        justify = "left" if header in ("recipe", "what") else "right"
+        table.add_column(header, justify=justify, no_wrap=True)
+    for name, about, config in rows:
+        view, schedule = config.input, config.schedule
+        length = f"{schedule.steps:,} steps" if schedule.steps else f"{schedule.epochs:g} epochs"
+        clip = f"{view.train_frames}x{view.image_size}x{view.image_size}"
+        table.add_row(name, clip, f"{view.frame_rate:g}", length, about)
+    # A narrow terminal wraps the lines: nothing is cut.
+    table.width = console.measure(table, options=console.options.update(width=1000)).maximum
+    console.print(table)
+    console.print("\nAll settings of one: movinet train finetune --show")

@@ -165,25 +165,40 @@ def test_circles_go_round_in_their_sense(label: str, sign: int) -> None:
         assert (sign * (x * ahead_y - y * ahead_x) > 0).all()
 
 
+def picture(mask: Image.Image) -> Thing:
+    """A white thing of an outline."""
+    white = Image.new("L", mask.size, 255)
+    return Thing(Image.merge("RGBX", (white, white, white, mask)), 0, 0, 0, 0)
+
+
 def test_a_positive_angle_turns_clockwise_and_places_are_exact() -> None:
     spot = Image.new("L", (SPRITE, SPRITE))
-    spot.paste(255, (SPRITE - 20, SPRITE // 2 - 4, SPRITE - 4, SPRITE // 2 + 4))  # on the right
-    white = Image.new("L", (SPRITE, SPRITE), 255)
-    thing = Thing(Image.merge("RGBX", (white, white, white, spot)), 0, 0, 0, 0)
-    for angle, direction in ((0, (1, 0)), (90, (0, 1)), (180, (-1, 0)), (270, (0, -1))):
-        for x, y in ((64.0, 50.0), (64.4, 50.7), (10.0, 90.0)):
+    middle = SPRITE // 2
+    spot.paste(255, (SPRITE - 20, middle + 4, SPRITE - 4, middle + 12))  # on the right, a bit below
+    thing = picture(spot)
+    rows, columns = np.mgrid[0:100, 0:128] + 0.5
+    for angle, (right, down) in ((0, (15, 6)), (90, (-6, 15)), (180, (-15, -6)), (270, (6, -15))):
+        for x, y in ((64.0, 50.0), (64.4, 50.7)):
             canvas = Image.new("RGBX", (128, 100))
             draw(canvas, thing, Pose(x, y, 24, math.radians(angle), 1.0))
             light = np.asarray(canvas)[..., 0].astype(float)
-            if 20 < x < 108 and 20 < y < 80:  # wholly in the frame
-                rows, columns = np.mgrid[0:100, 0:128] + 0.5
-                centre = (light * columns).sum() / light.sum(), (light * rows).sum() / light.sum()
-                assert np.allclose(centre, (x + 15 * direction[0], y + 15 * direction[1]), atol=0.1)
+            centre = (light * columns).sum() / light.sum(), (light * rows).sum() / light.sum()
+            assert np.allclose(centre, (x + right, y + down), atol=0.1)
+
+
+@pytest.mark.parametrize(("x", "y"), [(3.3, 40.2), (78.6, -4.5), (-60.0, 20.0), (30.0, 90.0)])
+def test_the_edge_of_the_frame_cuts_and_changes_nothing_else(x: float, y: float) -> None:
+    mask = Image.new("L", (SPRITE, SPRITE), 128)
+    mask.paste(255, (0, 0, 20, 40))
+    small, large = Image.new("RGBX", (80, 60)), Image.new("RGBX", (280, 260))
+    draw(small, picture(mask), Pose(x, y, 20, 0.7, 0.8))
+    draw(large, picture(mask), Pose(x + 100, y + 100, 20, 0.7, 0.8))
+    expected = np.asarray(large)[100:160, 100:180].astype(int)
+    assert np.abs(np.asarray(small) - expected).max() <= 2
 
 
 def test_opacity_blends_with_what_is_behind() -> None:
-    white = Image.new("L", (SPRITE, SPRITE), 255)
-    thing = Thing(Image.merge("RGBX", (white,) * 4), 0, 0, 0, 0)
+    thing = picture(Image.new("L", (SPRITE, SPRITE), 255))
     for opacity, level in ((0.0, 100), (0.5, 178), (1.0, 255)):
         canvas = Image.new("RGBX", (64, 64), (100, 100, 100, 0))
         draw(canvas, thing, Pose(32, 32, 16, 0, opacity))

@@ -148,14 +148,18 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         ) from None
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, lazily: bool = False) -> dict[str, Any]:
     """The content of a checkpoint, tensors on the CPU; nothing in it is executed.
+
+    Args:
+        path: The file.
+        lazily: Leave tensors in the file until they are used.
 
     Raises:
         CheckpointError: If it is broken, or not a checkpoint of a run.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     except (
         RuntimeError,
         ValueError,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from movinet.errors import ConfigError
@@ -41,7 +46,7 @@ class Processes:
     rank: int
     size: int
     device: torch.device
-    store: dist.Store | None = None
+    store: Store | None = None
 
     @property
     def is_main(self) -> bool:
@@ -94,17 +99,23 @@ class Processes:
         """The model whose gradients are the mean over all processes."""
         if self.size == 1:
             return model
-        return DistributedDataParallel(
-            model,
-            device_ids=[self.device] if self.device.type == "cuda" else None,
-            broadcast_buffers=share_buffers,
-            gradient_as_bucket_view=True,
-        )
+        options: dict[str, Any] = {"gradient_as_bucket_view": True}
+        if self.device.type == "cuda":
+            options["device_ids"] = [self.device]
+        new = "forward_sync_buffers"  # of later PyTorch, where the old name warns
+        known = inspect.signature(DistributedDataParallel).parameters
+        options[new if new in known else "broadcast_buffers"] = share_buffers
+        return DistributedDataParallel(model, **options)
 
-    def first_to_tell(self) -> bool:
-        """Whether no other process has told of a failure yet: a job that fails says so once."""
+    def is_to_tell(self) -> bool:
+        """Whether this process is the one that tells of a failure: a job that fails says so once.
+
+        torchrun asks the others to end when one has failed; who ends by itself does not listen.
+        """
         if self.store is None:
             return True
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             return self.store.add(_TELLERS, 1) == 1
         except RuntimeError:  # the store went with the process that held it
@@ -134,10 +145,10 @@ def joined(config: EngineSection) -> Iterator[Processes]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     timeout = timedelta(seconds=config.timeout)
-    store, rank, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
+    store, rank, size = next(iter(rendezvous("env://", timeout=timeout)))
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore("movinet", store),
+        store=PrefixStore("movinet", store),
         rank=rank,
         world_size=size,
         timeout=timeout,

@@ -111,8 +111,8 @@ class _Evaluator:
         found: Mapping[str, Any] | None,
     ) -> None:
         self._config, self._processes, self._stop = config, processes, stop
-        folder = Path(config.run.folder)
-        self._best = Checkpoints(folder).best
+        self._folder = Path(config.run.folder)
+        self._best = Checkpoints(self._folder).best
         labels = open_labels(config) if found is None else tuple(found["labels"])
         data = open_valid(config, labels)
         self._loader = EvalLoader(data, config, rank=processes.rank, world_size=processes.size)
@@ -120,27 +120,29 @@ class _Evaluator:
         if found is not None:  # its weights follow
             section = section.model_copy(update={"weights": None})
         self._model = build_model(section, data.labels).model.to(processes.device).eval()
-        if processes.is_main:
-            folder.mkdir(parents=True, exist_ok=True)
-        messages = Messages(enabled=processes.is_main)
-        self._log = RunLog(folder, messages, name=LOG, total=0)
+        self._messages = Messages(enabled=processes.is_main)
 
     def evaluate(self, found: Mapping[str, Any] | None) -> dict[str, float]:
         """The figures of a checkpoint, or of the weights as they are."""
-        began, step = time.monotonic(), 0
+        began, step, total = time.monotonic(), 0, 0
         if found is not None:
-            step = found["progress"]["step"]
+            progress = progress_of(found, self._folder)
+            step, total = progress.step, progress.total
             self._load(found)
-        failures: list[Failure] = []
-        figures = validate(
-            self._model, self._loader, self._config, self._processes, self._stop, failures
-        )
-        for some in self._processes.gather_objects(failures):
-            self._log.failures(some)
-        if figures is None:
-            raise SystemExit(128 + (self._stop.signal or signal.SIGTERM))
-        seconds = time.monotonic() - began
-        self._log.evaluation({"step": step, **figures, "seconds": seconds})
+        if self._processes.is_main:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        log = RunLog(self._folder, self._messages, name=LOG, total=total)
+        with log.showing(step):
+            log.evaluating()
+            failures: list[Failure] = []
+            figures = validate(
+                self._model, self._loader, self._config, self._processes, self._stop, failures
+            )
+            for some in self._processes.gather_objects(failures):
+                log.failures(some)
+            if figures is None:
+                raise SystemExit(128 + (self._stop.signal or signal.SIGTERM))
+            log.evaluation({"step": step, **figures, "seconds": time.monotonic() - began})
         return {"step": step, **figures}
 
     def keep_if_best(self, found: dict[str, Any], figures: Mapping[str, float]) -> None:

@@ -102,9 +102,12 @@ class RunLog:
         messages: Where lines for people go.
         name: Of the file of JSON lines.
         total: Updates of the whole run.
+        step: After which the run goes on.
     """
 
-    def __init__(self, folder: Path, messages: Messages, *, name: str, total: int) -> None:
+    def __init__(
+        self, folder: Path, messages: Messages, *, name: str, total: int, step: int = 0
+    ) -> None:
         self.messages, self.total = messages, total
         self._folder = folder
         self._bar: Bar | None = None
@@ -114,7 +117,7 @@ class RunLog:
         if not messages.enabled:
             return
         self._file = (folder / name).open("a", encoding="utf-8")
-        self._board = _tensorboard(folder / "tensorboard")
+        self._board = _tensorboard(folder / "tensorboard" / Path(name).stem, step)
         self._skipped = read_skipped(folder / "skipped.txt")
 
     @property
@@ -186,7 +189,8 @@ class RunLog:
                 if name in self._skipped:
                     continue
                 self._skipped.add(name)
-                file.write(f"{name}\t{printable(failure.reason)}\n")
+                reason = printable(failure.reason).removeprefix(f"{name}: ")
+                file.write(f"{name}\t{reason}\n")
                 if len(self._skipped) <= _NAMED:
                     self.messages.say("warning", f"left out: {failure.reason}")
                 elif len(self._skipped) == _NAMED + 1:
@@ -234,12 +238,12 @@ def describe(record: dict[str, Any]) -> str:
     return f"{', '.join(parts)}, loss {record['eval_loss']:.4f} on {record['samples']:.0f} samples"
 
 
-def _tensorboard(folder: Path) -> SummaryWriter:
+def _tensorboard(folder: Path, step: int) -> SummaryWriter:
     from torch.utils.tensorboard import SummaryWriter
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of protobuf and numpy, none of a user's business
-        return SummaryWriter(str(folder))
+        return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
 def _make_bar(console: Console) -> Bar:

@@ -45,6 +45,8 @@ def plot_curves(log: Path, path: Path) -> None:
     loss, accuracy, rate = figure.subplots(1, 3)
     _draw(loss, "loss", train, "loss", evals, {"eval_loss": "evaluation"}, 1)
     names = {"top1": "evaluation, top-1", "top5": "evaluation, top-5", "map": "evaluation, mAP"}
+    if all(r.get("top5", 1) == 1 for r in evals):  # few classes: it says nothing
+        del names["top5"]
     _draw(accuracy, "accuracy, %", train, "accuracy", evals, names, 100)
     _draw(rate, "learning rate", train, "lr", [], {}, 1)
     loss.set_ylim(bottom=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from movinet.training.evaluating import evaluate_continuously, evaluate_once
 from movinet.training.inputs import find_checkpoint, open_train, open_valid
 from movinet.training.logs import Messages, RunLog, cut_log
 from movinet.training.loop import Loop
+from movinet.training.memory import keep_freed_memory
 from movinet.training.plots import plot_curves
 from movinet.training.recipes import to_yaml
 from movinet.training.step import Trainer
@@ -63,6 +65,7 @@ def run(config: TrainConfig) -> dict[str, float]:
         SystemExit: If a signal asked to stop, with 128 + its number, after saving.
     """
     _check(config)
+    keep_freed_memory()
     folder = Path(config.run.folder)
     with joined(config.engine) as processes, _threads(config.engine.threads):
         try:
@@ -74,13 +77,13 @@ def run(config: TrainConfig) -> dict[str, float]:
                 case _:
                     return _train(config, folder, processes)
         except (MovinetError, OSError):
-            if processes.first_to_tell():
+            if processes.is_to_tell():
                 raise
             raise SystemExit(1) from None
         except RuntimeError as error:
             if processes.size == 1 or not is_loss_of_process(error):
                 raise
-            if processes.first_to_tell():
+            if processes.is_to_tell():
                 raise TrainingError(_loss_message(config, error)) from None
             raise SystemExit(1) from None
 
@@ -117,9 +120,8 @@ def _train(config: TrainConfig, folder: Path, processes: Processes) -> dict[str,
         if loop.stopping:
             messages.say("note", _stop_message(loop))
             raise SystemExit(128 + loop.stopping)
-        if processes.is_main:
-            _finish(loop, folder)
-            messages.say("note", f"done: {folder / WEIGHTS}, {folder / 'curves.png'}")
+        _finish(loop, folder)
+        messages.say("note", f"done: {folder / WEIGHTS}, {folder / 'curves.png'}")
         return _figures(progress, config)
 
 
@@ -153,7 +155,7 @@ def _prepare(
         checkpoints.clean()
         _describe_run(config, folder, train.labels)
         cut_log(folder / LOG, progress.step, progress.evaluated)
-    log = RunLog(folder, messages, name=LOG, total=progress.total)
+    log = RunLog(folder, messages, name=LOG, total=progress.total, step=progress.step)
     return Loop(
         config=config,
         processes=processes,
@@ -196,16 +198,18 @@ def _describe_run(config: TrainConfig, folder: Path, labels: Sequence[str]) -> N
 def _finish(loop: Loop, folder: Path) -> None:
     """Write the trained network and the curves, and note that all is done."""
     with loop.trainer.evaluating() as model:
-        save_weights(
-            folder / WEIGHTS,
-            model.state_dict(),
-            config=model.config,
-            input_spec=test_input(loop.config.input),
-            preset=loop.config.model.preset,
-            labels=loop.identity.labels,
-            origin=f"trained by movinet train, {loop.progress.step} steps, run {folder.name}",
-        )
-    plot_curves(folder / LOG, folder / "curves.png")
+        if loop.processes.is_main:
+            save_weights(
+                folder / WEIGHTS,
+                model.state_dict(),
+                config=model.config,
+                input_spec=test_input(loop.config.input),
+                preset=None if loop.config.model.architecture else loop.config.model.preset,
+                labels=loop.identity.labels,
+                origin=f"trained by movinet train, {loop.progress.step} steps, run {folder.name}",
+            )
+    if loop.processes.is_main:
+        plot_curves(folder / LOG, folder / "curves.png")
     loop.progress.finished = True
     loop.save()
 
@@ -229,10 +233,10 @@ def _stop_message(loop: Loop) -> str:
 
 def _loss_message(config: TrainConfig, error: RuntimeError) -> str:
     last = Checkpoints(Path(config.run.folder)).last
-    reason = one_line(str(error).splitlines()[0])[:120]
+    reason = one_line(re.sub(r"^\[[^]]*\] *", "", str(error)).splitlines()[0])  # a source file
     kept = "there is no checkpoint yet: the same command starts again"
     if last.exists():
-        step = progress_of(read_checkpoint(last), last).step
+        step = progress_of(read_checkpoint(last, lazily=True), last).step
         kept = f"{last} is whole, of step {step}: the same command goes on from there"
     return f"another process of this job was lost or does not answer ({reason}); {kept}"
 

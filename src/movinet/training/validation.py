@@ -95,7 +95,7 @@ def validate(
         return None
     if not samples:
         raise TrainingError("no sample of data.valid could be read: run movinet data check on it")
-    figures = {"eval_loss": loss / samples, "samples": samples}
+    figures = {"eval_loss": loss / samples, "samples": round(samples)}
     if multi_label:
         return {**figures, "map": _mean_average_precision(tally, model, processes)}
     return {**figures, "top1": top1 / samples, "top5": top5 / samples}

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from movinet.model import MoViNet
 from movinet.presets import preset_config
 from movinet.training.config import OptimizerSection
+from movinet.training.memory import keep_freed_memory
 from movinet.training.optimizers import clip_each_, make_optimizer
 from timing import report, take_turns
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--memory", metavar="RUN", help="do a few steps of one and tell its peak")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     for name in options.models:
         makers = {name: lambda name=name: ours(name)}
         makers[f"{name} bfloat16"] = lambda name=name: ours(name, torch.bfloat16)

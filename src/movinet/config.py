@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
@@ -79,6 +79,24 @@ class Architecture:
                 _check_int(f"{block.name}: kernel", kernel, 1, MAX_KERNEL)
                 if kernel % 2 == 0:
                     raise ConfigError(f"{block.name}: kernels must be odd, not {kernel}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
+        """An architecture from plain values: groups are ``[filters, stride, [[expand, k_t, k]]]``.
+
+        Raises:
+            ConfigError: If anything is missing, left over or not allowed.
+        """
+        try:
+            groups = tuple(
+                Group(filters, stride, tuple((e, t, s) for e, t, s in blocks))
+                for filters, stride, blocks in values["groups"]
+            )
+            return cls(**{**values, "groups": groups})
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"not an architecture: {error}") from None
 
     def blocks(self) -> Iterator[BlockSpec]:
         """Every block in order, named ``block<group>_layer<i>`` from 0."""
@@ -188,12 +206,8 @@ class MoViNetConfig:
             ConfigError: If anything is missing, left over or not allowed.
         """
         try:
-            shape = dict(values["architecture"])
-            shape["groups"] = tuple(
-                Group(filters, stride, tuple((e, t, s) for e, t, s in blocks))
-                for filters, stride, blocks in shape["groups"]
-            )
-            return cls(**{**values, "architecture": Architecture(**shape)})
+            shape = Architecture.from_dict(values["architecture"])
+            return cls(**{**values, "architecture": shape})
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise

@@ -15,7 +15,6 @@ from movinet.errors import CheckpointError, ConfigError
 from movinet.factory import LoadedModel, load_model
 from movinet.layers import Block
 from movinet.model import MoViNet
-from movinet.presets import preset_config
 from movinet.training.config import InputSection, ModelSection
 from movinet.weights.loading import PUBLISHED
 
@@ -61,8 +60,10 @@ def build_model(config: ModelSection, labels: Sequence[str]) -> Built:
         CheckpointError: If the weights cannot be read, or are of another architecture.
         DownloadError: If published weights cannot be had.
     """
-    overrides = {**config.overrides, "num_classes": len(labels)}
-    model, notes = MoViNet(preset_config(config.preset, **overrides)), []
+    model, notes = MoViNet(config.network(len(labels))), []
+    for block in model.blocks.values():
+        assert isinstance(block, Block)
+        nn.init.constant_(block.scale, config.initial_scale)
     if config.weights is not None:
         loaded = _load(config, config.weights)
         if config.load == "all":

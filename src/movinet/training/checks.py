@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from movinet.config import MoViNetConfig
 from movinet.errors import ConfigError
-from movinet.presets import ENSEMBLES, list_models, preset_config
+from movinet.presets import ENSEMBLES, list_models
 from movinet.training.config import ModelSection, OptimizerSection, Section, TrainConfig
 
 _SHORT = Repr()
@@ -32,7 +32,7 @@ _WORDS = (
 #: From here on AdamW takes steps that are far too short; it is RMSprop's epsilon.
 _ADAMW_EPSILON = 0.1
 #: Fields of `MoViNetConfig` that are no override: what makes them is set elsewhere.
-_NOT_OVERRIDDEN = {"architecture": "model.preset says it", "num_classes": "the labels say it"}
+_NOT_OVERRIDDEN = {"architecture": "model.architecture says it", "num_classes": "the labels say it"}
 
 
 def check(values: Mapping[str, Any], where: str) -> TrainConfig:
@@ -121,7 +121,7 @@ def _leaves(
     """Every setting with its key; the overrides of the network are one each."""
     for key, value in values.items():
         path = (*prefix, str(key))
-        if isinstance(value, Mapping) and len(path) <= 2:
+        if isinstance(value, Mapping) and len(path) <= 2 and path != ("model", "architecture"):
             yield from _leaves(value, path)
         else:
             yield path, value
@@ -161,9 +161,9 @@ def _network_problems(model: ModelSection) -> Iterator[str]:
             yield f"no setting model.overrides.{key}{hint}; fields: {', '.join(fields)}"
             return
     try:
-        config = preset_config(model.preset, **model.overrides)
+        config = model.network(num_classes=1)
     except ConfigError as error:
-        yield f"model.overrides: {error}"
+        yield f"model.{'overrides' if model.architecture is None else 'architecture'}: {error}"
         return
     if config.pooling != "3d" and not config.multi_label_pooling:
         yield (

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from movinet.config import Architecture, MoViNetConfig
+from movinet.presets import preset_config
+
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values never change."""
@@ -25,6 +28,12 @@ class ModelSection(Section):
         freeze_backbone: Train the classifier (hidden layer and last layer) alone; batch norms of
             the backbone keep their statistics.
         overrides: Fields of `MoViNetConfig`, as `movinet.create_model` takes them.
+        architecture: Channels, kernels and strides of a network of one's own, with the options of
+            the preset: ``stem``, ``groups`` ([filters, stride, [[expand, k_t, k], ...]]), ``head``
+            and ``hidden``.
+        initial_scale: Of a network that starts from random weights: the factor of each block's
+            residual branch. The published 0 makes every block the identity at first, which costs
+            a short training its first epochs.
     """
 
     preset: str
@@ -32,6 +41,19 @@ class ModelSection(Section):
     load: Literal["all", "backbone"] = "all"
     freeze_backbone: bool = False
     overrides: dict[str, Any] = Field(default_factory=dict)
+    architecture: dict[str, Any] | None = None
+    initial_scale: float = Field(default=0, ge=0, le=1)
+
+    def network(self, num_classes: int) -> MoViNetConfig:
+        """The network that is asked for.
+
+        Raises:
+            ConfigError: If an override or the architecture is not allowed.
+        """
+        config = preset_config(self.preset, **{**self.overrides, "num_classes": num_classes})
+        if self.architecture is None:
+            return config
+        return config.replace(architecture=Architecture.from_dict(self.architecture))
 
 
 class InputSection(Section):

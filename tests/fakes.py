@@ -81,6 +81,13 @@ class ColourRuntime:
             raise ConfigError(f"{self.info.name} is no stream model")
         return ColourStream(self)
 
+    def running_logits(self, frames: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
+        total, count = state or (np.zeros(3), 0)
+        totals = total + np.cumsum([colour_logits(frame) for frame in frames], axis=0)
+        counts = count + np.arange(1, len(frames) + 1)
+        self.seen += list(frames)
+        return (totals / counts[:, None]).astype(np.float32), (totals[-1], int(counts[-1]))
+
     def clip_logits(self, frames: np.ndarray) -> np.ndarray:
         assert frames.dtype == np.float32
         assert frames.shape[1:] == (self.info.input.image_size,) * 2 + (3,)

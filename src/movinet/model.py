@@ -85,6 +85,28 @@ class MoViNet(nn.Module):
         assert new_state is not None
         return logits, new_state
 
+    def running_logits(
+        self, video: Tensor, state: StreamState, decay: float | Tensor | None = None
+    ) -> tuple[Tensor, StreamState]:
+        """What `forward` says after each frame of a chunk, in one pass.
+
+        Args:
+            video: As in `forward`.
+            state: As in `forward`.
+            decay: As in `forward`.
+
+        Returns:
+            Logits (batch, time, classes) of everything seen until each frame, and the new state.
+
+        Raises:
+            ConfigError: As `forward`; or if the model does not pool over time (`pooling`).
+        """
+        if self.config.pooling != "3d":
+            raise ConfigError(f"pooling={self.config.pooling!r} gives no running predictions")
+        embedding, new_state = self._run(video, state, decay, every_frame=True)
+        assert new_state is not None
+        return self._classify(embedding), new_state
+
     @overload
     def features(self, video: Tensor) -> dict[str, Tensor]: ...
     @overload
@@ -170,8 +192,13 @@ class MoViNet(nn.Module):
         state: StreamState | None,
         decay: float | Tensor | None,
         stages: dict[str, Tensor] | None = None,
+        *,
+        every_frame: bool = False,
     ) -> tuple[Tensor, StreamState | None]:
-        """The pooled embedding and the new state; `stages` receives the frames of each stage."""
+        """The pooled embedding and the new state; `stages` receives the frames of each stage.
+
+        With `every_frame` the embedding is (batch, time, channels), as it is after each frame.
+        """
         self._check(video, state)
         batch, _, num_frames, height, width = video.shape
         if decay is not None and not self.config.causal:
@@ -188,7 +215,7 @@ class MoViNet(nn.Module):
         for name, x in outputs:
             if stages is not None:
                 stages[name] = x
-        embedding, total = self._pool(x, clock, state)
+        embedding, total = self._pool(x, clock, state, every_frame)
         if clock is None:
             return embedding, None
         if total is not None:
@@ -224,7 +251,7 @@ class MoViNet(nn.Module):
         return join([self.stem(_channels_last(part)) for part in parts])
 
     def _pool(
-        self, x: Tensor, clock: Clock | None, state: StreamState | None
+        self, x: Tensor, clock: Clock | None, state: StreamState | None, every_frame: bool
     ) -> tuple[Tensor, Tensor | None]:
         """What the classifier sees, and the head's new running sum."""
         if self.config.pooling == "none":
@@ -234,7 +261,10 @@ class MoViNet(nn.Module):
             return means.transpose(0, 1), None
         if clock is None or state is None:
             return means.mean(0), None
-        total = running_sum(state.sums["head"], means, clock.decay)[-1].clone()
+        sums = running_sum(state.sums["head"], means, clock.decay)
+        total = sums[-1].clone()
+        if every_frame:
+            return (sums / clock.weight).transpose(0, 1), total
         return total / clock.weight[-1], total
 
     def _classify(self, embedding: Tensor) -> Tensor:

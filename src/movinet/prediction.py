@@ -228,7 +228,7 @@ def _predictions(
         yield Prediction(path, time, probabilities, info.labels)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities over the last axis, float64."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
     return shifted / shifted.sum(axis=-1, keepdims=True)
@@ -292,7 +292,7 @@ def _stream(
         if len(latest) == len(outputs):
             # Logarithms of probabilities are logits up to a constant, which softmax takes out.
             logits = np.log(np.maximum(np.stack([*latest.values()]), np.finfo(np.float32).tiny))
-            yield time, _softmax(logits.mean(axis=0))
+            yield time, softmax(logits.mean(axis=0))
 
 
 class _Output(NamedTuple):
@@ -331,7 +331,7 @@ def _average(
             for packet in skipped:
                 tell(packet)
         logits.append(of_member)
-    yield time, _softmax(np.array(logits, np.float64).mean(axis=0)).mean(axis=0)
+    yield time, softmax(np.array(logits, np.float64).mean(axis=0)).mean(axis=0)
 
 
 def _views(
@@ -369,7 +369,7 @@ def _slide(
     # Where rates differ, the ends of the video may hold one window more for a member.
     for together in zip(*outputs, strict=False):
         logits = np.array([logits for _, logits in together], np.float64)
-        yield max(time for time, _ in together), _softmax(logits.mean(axis=0))
+        yield max(time for time, _ in together), softmax(logits.mean(axis=0))
 
 
 def _slide_member(

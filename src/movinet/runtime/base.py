@@ -80,6 +80,22 @@ class Runtime(Protocol):
         """A new stream; models that do not stream raise ConfigError."""
         ...
 
+    def running_logits(self, frames: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
+        """What a stream says after each frame of a preprocessed clip: faster than one by one.
+
+        Args:
+            frames: (time, height, width, 3) float32 in [0, 1].
+            state: As an earlier call returned it; None begins a stream.
+
+        Returns:
+            Logits (time, classes) float32 of everything seen until each frame, and the state after
+            the last one.
+
+        Raises:
+            ConfigError: If it is no stream model, or an ensemble.
+        """
+        ...
+
     def clip_logits(self, frames: np.ndarray) -> np.ndarray:
         """Logits (classes,) float32 of a preprocessed clip.
 

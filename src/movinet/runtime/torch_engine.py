@@ -102,6 +102,10 @@ def wrap(
     return TorchRuntime(LoadedModel(model, info, tuple(loaded)), decay)
 
 
+#: Frames of a stream that are computed at once where all of them are there.
+_CHUNK = 32
+
+
 class TorchRuntime:
     """A model in PyTorch behind the runtime protocol.
 
@@ -149,6 +153,21 @@ class TorchRuntime:
         """Logits (classes,) of a preprocessed clip, (time, height, width, 3) float32."""
         with torch.inference_mode():
             return self.network(self.to_video(frames))[0].float().cpu().numpy()
+
+    def running_logits(
+        self, frames: np.ndarray, state: StreamState | None = None
+    ) -> tuple[np.ndarray, StreamState]:
+        """See `Runtime.running_logits`."""
+        if not self.info.streaming:
+            raise ConfigError(f"{self.info.name} is a base model: it sees whole clips")
+        state = state or self.network.initial_state(1, frames.shape[1:3])
+        outputs = []
+        with torch.inference_mode():
+            for chunk in np.array_split(frames, -(-len(frames) // _CHUNK)):
+                video = self.to_video(chunk)
+                logits, state = self.network.running_logits(video, state, self.decay)
+                outputs.append(logits[0].float().cpu().numpy())
+        return np.concatenate(outputs), state
 
     def to_video(self, frames: np.ndarray) -> torch.Tensor:
         """(time, height, width, 3) to (1, 3, time, height, width) where and as the model is."""

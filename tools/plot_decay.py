@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from make_demo import TINY
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import movinet
+from movinet.config import Architecture, Group
 from movinet.model import MoViNet
 from movinet.presets import preset_config
 
@@ -24,6 +24,17 @@ OUT = Path(__file__).parent.parent / "docs" / "images" / "decay.png"
 RATE, SIZE, HOUR = 2, 32, 3600
 SCENES = ("A", "B", "C", "D", "E")
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+#: The kinds of blocks of a stream preset, in 30,000 parameters.
+TINY = Architecture(
+    stem=8,
+    groups=(
+        Group(8, 2, ((16, 1, 5),)),
+        Group(16, 2, ((24, 3, 3), (24, 3, 3))),
+        Group(24, 2, ((32, 5, 3), (32, 1, 5))),
+    ),
+    head=32,
+    hidden=64,
+)
 HALF_LIVES = (float("inf"), 60.0, 5.0)  # seconds; infinity is the published mean
 
 

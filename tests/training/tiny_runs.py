@@ -76,16 +76,16 @@ def tiny_config(folder: Path | str, **changes: Any) -> TrainConfig:
             "train_frames": 2,
             "test_frames": 2,
         },
-        "data": {"train": "train:14", "valid": "valid:5", "workers": 0},
+        "data": {"train": "train:10", "valid": "valid:5", "workers": 0},
         "optimizer": {"learning_rate": 0.05},
-        "schedule": {"steps": 6, "warmup_steps": 2},
+        "schedule": {"steps": 4, "warmup_steps": 1},
         "engine": {"batch_size": 4, "ema": 0.9, "threads": 1, "device": "cpu"},
         "run": {
             "folder": str(folder),
             "log_steps": 1,
             "eval_epochs": 1,
             "eval_batch_size": 2,
-            "checkpoint_seconds": 0,
+            "checkpoint_seconds": 1000,
         },
     }
     for key, value in changes.items():

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from movinet.config import InputSpec
@@ -28,8 +27,7 @@ _MEANING = (
 #: How names of tensors tell a part of the network, and what people call it.
 _PARTS = {
     ".depthwise.": "depthwise kernels",
-    ".temporal.weight": "temporal kernels",
-    ".temporal.norm.": "temporal batch norms",
+    ".temporal.": "temporal kernels",
     ".se.": "squeeze-excitation",
     "classifier.": "the last layer",
 }
@@ -55,8 +53,8 @@ def build_model(config: ModelSection, labels: Sequence[str]) -> Built:
         labels: Names of the classes.
 
     Raises:
-        ConfigError: If an override is not allowed, or the weights have other classes and
-            ``load`` is "all".
+        ConfigError: If an override is not allowed, the weights have other classes and ``load`` is
+            "all", or a part of a frozen backbone would stay random.
         CheckpointError: If the weights cannot be read, or are of another architecture.
         DownloadError: If published weights cannot be had.
     """
@@ -68,7 +66,10 @@ def build_model(config: ModelSection, labels: Sequence[str]) -> Built:
         loaded = _load(config, config.weights)
         if config.load == "all":
             _check_classes(loaded, labels, config.weights)
-        notes = take_weights(model, loaded, whole=config.load == "all", name=config.weights)
+        fresh = take_weights(model, loaded, whole=config.load == "all", name=config.weights)
+        if config.freeze_backbone:
+            _check_frozen(fresh, config.weights)
+        notes = _notes(model, loaded, fresh, config.weights)
     if config.freeze_backbone:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(_CLASSIFIER))
@@ -104,7 +105,7 @@ def take_weights(model: MoViNet, loaded: LoadedModel, *, whole: bool, name: str)
 
     What has the same name and shape is taken as it is. A stream model has a base model's kernel
     over space and time in two halves, with a batch norm and an activation between them, so that no
-    weights give the same function; see `_split_kernels` for what it starts from.
+    weights give the same function; see `_spatial_halves` for what it starts from.
 
     Args:
         model: Is changed.
@@ -113,7 +114,7 @@ def take_weights(model: MoViNet, loaded: LoadedModel, *, whole: bool, name: str)
         name: Of the weights, for messages.
 
     Returns:
-        Notes for people.
+        Names of the model's tensors that start anew.
 
     Raises:
         CheckpointError: If the weights are of another architecture.
@@ -124,7 +125,7 @@ def take_weights(model: MoViNet, loaded: LoadedModel, *, whole: bool, name: str)
             f"model.weights: {name} is {loaded.info.name}, another architecture than the model's; "
             "set model.preset to one of its size"
         )
-    theirs = {**source.state_dict(), **_split_kernels(model, source)}
+    theirs = {**source.state_dict(), **_spatial_halves(model, source)}
     ours = model.state_dict()
     taken = {
         key: value
@@ -137,7 +138,21 @@ def take_weights(model: MoViNet, loaded: LoadedModel, *, whole: bool, name: str)
             for key in layer.norm.state_dict():  # statistics of another kernel's outputs
                 taken.pop(f"{name_of_layer}.norm.{key}", None)
     model.load_state_dict(taken, strict=False)
-    return _notes(model, loaded, [key for key in ours if key not in taken], name)
+    return [key for key in ours if key not in taken]
+
+
+def _check_frozen(fresh: Sequence[str], weights: str) -> None:
+    """Raise ConfigError if something that starts anew would never learn."""
+    if anew := _parts([key for key in fresh if not key.startswith(_CLASSIFIER)]):
+        raise ConfigError(
+            f"model.freeze_backbone: of {weights} the model cannot take {', '.join(anew)}, which "
+            "would stay random; train it whole, with a small optimizer.backbone_factor perhaps"
+        )
+
+
+def _parts(keys: Sequence[str]) -> list[str]:
+    """What people call the parts that tensors belong to."""
+    return [part for mark, part in _PARTS.items() if any(mark in key for key in keys)]
 
 
 def _load(config: ModelSection, weights: str) -> LoadedModel:
@@ -164,32 +179,30 @@ def _check_classes(loaded: LoadedModel, labels: Sequence[str], weights: str) -> 
         )
 
 
-def _split_kernels(model: MoViNet, source: MoViNet) -> dict[str, Tensor]:
-    """For a factorised network, kernels to start from that has the source's whole.
+def _spatial_halves(model: MoViNet, source: MoViNet) -> dict[str, Tensor]:
+    """For a factorised network, what it takes of kernels that the source has whole.
 
-    The spatial half is the kernel's sum over time, and the temporal half passes a frame on (the
-    newest one, where the network is causal): for a video that stands still, that is the same
-    convolution.
+    The spatial half is the kernel's sum over time: for a video that stands still, the same
+    convolution. The temporal half starts anew. On a small made-up task of motion (t0, three seeds)
+    that learned faster than passing the newest frame on: 83 % of the clips of the first 75 updates
+    were right, against 76 %. The middle of the kernel did as well as its sum. Tasks of appearance
+    were not measured.
     """
-    tensors = {}
+    kernels = {}
     for name, block in model.blocks.items():
         other = source.blocks[name]
         assert isinstance(block, Block)
         assert isinstance(other, Block)
-        if block.temporal is None or other.temporal is not None:
-            continue
-        passing = torch.zeros_like(block.temporal.weight)
-        passing[:, :, -1 if model.config.causal else passing.shape[2] // 2] = 1
-        tensors[f"blocks.{name}.temporal.weight"] = passing
-        tensors[f"blocks.{name}.depthwise.weight"] = other.depthwise.weight.sum(2, keepdim=True)
-    return tensors
+        if block.temporal is not None and other.temporal is None:
+            kernels[f"blocks.{name}.depthwise.weight"] = other.depthwise.weight.sum(2, keepdim=True)
+    return kernels
 
 
 def _notes(model: MoViNet, loaded: LoadedModel, fresh: Sequence[str], name: str) -> list[str]:
     """What became of the weights, the `fresh` ones of the model among them."""
     assert isinstance(loaded.model, MoViNet)
     ours, theirs = model.config, loaded.model.config
-    anew = [part for mark, part in _PARTS.items() if any(mark in key for key in fresh)]
+    anew = _parts(fresh)
     change = f"; starting anew: {', '.join(anew)}" if anew else ", whole"
     notes = [f"weights taken: {name} ({loaded.info.name}){change}"]
     if ours.factorized and not theirs.factorized:

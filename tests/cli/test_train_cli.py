@@ -91,7 +91,8 @@ def test_show_prints_a_file_that_gives_the_same_run(
 
 def test_the_list_has_a_line_for_every_recipe_and_fits_a_terminal(run: Run) -> None:
     lines = run("--list").stdout.splitlines()
-    rows = {line.split()[0]: line.split()[1:] for line in lines[1:-2]}
+    cells = [line.split() for line in lines[1:-2] if not line.startswith(" ")]
+    rows = {name: others for name, *others in cells}
     assert list(rows) == list(list_recipes())
     assert rows["a3_stream"] == [
         "64x256x256",

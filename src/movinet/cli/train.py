@@ -15,6 +15,9 @@ from movinet.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     from movinet.training.config import TrainConfig
 
+#: Of the list of recipes, columns.
+_LEAST_WIDTH = 72
+
 
 def command(
     recipe: Annotated[
@@ -115,13 +118,14 @@ def _print_table(rows: list[tuple[str, str, TrainConfig]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold cyan")
     for header in ("recipe", "clip", "fps", "length", "what"):
         justify = "left" if header in ("recipe", "what") else "right"
-        table.add_column(header, justify=justify, no_wrap=True)
+        table.add_column(header, justify=justify, no_wrap=header != "what")
     for name, about, config in rows:
         view, schedule = config.input, config.schedule
         length = f"{schedule.steps:,} steps" if schedule.steps else f"{schedule.epochs:g} epochs"
         clip = f"{view.train_frames}x{view.image_size}x{view.image_size}"
         table.add_row(name, clip, f"{view.frame_rate:g}", length, about)
-    # A narrow terminal wraps the lines: nothing is cut.
-    table.width = console.measure(table, options=console.options.update(width=1000)).maximum
+    # The last column wraps; a terminal that is narrower still wraps lines: nothing is cut.
+    widest = console.measure(table, options=console.options.update(width=1000)).maximum
+    table.width = min(widest, max(console.width, _LEAST_WIDTH))
     console.print(table)
     console.print("\nAll settings of one: movinet train finetune --show")

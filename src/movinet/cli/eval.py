@@ -1,0 +1,213 @@
+"""`movinet eval`: how good a model is on a data set, as a table, JSON or a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from movinet.cli.common import err, say
+from movinet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from movinet.evaluation import Evaluation, Trouble
+    from movinet.runtime import Runtime
+
+#: What is evaluated where no model is named: the weights that lie in the package.
+DEFAULT_WEIGHTS = "motions"
+_NAMED = 10  # files with trouble that are told one by one
+
+
+def command(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A preset, such as a0_stream, or a file of weights, which tells its preset and "
+            "classes; by default the model in the package.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="FOLDER_OR_FILE",
+            help="A folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a Kinetics "
+            "CSV, shards (.tar) or TFRecords.",
+            show_default=False,
+        ),
+    ] = "",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            metavar="NAME_OR_FILE",
+            help="Published weights, such as kinetics-600, or a checkpoint.",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            "-l",
+            metavar="NAME_OR_FILE",
+            help="Names of the model's classes, where its weights do not say: kinetics-600 and "
+            "the like, or a text file with a label a line.",
+        ),
+    ] = None,
+    root: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Where the paths of a manifest start."),
+    ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="A sample may have any number of labels.")
+    ] = False,
+    views: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Base models: windows to average over.")
+    ] = 1,
+    crops: Annotated[
+        int, typer.Option(metavar="1|3", help="Base models: crops of each window to average over.")
+    ] = 1,
+    control: Annotated[
+        Literal["last-frame", "shuffled"] | None,
+        typer.Option(
+            help="Does motion matter? Show the last frame all the time, or the frames in random "
+            "order.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="NUMBER", min=0, help="Of the random order of --control.")
+    ] = 0,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write a page with plots and the worst mistakes."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=256, help="Threads that decode.")
+    ] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON on stdout.")] = False,
+) -> None:
+    """Measure a model on labelled videos.
+
+    Stream models see each sample frame by frame: the last prediction
+    counts, and accuracy is told as a function of the seconds seen. Base
+    models see windows, whose probabilities are averaged. Samples that
+    cannot be read are left out, counted and named.
+
+    For example:
+
+      movinet eval --data videos/
+
+      movinet eval a2_base -w kinetics-600 --data validate.csv --views 10 --crops 3
+
+      movinet eval run/model.safetensors --data test.csv --report report.html
+
+      movinet eval run/model.safetensors --data test.csv --control last-frame --json
+    """
+    if not data:
+        raise ConfigError("give --data, as in: movinet eval --data videos/")
+    from movinet.data.sources import open_data
+    from movinet.evaluation import evaluate
+    from movinet.evaluation.looking import Look
+    from movinet.evaluation.report import check_report, write_report
+
+    Look(views, crops, control, seed)  # what is wrong is told before anything is loaded
+    if report is not None:
+        check_report(report)
+    runtime = _load(model, weights, labels)
+    samples = open_data(data, root=root, labels=runtime.info.labels, multi_label=multi_label)
+    with _progress() as step:
+        evaluation = evaluate(
+            runtime,
+            samples,
+            views=views,
+            crops=crops,
+            control=control,
+            seed=seed,
+            workers=workers,
+            progress=step,
+        )
+    _tell("skipped", "cannot be read", evaluation.skipped)
+    _tell("damaged", "could be decoded in part only", evaluation.damaged)
+    _show(evaluation, as_json)
+    if report is not None:
+        write_report(report, evaluation)
+        say("note", f"wrote {report}")
+
+
+def _load(model: str | None, weights: str | None, labels: str | None) -> Runtime:
+    """Load the model and say on stderr what it is."""
+    from movinet import prediction
+    from movinet.labels import load_labels
+    from movinet.presets import list_models, unknown_model_message
+
+    if model is not None and model not in list_models():
+        if not Path(model).exists() and not Path(model).suffix:
+            raise ConfigError(f"{unknown_model_message(model)}; nor is it a file of weights")
+        if weights is not None:
+            raise ConfigError(
+                f"{model!r} is a file of weights, and so is --weights {weights!r}: give one"
+            )
+        model, weights = None, model
+    elif model is None and weights is None:
+        weights = DEFAULT_WEIGHTS
+    names = None if labels is None else load_labels(labels)
+    runtime = prediction.load_runtime(model, weights=weights, labels=names)
+    info = runtime.info
+    say("note", f"{info.name}, {len(info.labels)} classes; weights: {info.origin}")
+    for note in info.notes:
+        say("note", note)
+    if weights is None:
+        say("warning", "random weights: the figures mean nothing; give --weights")
+    return runtime
+
+
+def _show(evaluation: Evaluation, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(evaluation.to_json(), indent=2, allow_nan=False))
+        return
+    from movinet.cli.evaluation_table import print_evaluation
+
+    print_evaluation(evaluation)
+
+
+def _tell(kind: str, what: str, troubles: tuple[Trouble, ...]) -> None:
+    """Warn of samples with trouble; all of them are in the JSON and the report."""
+    for trouble in troubles[:_NAMED]:
+        named = trouble.name in trouble.reason
+        say("warning", f"{kind}: {trouble.reason if named else ': '.join(trouble)}")
+    if (left := len(troubles) - _NAMED) > 0:
+        say("warning", f"{kind}: {left} more; {what} (--json and --report name them all)")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr if that is a terminal."""
+    console = err()
+    if not console.is_terminal:
+        yield lambda _done, _total: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("evaluating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,122 @@
+"""The figures of an evaluation as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from movinet.cli.common import out, printable
+from movinet.cli.prediction_table import sparkline
+from movinet.evaluation import Evaluation, MultiLabel, OverTime, SingleLabel
+from movinet.evaluation.report import describe_look, headline, most_confused
+from movinet.text import shorten
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+#: Of more classes than this, the worst are shown.
+_CLASSES = 30
+_CONFUSED, _MISTAKES, _LABEL = 5, 5, 40
+_COURSE = 60  # characters of the curve over time
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print what was evaluated, the figures, the classes and the worst mistakes."""
+    from rich.text import Text
+
+    console, figures, info = out(), evaluation.figures, evaluation.model
+    console.print(
+        Text.assemble(
+            (printable(info.name), "bold"),
+            (printable(f"  on {evaluation.count} samples of {evaluation.data}"), "dim"),
+        )
+    )
+    console.print(Text(f"  {describe_look(evaluation)}", style="dim"))
+    table = _table(("", ""))
+    table.show_header = False
+    for name, value in headline(figures):
+        table.add_row(name, value)
+    console.print(table)
+    if figures.over_time is not None:
+        _print_course(console, figures.over_time)
+    _print_classes(console, figures, info.labels)
+    if isinstance(figures, SingleLabel):
+        _print_mistakes(console, figures, info.labels)
+
+
+def _print_course(console: Console, course: OverTime) -> None:
+    """A curve, and the accuracy after some seconds."""
+    from rich.text import Text
+
+    room = max(10, min(_COURSE, console.width - 14))
+    curve = sparkline(np.nan_to_num(course.accuracy), room, console.options.ascii_only)
+    console.print("\n  over the seconds seen", style="dim")
+    console.print(Text(f"  {curve}", style="cyan"))
+    places = np.unique(np.linspace(0, len(course.seconds) - 1, 6).round().astype(int))
+    table = _table(("seconds", *(f"{course.seconds[place]:.2g}" for place in places)))
+    table.add_row("accuracy, %", *(f"{100 * course.accuracy[place]:.1f}" for place in places))
+    table.add_row("still running", *(str(course.running[place]) for place in places))
+    console.print(table)
+
+
+def _print_classes(
+    console: Console, figures: SingleLabel | MultiLabel, labels: Sequence[str]
+) -> None:
+    if isinstance(figures, SingleLabel):
+        scores, rank = figures.classes, figures.classes.recall
+        columns = ("precision", "recall", "f1")
+    else:
+        scores, rank = figures.classes, figures.classes.average_precision
+        columns = ("average_precision", "roc_auc", "precision", "recall", "f1")
+    chosen = np.arange(len(labels))
+    if len(labels) > _CLASSES:
+        order = np.argsort(np.nan_to_num(rank, nan=np.inf), kind="stable")
+        chosen = order[:_CLASSES]
+        console.print(f"\n  the worst {_CLASSES} of {len(labels)} classes, %", style="dim")
+    else:
+        console.print("\n  classes, %", style="dim")
+    table = _table(("class", "samples", *(column.replace("_", " ") for column in columns)))
+    for i in chosen.tolist():
+        values = (getattr(scores, column)[i] for column in columns)
+        shown = (f"{100 * value:.1f}" if np.isfinite(value) else "-" for value in values)
+        table.add_row(_name(labels[i]), str(scores.support[i]), *shown)
+    console.print(table)
+
+
+def _print_mistakes(console: Console, figures: SingleLabel, labels: Sequence[str]) -> None:
+    if not figures.mistakes:
+        return
+    console.print("\n  most often confused", style="dim")
+    table = _table(("right class", "samples", "taken for"), texts=(0, 2))
+    for right, guess, count, _ in most_confused(figures, labels)[:_CONFUSED]:
+        table.add_row(_name(right), str(count), _name(guess))
+    console.print(table)
+    console.print("\n  worst mistakes", style="dim")
+    table = _table(("confidence", "taken for", "right class", "file"), texts=(1, 2, 3))
+    for mistake in figures.mistakes[:_MISTAKES]:
+        table.add_row(
+            f"{100 * mistake.confidence:.1f} %",
+            _name(labels[mistake.guess]),
+            _name(labels[mistake.target]),
+            printable(mistake.sample.media.name),
+        )
+    # A narrow terminal wraps the lines: file names stay whole for those who copy them.
+    table.width = console.measure(table, options=console.options.update(width=10_000)).maximum
+    console.print(table)
+
+
+def _table(header: Sequence[str], texts: tuple[int, ...] = (0,)) -> Table:
+    """A table without lines whose columns are numbers but for `texts`."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=True, padding=(0, 2), header_style="bold cyan")
+    for i, title in enumerate(header):
+        table.add_column(title, justify="left" if i in texts else "right", no_wrap=True)
+    return table
+
+
+def _name(label: str) -> str:
+    return shorten(printable(label), _LABEL)

@@ -15,7 +15,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .PHONY: help demo test lint format bench clean
 
 help:
-	@echo "make demo    set up, and predict on a clip that lies in the package"
+	@echo "make demo    set up, and tell how the objects in a clip of the package move"
 	@echo "make test    set up, and run the whole gate: formatting, lint, types, tests"
 	@echo "make lint    the gate without the tests"
 	@echo "make format  format the code and mend what the linter can mend"
@@ -23,7 +23,7 @@ help:
 	@echo "make clean   remove the environment and everything generated"
 
 demo: $(VENV)/torch.stamp
-	$(BIN)/movinet predict src/movinet/demo/clip.mp4 --weights src/movinet/demo/tiny_random.safetensors
+	$(BIN)/movinet predict src/movinet/demo/clip.mp4 --weights motions
 
 test: lint
 	$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
@@ -42,6 +42,8 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/frame_step.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/loading.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -28,7 +28,7 @@ def main() -> None:
         "import movinet": [sys.executable, "-c", "import movinet"],
         "movinet --help": [movinet, "--help"],
         "import torch": [sys.executable, "-c", "import torch"],
-        "movinet predict (demo)": [*predict, "-w", str(DEMO / "tiny_random.safetensors")],
+        "movinet predict (demo)": [*predict, "-w", "motions"],
         "movinet predict -m a0_stream": [*predict, "-m", "a0_stream"],
     }
 

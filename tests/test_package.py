@@ -154,7 +154,10 @@ def test_wheel_is_whole(tmp_path: Path) -> None:
         "movinet/py.typed",
         *(f"movinet/labels/kinetics_{classes}.txt" for classes in (400, 600, 700)),
         "movinet/demo/clip.mp4",
-        "movinet/demo/tiny_random.safetensors",
+        "movinet/embedded/motions.md",
+        "movinet/embedded/motions.safetensors",
+        "movinet/evaluation/report.html",
+        "movinet/training/recipes/a0_stream.yaml",
     }
     assert metadata["License-Expression"] == "Apache-2.0"
     needed = [row for row in metadata.get_all("Requires-Dist", []) if "extra ==" not in row]

@@ -20,6 +20,7 @@ COMMANDS = {
     "convert": "movinet.cli.convert",
     "predict": "movinet.cli.predict",
     "train": "movinet.cli.train",
+    "eval": "movinet.cli.eval",
 }
 #: commands that do their work without any argument instead of showing their help
 _WITHOUT_ARGUMENTS = ("list",)
@@ -88,6 +89,7 @@ def build_app() -> typer.Typer:
     for name, module in COMMANDS.items():
         helps = name not in _WITHOUT_ARGUMENTS
         app.command(name, no_args_is_help=helps)(guarded(import_module(module).command))
+    app.add_typer(import_module("movinet.cli.data").app, name="data")
     return app
 
 

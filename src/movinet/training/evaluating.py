@@ -132,7 +132,7 @@ class _Evaluator:
         if self._processes.is_main:
             self._folder.mkdir(parents=True, exist_ok=True)
         log = RunLog(self._folder, self._messages, name=LOG, total=total)
-        with log.showing(step):
+        with log.showing():
             log.evaluating()
             failures: list[Failure] = []
             figures = validate(

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from movinet.files import replacing
 from movinet.text import printable
@@ -109,38 +109,27 @@ class RunLog:
         self, folder: Path, messages: Messages, *, name: str, total: int, step: int = 0
     ) -> None:
         self.messages, self.total = messages, total
-        self._folder = folder
+        self._folder, self._name, self._step = folder, name, step
         self._bar: Bar | None = None
-        self._file: IO[str] | None = None
-        self._board: SummaryWriter | None = None
         self._skipped: set[str] = set()
-        if not messages.enabled:
-            return
-        self._file = (folder / name).open("a", encoding="utf-8")
-        self._board = _tensorboard(folder / "tensorboard" / Path(name).stem, step)
-        self._skipped = read_skipped(folder / "skipped.txt")
-
-    @property
-    def skipped(self) -> int:
-        """Bad samples so far."""
-        return len(self._skipped)
 
     @contextlib.contextmanager
-    def showing(self, step: int) -> Iterator[None]:
-        """Show progress while inside; files are closed at the end."""
-        try:
-            if self.messages.enabled and self.messages.console.is_terminal:
-                with _make_bar(self.messages.console) as self._bar:
-                    self._task = self._bar.add_task("", total=self.total, completed=step, info="")
-                    yield
-            else:
-                yield
-        finally:
-            self._bar = None
-            if self._file is not None:
-                self._file.close()
-            if self._board is not None:
-                self._board.close()
+    def showing(self) -> Iterator[None]:
+        """Open the files and show progress while inside."""
+        if not self.messages.enabled:
+            yield
+            return
+        self._skipped = read_skipped(self._folder / "skipped.txt")
+        with contextlib.ExitStack() as stack:
+            file = (self._folder / self._name).open("a", encoding="utf-8")
+            self._file = stack.enter_context(file)
+            board = _tensorboard(self._folder / "tensorboard" / Path(self._name).stem, self._step)
+            self._board = stack.enter_context(board)
+            if self.messages.console.is_terminal:
+                self._bar = stack.enter_context(_make_bar(self.messages.console))
+                self._task = self._bar.add_task("", total=self.total, completed=self._step, info="")
+            yield
+        self._bar = None
 
     def advance(self, step: int) -> None:
         """Move the bar."""
@@ -197,13 +186,11 @@ class RunLog:
                     self.messages.say("warning", "more bad samples: skipped.txt names them all")
 
     def _write(self, record: dict[str, Any], group: str, figures: Any) -> None:
-        assert self._file is not None
         rounded = {k: _rounded(v) for k, v in record.items()}
         self._file.write(json.dumps(rounded) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for name in figures:
-                self._board.add_scalar(f"{group}/{name}", record[name], record["step"])
+        for name in figures:
+            self._board.add_scalar(f"{group}/{name}", record[name], record["step"])
 
 
 def cut_log(path: Path, step: int, evaluated: int) -> None:

@@ -74,7 +74,7 @@ class Loop:
             CheckpointError: If a checkpoint cannot be saved.
             VideoError: If no sample can be read.
         """
-        with self.log.showing(self.progress.step):
+        with self.log.showing():
             if self._evaluation_is_due():  # it was broken off
                 self._evaluate()
             self._meter.skip()

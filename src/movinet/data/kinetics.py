@@ -3,114 +3,137 @@
 from __future__ import annotations
 
 import csv
-import math
 import warnings
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
+from movinet.data.manifest import read_span, read_table
 from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, VideoError
+from movinet.video.files import find_videos
 from movinet.video.media import VideoFile
 
-#: Columns of the published files (https://www.deepmind.com/open-source/kinetics).
-_COLUMNS = {"label", "youtube_id", "time_start", "time_end", "split"}
-_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
+#: Columns of the published files (https://www.deepmind.com/open-source/kinetics), and those that
+#: no file can be without.
+_NEEDED = ("label", "youtube_id")
+_COLUMNS = (*_NEEDED, "time_start", "time_end", "split", "is_cc")
+#: Videos by their names without suffix.
+_Found = Mapping[str, list[Path]]
 
 
 def is_kinetics(path: Path) -> bool:
     """Whether a file's column names are those of Kinetics."""
-    if path.suffix != ".csv":
+    if path.suffix.lower() != ".csv":
         return False
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline(10_000)
-    except (OSError, UnicodeDecodeError):
-        return False
-    names = {name.strip() for name in first.strip().split(",")}
-    return {"label", "youtube_id"} <= names
+            first = next(csv.reader([file.readline(10_000)]), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False  # whoever reads it as a manifest says what is wrong
+    return "youtube_id" in (name.strip() for name in first)
 
 
 def read_kinetics(path: Path, root: Path) -> list[Labelled]:
     """The clips of an annotation file that are there.
 
     Clips are looked for as ``<id>_<start>_<end>.mp4`` with six digits each (the usual form of cut
-    clips) and as ``<id>.mp4``, the whole video, of which the annotated part is taken; below `root`
-    itself or in a folder named like the label there.
+    clips) and as ``<id>.mp4``, the whole video, of which the annotated part is taken; in `root`
+    and its folders.
 
     Args:
         path: The CSV.
         root: Folder of the videos.
 
     Raises:
-        ConfigError: If a row is not allowed.
+        ConfigError: If a row is not allowed, or rows are of several splits.
         VideoError: If there is not one of the videos.
 
     Warns:
         UserWarning: With the number of videos that are not there.
     """
-    found, missing, total = [], [], 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        unknown = set(reader.fieldnames or ()) - _COLUMNS - {"is_cc"}
-        if unknown:
-            raise ConfigError(
-                f"{path}, line 1: unknown column {sorted(unknown)[0]!r}; Kinetics has "
-                f"{', '.join(sorted(_COLUMNS))}"
-            )
-        for record in reader:
-            total += 1
-            where = f"{path}, line {reader.line_num}"
-            item = _clip(where, record, root)
-            if item is None:
-                missing.append(record["youtube_id"])
-            else:
-                found.append(item)
+    records = [
+        (line, {name: cell.strip() for name, cell in record.items()})
+        for line, record in read_table(path, _check_columns)
+    ]
+    if not records:
+        raise ConfigError(f"{path}: no samples; there is no row below the column names")
+    videos: dict[str, list[Path]] = defaultdict(list)
+    for video in _videos(root):
+        videos[video.stem].append(video)
+    found, missing, lines, splits = [], [], {}, {}
+    for line, record in records:
+        where = f"{path}, line {line}"
+        splits.setdefault(record.get("split"), line)
+        item = _clip(where, record, videos)
+        key = _key(record)
+        if key in lines:
+            raise ConfigError(f"{where}: {key} is on line {lines[key]} too; remove one of them")
+        lines[key] = line
+        if item is None:
+            missing.append(key)
+        else:
+            found.append(item)
+    if len(splits) > 1:
+        named = ", ".join(f"{split} on line {line}" for split, line in splits.items())
+        raise ConfigError(f"{path}: rows of several splits ({named}); put each into a file")
     if not found:
         raise VideoError(
-            f"{path}: none of its {total} videos is below {root}; they are looked for as "
-            "<id>_<start>_<end>.mp4 or <id>.mp4, there or in a folder per label"
+            f"{path}: none of its {len(records)} videos is in {root} or its folders, where they "
+            "are looked for as <id>_<start>_<end>.mp4 with six digits each or <id>.mp4"
         )
     if missing:
         warnings.warn(
-            f"{path}: {len(missing)} of {total} videos are not below {root} and left out, "
+            f"{path}: {len(missing)} of {len(records)} videos are not in {root} and left out, "
             f"{missing[0]} the first",
             stacklevel=2,
         )
     return found
 
 
-def _clip(where: str, record: dict[str, str], root: Path) -> Labelled | None:
-    identity, label = record.get("youtube_id") or "", (record.get("label") or "").strip()
-    if not identity or "/" in identity or "\\" in identity or identity.startswith("."):
-        raise ConfigError(f"{where}: {identity!r} is no youtube_id")
-    if not label:
-        raise ConfigError(f"{where}: the label is empty")
-    start, end = (_seconds(where, name, record.get(name)) for name in ("time_start", "time_end"))
-    folders = [root, root / label, root / label.replace(" ", "_")]
+def _check_columns(where: str, names: list[str]) -> None:
+    unknown = [name for name in names if name not in _COLUMNS]
+    missing = [name for name in _NEEDED if name not in names]
+    if unknown or missing or len(set(names)) < len(names):
+        problem = f"unknown column {unknown[0]!r}" if unknown else "a column stands twice"
+        if missing:
+            problem = f"the column {missing[0]} is missing"
+        raise ConfigError(f"{where}: {problem}; Kinetics has {', '.join(_COLUMNS)}")
+
+
+def _videos(root: Path) -> list[Path]:
+    try:
+        return find_videos([root])
+    except VideoError as error:
+        raise VideoError(f"{error}; give the folder of the videos (root)") from None
+
+
+def _key(record: Mapping[str, str]) -> str:
+    times = (record[name] for name in ("time_start", "time_end") if name in record)
+    return "_".join((record["youtube_id"], *times))
+
+
+def _clip(where: str, record: Mapping[str, str], videos: _Found) -> Labelled | None:
+    for name in _NEEDED:
+        if not record.get(name):
+            raise ConfigError(f"{where}: {name} is empty")
+    identity, label = record["youtube_id"], record["label"]
+    start, end = read_span(where, record, ("time_start", "time_end"))
     cut = whole = None
     if start is not None and end is not None:
-        cut = _find(folders, f"{identity}_{int(start):06d}_{int(end):06d}")
+        cut = _choose(videos, f"{identity}_{int(start):06d}_{int(end):06d}", label)
     if cut is None:
-        whole = _find(folders, identity)
+        whole = _choose(videos, identity, label)
     file = cut or whole
     if file is None:
         return None
     part = (start, end) if whole else (None, None)
-    key = f"{identity}_{start or 0:g}_{end or 0:g}"
-    return Labelled(key, VideoFile(file, "NONE"), (label,), where, *part, group=identity)
+    media = VideoFile(file, "NONE")
+    return Labelled(_key(record), media, (label,), where, *part, group=identity)
 
 
-def _find(folders: list[Path], stem: str) -> Path | None:
-    candidates = (folder / f"{stem}{suffix}" for folder in folders for suffix in _SUFFIXES)
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _seconds(where: str, name: str, text: str | None) -> float | None:
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ConfigError(f"{where}: {name} must be seconds from 0 on, not {text!r}")
-    return seconds
+def _choose(videos: _Found, stem: str, label: str) -> Path | None:
+    """The video with a name; of several, the one in a folder with the name of the label."""
+    found = videos.get(stem, [])
+    folders = (label, label.replace(" ", "_"))
+    return next((video for video in found if video.parent.name in folders), next(iter(found), None))

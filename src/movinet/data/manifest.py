@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,6 @@ COLUMNS = ("path", "label", "labels", "start", "end", "group")
 #: Between several labels of a sample.
 SEPARATOR = "|"
 _MAX_BYTES = 1 << 30
-_MAX_ROWS = 20_000_000
 
 
 class Row(NamedTuple):
@@ -55,21 +54,21 @@ def read_rows(path: Path) -> list[Row]:
         ConfigError: If the file cannot be read, has unknown columns, a row is not allowed, or two
             rows are the same.
     """
-    text = _text(path)
-    records = _json_records(path, text) if path.suffix == ".jsonl" else _records(path, text)
+    if path.suffix.lower() == ".jsonl":
+        records: Iterator[tuple[int, dict[str, Any]]] = _json_records(path)
+    else:
+        records = read_table(path, check_columns)
     rows: list[Row] = []
     seen: dict[tuple[Any, ...], int] = {}
     for line, record in records:
         row = _row(f"{path}, line {line}", line, record)
-        key = (row.path, row.start, row.end)
+        key = (os.path.normpath(row.path), row.start, row.end)
         if key in seen:
             raise ConfigError(
                 f"{path}, line {line}: {row.path!r} is on line {seen[key]} too; remove one of them"
             )
         seen[key] = line
         rows.append(row)
-        if len(rows) > _MAX_ROWS:
-            raise ConfigError(f"{path}: more than {_MAX_ROWS} rows")
     if not rows:
         raise ConfigError(f"{path}: no samples; a manifest has a row for each")
     return rows
@@ -79,29 +78,34 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write a manifest that `read_rows` reads back; the suffix decides the format.
 
     Raises:
-        ConfigError: If the suffix is another one.
+        ConfigError: If the suffix is another one, or a label cannot be written so that it is read
+            back.
         OSError: If it cannot be written.
     """
-    if path.suffix not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise ConfigError(f"{path}: a manifest is one of {', '.join(SUFFIXES)}")
     rows = list(rows)
     several = any(len(row.labels) != 1 for row in rows)
-    label = "labels" if several else "label"
     columns = ("start", "end", "group")
     optional = [c for c in columns if any(getattr(row, c) is not None for row in rows)]
-    names = ["path", label, *optional]
+    names = ["path", "labels" if several else "label", *optional]
     text = io.StringIO()
-    if path.suffix == ".jsonl":
+    if suffix == ".jsonl":
         for row in rows:
-            record = dict(zip(names, _cells(row, optional, list(row.labels)), strict=True))
-            if not several:
-                record[label] = row.labels[0]
+            labels = list(row.labels) if several else row.labels[0]
+            record = dict(zip(names, _cells(row, optional, labels), strict=True))
             text.write(json.dumps(record, ensure_ascii=False) + "\n")
     else:
-        delimiter = "\t" if path.suffix == ".tsv" else ","
-        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        writer = csv.writer(text, delimiter=_delimiter(path), lineterminator="\n")
         writer.writerow(names)
-        writer.writerows(_cells(row, optional, SEPARATOR.join(row.labels)) for row in rows)
+        for row in rows:
+            if several and any(SEPARATOR in label for label in row.labels):
+                raise ConfigError(
+                    f"{path}: {SEPARATOR!r} stands between labels and cannot be in one of "
+                    f"{', '.join(row.labels)}; write a .jsonl"
+                )
+            writer.writerow(_cells(row, optional, SEPARATOR.join(row.labels)))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
@@ -109,6 +113,10 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def _cells(row: Row, optional: list[str], labels: Any) -> list[Any]:
     return [row.path, labels, *(getattr(row, name) for name in optional)]
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def _text(path: Path) -> str:
@@ -122,11 +130,24 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _records(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix == ".tsv" else ",")
+def read_table(
+    path: Path, check: Callable[[str, list[str]], None]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a .csv or .tsv with a line of column names: line numbers and cells by column.
+
+    Empty cells are left out, and so are empty lines.
+
+    Args:
+        path: The file.
+        check: Called with the place and the column names; raises ConfigError.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a row has too many or few cells.
+    """
+    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=_delimiter(path))
     try:
         names = [name.strip() for name in next(reader, [])]
-        check_columns(f"{path}, line 1", names)
+        check(f"{path}, line 1", names)
         for cells in reader:
             if not any(cells):
                 continue
@@ -135,8 +156,8 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
                     f"{path}, line {reader.line_num}: {len(cells)} cells for the {len(names)} "
                     f"columns {', '.join(names)}"
                 )
-            record = dict(zip(names, cells, strict=True))
-            yield reader.line_num, {k: v for k, v in record.items() if v != ""}
+            record = zip(names, cells, strict=True)
+            yield reader.line_num, {name: cell for name, cell in record if cell}
     except csv.Error as error:
         raise ConfigError(f"{path}, line {reader.line_num}: {error}") from None
 
@@ -155,68 +176,129 @@ def check_columns(where: str, names: list[str]) -> None:
         )
 
 
-def _json_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, content in enumerate(text.splitlines(), start=1):
+def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Not splitlines: JSON texts may have other ends of line than this one in them.
+    for line, content in enumerate(_text(path).split("\n"), start=1):
         if not content.strip():
             continue
-        try:
-            record = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            problem = getattr(error, "msg", "nested too deeply")
-            raise ConfigError(f"{path}, line {line}: not JSON: {problem}") from None
-        if not isinstance(record, dict):
-            raise ConfigError(f"{path}, line {line}: not a JSON object")
-        check_columns(f"{path}, line {line}", list(record))
-        yield line, {k: v for k, v in record.items() if v is not None}
+        where = f"{path}, line {line}"
+        record = parse_json(where, content)
+        check_columns(where, list(record))
+        yield line, record
 
 
-def _row(where: str, line: int, record: dict[str, Any]) -> Row:
+def parse_json(where: str, text: str | bytes) -> dict[str, Any]:
+    """A JSON object, without the members that are null.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where}: not JSON: {error.msg} (column {error.colno})") from None
+    except (ValueError, RecursionError):  # not UTF-8, numbers of thousands of digits, deep nesting
+        raise ConfigError(f"{where}: not JSON that can be read") from None
+    if not isinstance(record, dict):
+        raise ConfigError(f"{where}: not a JSON object")
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def _row(where: str, line: int, record: Mapping[str, Any]) -> Row:
     path = record.get("path")
     if not isinstance(path, str) or not path:
         raise ConfigError(f"{where}: path must be the name of a video, not {path!r}")
-    start, end = (read_time(where, name, record.get(name)) for name in ("start", "end"))
-    if end is not None and end <= (start or 0.0):
-        raise ConfigError(f"{where}: end {end:g} must be after start {start or 0:g}")
-    group = record.get("group")
-    group = None if group is None else str(group)
-    return Row(path, _labels(where, record), start, end, group, line)
+    start, end = read_span(where, record)
+    # A class may be called 3, which JSON has as a number.
+    labels = tuple(map(str, read_labels(where, record)))
+    return Row(path, labels, start, end, read_group(where, record), line)
 
 
-def _labels(where: str, record: dict[str, Any]) -> tuple[str, ...]:
-    found: Any
+def read_labels(where: str, record: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """The `label` or `labels` of a record: names, or numbers where it has these.
+
+    Raises:
+        ConfigError: If they are no names or numbers.
+    """
     if "label" in record:
-        found = [record["label"]]
+        found: Any = [record["label"]]
     else:
         given = record.get("labels", [])
-        found = given.split(SEPARATOR) if isinstance(given, str) else given
+        found = given.split(SEPARATOR) if isinstance(given, str) and given else given or []
         if not isinstance(found, list):
             raise ConfigError(f"{where}: labels must be a list, not {given!r}")
-    labels = tuple(str(label).strip() for label in found if found != [""])
+    labels = tuple(label.strip() if isinstance(label, str) else label for label in found)
     for label in labels:
-        if not label or not label.isprintable():
-            raise ConfigError(f"{where}: {label!r} is no name of a class")
-    if len(set(labels)) < len(labels):
-        raise ConfigError(f"{where}: a label stands twice in {SEPARATOR.join(labels)}")
+        check_label(where, label)
     return labels
 
 
-def read_time(where: str, name: str, value: Any) -> float | None:
-    """Seconds that somebody wrote down.
+def check_label(where: str, label: object) -> None:
+    """Raise ConfigError for what cannot be the name or number of a class."""
+    is_number = isinstance(label, int) and not isinstance(label, bool)
+    is_name = isinstance(label, str) and label.isprintable() and label == label.strip() != ""
+    if not is_number and not is_name:
+        raise ConfigError(f"{where}: {label!r} is no name of a class")
+
+
+def read_span(
+    where: str, record: Mapping[str, Any], names: tuple[str, str] = ("start", "end")
+) -> tuple[float | None, float | None]:
+    """Where a sample begins and ends, seconds; None where nothing is said.
+
+    Args:
+        where: For messages.
+        record: Values by column.
+        names: The two columns.
 
     Raises:
-        ConfigError: If it is no time.
+        ConfigError: If these are no times, or not in order.
     """
+    start, end = (_time(where, name, record.get(name)) for name in names)
+    if end is not None and end <= (start or 0.0):
+        raise ConfigError(f"{where}: {names[1]} {end:g} must be after {names[0]} {start or 0:g}")
+    return start, end
+
+
+def _time(where: str, name: str, value: Any) -> float | None:
     if value is None:
         return None
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise ConfigError(f"{where}: {name} must be seconds from 0 on, not {value!r}")
     return seconds
 
 
-def resolve(root: Path, name: str) -> Path:
-    """A video's path: absolute as it is, else below `root`."""
-    return Path(os.path.normpath(root / name))
+def read_group(where: str, record: Mapping[str, Any]) -> str | None:
+    """The `group` of a record.
+
+    Raises:
+        ConfigError: If it is neither text nor a whole number.
+    """
+    group = record.get("group")
+    if group is not None and (isinstance(group, bool) or not isinstance(group, str | int)):
+        raise ConfigError(f"{where}: group must be a name, not {group!r}")
+    return None if group is None else str(group)
+
+
+def resolve(where: str, name: str, folder: Path, *, confined: bool) -> Path:
+    """A video's path: absolute as it is, else from `folder` on.
+
+    Args:
+        where: For messages.
+        name: As it is written.
+        folder: Where relative paths begin.
+        confined: Whether a relative path may not leave the folder.
+
+    Raises:
+        ConfigError: If it leaves the folder.
+    """
+    if confined and Path(os.path.normpath(name)).parts[:1] == ("..",):
+        raise ConfigError(
+            f"{where}: {name!r} leads out of the root {folder}; write an absolute path, or give a "
+            "root that holds all videos"
+        )
+    return Path(os.path.normpath(folder / name))

@@ -35,7 +35,7 @@ class Labelled(NamedTuple):
     Attributes:
         key: See `Sample`.
         media: See `Sample`.
-        labels: Names.
+        labels: Names; numbers, counted from 0, where the source has no names.
         where: File and line, for messages.
         start: See `Sample`.
         end: See `Sample`.
@@ -44,7 +44,7 @@ class Labelled(NamedTuple):
 
     key: str
     media: Media
-    labels: tuple[str, ...]
+    labels: tuple[str | int, ...]
     where: str
     start: float | None = None
     end: float | None = None

@@ -6,185 +6,152 @@ time: epochs are true permutations, and a run resumes where it was.
 
 from __future__ import annotations
 
-import itertools
-import json
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-import braceexpand
-
-from movinet.data.manifest import read_time
+from movinet.data.manifest import parse_json, read_group, read_labels, read_span
+from movinet.data.packed import by_name, names_beside, with_keys
 from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, VideoError
 from movinet.video.container import Region
-from movinet.video.files import VIDEO_SUFFIXES, natural_order
+from movinet.video.files import VIDEO_SUFFIXES
 from movinet.video.media import VideoFile
 
-#: Suffixes of whole data sets; the first that fits a folder's files decides.
-SUFFIXES = (".tar", ".tfrecord", ".tfrecords")
-_MAX_PATTERNS = 100_000
-#: What says a sample's label: its name, its number in labels.txt, or an object with either.
-_LABELS = ("txt", "cls", "json")
+#: What says a sample's label: an object with it, its name, or its number in labels.txt.
+_LABELS = ("json", "txt", "cls")
 _MAX_LABEL_BYTES = 1 << 20
+#: Key and suffix of a member, and members that are about the shard, as WebDataset has them.
+_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
+_ABOUT_SHARD = re.compile(r"__[^/]*__($|/)")
+_BLOCK = tarfile.BLOCKSIZE
 
 
-def expand(text: str) -> list[Path]:
-    """The shards or records that a name, a pattern or a folder stands for, in natural order.
+class _Member(NamedTuple):
+    """Where a member lies, and its content if it is a label."""
 
-    Returns:
-        Nothing if it is none of these.
-
-    Raises:
-        ConfigError: If a pattern fits no file.
-    """
-    path = Path(text)
-    if path.is_dir():
-        files = [f for f in path.iterdir() if f.is_file() and not f.name.startswith(".")]
-        for suffix in SUFFIXES:
-            found = [f for f in files if _is(f, suffix)]
-            if found:
-                return sorted(found, key=natural_order)
-        return []
-    if path.is_file():
-        return [path] if any(_is(path, suffix) for suffix in SUFFIXES) else []
-    if not re.search(r"[*?{]", text):
-        return []
-    try:
-        names = list(itertools.islice(braceexpand.braceexpand(text), _MAX_PATTERNS))
-    except ValueError as error:
-        raise ConfigError(f"{text}: not a pattern of files: {error}") from None
-    paths = []
-    for name in names:
-        pattern = Path(name)
-        is_glob = re.search(r"[*?]", pattern.name)
-        fitting = sorted(pattern.parent.glob(pattern.name), key=natural_order)
-        paths += fitting if is_glob else [pattern]
-    missing = [p for p in paths if not p.is_file()]
-    if missing or not paths:
-        raise ConfigError(f"{missing[0] if missing else text}: no such file")
-    return paths
+    region: Region
+    content: bytes | None
 
 
-def _is(path: Path, suffix: str) -> bool:
-    """Whether a file is of a kind; TFRecords are often named train.tfrecord-00001-of-00009."""
-    return path.suffix == suffix or (suffix != ".tar" and f"{suffix}-" in path.name)
-
-
-Members = dict[str, tuple[Region, bytes | None]]
+#: The members of a sample by their suffix.
+_Members = dict[str, _Member]
 
 
 def read_shards(paths: Iterable[Path]) -> list[Labelled]:
     """The samples of shards.
 
-    A sample is ``<key>.mp4`` (or another video) with ``<key>.txt`` (the name of its class), or
-    ``<key>.cls`` (its number, a line of the labels.txt beside the shards), or ``<key>.json`` with
-    "label" or "labels", and if wanted "start", "end" and "group".
+    A sample is ``<key>.mp4`` (or another video) with ``<key>.json``, which has "label" or "labels"
+    and if wanted "start", "end" and "group"; or with ``<key>.txt`` (the name of its class), or
+    ``<key>.cls`` (its number). Numbers are lines of the labels.txt beside the shards, if there is
+    one.
 
     Raises:
-        ConfigError: If a sample is not complete, or labels are unknown.
+        ConfigError: If a sample is not complete, or its label not allowed.
         VideoError: If an archive is damaged or compressed.
     """
-    found: list[Labelled] = []
-    seen: dict[str, Path] = {}
-    for path in paths:
-        names = _names_beside(path)
-        for key, members in _samples(path):
-            if key in seen:
-                raise ConfigError(f"{path}: sample {key!r} is in {seen[key]} too")
-            seen[key] = path
-            found.append(_sample(path, key, members, names))
+    found = []
+    for path, prefix in with_keys(paths):
+        names = names_beside(path)
+        for key, members in _samples(path).items():
+            item = _sample(f"{path}: sample {key!r}", key, members)
+            labels = tuple(by_name(item.where, label, names) for label in item.labels)
+            found.append(item._replace(key=f"{prefix}/{key}", labels=labels))
     return found
 
 
-def _samples(path: Path) -> list[tuple[str, Members]]:
-    """Key of each sample, and its members by suffix; small ones with what is in them."""
-    samples: dict[str, Members] = {}
+def _samples(path: Path) -> dict[str, _Members]:
+    """The members of each sample, by its key."""
+    samples: dict[str, _Members] = {}
     try:
         with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if not member.isfile():
-                    continue
-                name = PurePosixPath(member.name)
-                stem, _, suffix = name.name.partition(".")
-                key = str(name.with_name(stem))
+            for member, key, suffix in _members(path, tar):
+                members = samples.setdefault(key, {})
+                if suffix in members:
+                    raise VideoError(f"{path}: two members are called {member.name!r}")
                 region = Region(path, member.offset_data, member.size, member.name)
                 content = None
-                if suffix.lower() in _LABELS and member.size <= _MAX_LABEL_BYTES:
-                    file = tar.extractfile(member)
-                    content = file.read() if file else b""
-                samples.setdefault(key, {})[suffix.lower()] = (region, content)
-            size = path.stat().st_size
+                if suffix in _LABELS:
+                    content = _content(tar, member, region)
+                members[suffix] = _Member(region, content)
+            _check_end(path, tar.offset)
     except (tarfile.TarError, EOFError) as error:
         raise VideoError(
             f"{path}: not a readable .tar ({error}); shards are tar archives without compression"
         ) from None
     except OSError as error:
         raise VideoError(f"{path}: cannot be read ({error.strerror or error})") from None
-    for key, members in samples.items():
-        if any(region.offset + region.size > size for region, _ in members.values()):
-            raise VideoError(f"{path}: cut off in sample {key!r}; copy it again")
-    return list(samples.items())
+    return samples
 
 
-def _sample(path: Path, key: str, members: Members, names: tuple[str, ...]) -> Labelled:
-    where = f"{path}: sample {key!r}"
+def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
+    """The files in an archive that belong to samples, each with its key and suffix."""
+    for member in tar:
+        name = member.name
+        split = _NAME.fullmatch(name)
+        if not member.isfile() or split is None or _ABOUT_SHARD.match(name):
+            continue
+        if not name.isprintable() or ".." in PurePosixPath(name).parts or name.startswith("/"):
+            raise ConfigError(f"{path}: {name!r} is not allowed as the name of a member")
+        if member.issparse():
+            raise VideoError(f"{path}: {name!r} is stored with holes; pack it without --sparse")
+        yield member, split[1], split[2].lower()
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, region: Region) -> bytes:
+    if member.size > _MAX_LABEL_BYTES:
+        raise ConfigError(f"{region}: {member.size} bytes; a label has at most {_MAX_LABEL_BYTES}")
+    file = tar.extractfile(member)
+    return file.read() if file else b""
+
+
+def _check_end(path: Path, offset: int) -> None:
+    """Raise VideoError unless an archive ends, as it must, in a block of zeros.
+
+    tarfile takes damage between two members, and a file that stops there, for the end.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        block = file.read(_BLOCK)
+    if len(block) < _BLOCK:
+        raise VideoError(f"{path}: cut off at byte {path.stat().st_size}; copy or pack it again")
+    if any(block):
+        raise VideoError(f"{path}: damaged at byte {offset}; copy or pack it again")
+
+
+def _sample(where: str, key: str, members: _Members) -> Labelled:
     videos = [s for s in members if f".{s.rpartition('.')[2]}" in VIDEO_SUFFIXES]
     if len(videos) != 1:
         raise ConfigError(
             f"{where}: has {len(videos)} videos (members: {', '.join(members)}); it needs one"
         )
-    media = VideoFile(members[videos[0]][0], "NONE")
-    contents = {s: content for s, (_, content) in members.items() if content is not None}
-    if "json" in contents:
-        return _described(where, key, media, contents["json"])
-    if "txt" in contents:
-        return Labelled(key, media, (_text(where, contents["txt"]),), where)
-    if "cls" in contents:
-        return Labelled(key, media, (_numbered(where, contents["cls"], names),), where)
-    raise ConfigError(f"{where}: has no label; it needs {key}.txt, .cls or .json")
-
-
-def _described(where: str, key: str, media: VideoFile, content: bytes) -> Labelled:
-    try:
-        record = json.loads(content)
-        labels = record["labels"] if "labels" in record else [record["label"]]
-        start, end = (read_time(where, name, record.get(name)) for name in ("start", "end"))
-        group = record.get("group")
-    except ConfigError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ConfigError(
-            f'{where}: its .json must be an object with "label" or "labels"'
-        ) from None
-    group = None if group is None else str(group)
-    return Labelled(key, media, tuple(map(str, labels)), where, start, end, group)
+    media = VideoFile(members[videos[0]].region, "NONE")
+    kind = next((suffix for suffix in _LABELS if suffix in members), None)
+    if kind is None:
+        raise ConfigError(f"{where}: has no label; it needs a .json, .txt or .cls with its key")
+    content = members[kind].content or b""
+    if kind == "json":
+        where = f"{where}, .json"
+        record = parse_json(where, content)
+        labels = read_labels(where, record)
+        return Labelled(
+            key, media, labels, where, *read_span(where, record), read_group(where, record)
+        )
+    label = _text(where, content) if kind == "txt" else _number(where, content)
+    return Labelled(key, media, (label,), where)
 
 
 def _text(where: str, content: bytes) -> str:
     try:
-        label = content.decode().strip()
+        return content.decode().strip()
     except UnicodeDecodeError:
-        label = ""
-    if not label or not label.isprintable():
-        raise ConfigError(f"{where}: its .txt is no name of a class")
-    return label
+        raise ConfigError(f"{where}: its .txt is not UTF-8 text") from None
 
 
-def _numbered(where: str, content: bytes, names: tuple[str, ...]) -> str:
+def _number(where: str, content: bytes) -> int:
     try:
-        number = int(content)
+        return int(content)
     except ValueError:
         raise ConfigError(f"{where}: its .cls is no number: {content[:20]!r}") from None
-    if names and not 0 <= number < len(names):
-        raise ConfigError(f"{where}: class {number} of {len(names)} in labels.txt")
-    return names[number] if names else str(number)
-
-
-def _names_beside(path: Path) -> tuple[str, ...]:
-    """The labels.txt that lies beside shards, if there is one."""
-    from movinet.labels import load_labels
-
-    file = path.parent / "labels.txt"
-    return load_labels(file) if file.is_file() else ()

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from movinet.data.kinetics import is_kinetics, read_kinetics
-from movinet.data.manifest import SUFFIXES, read_rows, resolve
+from movinet.data.manifest import SUFFIXES, check_label, read_rows, resolve
+from movinet.data.packed import find_packed, names_beside, visible
 from movinet.data.samples import DataSet, Labelled, Sample
-from movinet.data.shards import expand, read_shards
+from movinet.data.shards import read_shards
 from movinet.data.tfrecords import read_records
 from movinet.errors import ConfigError, VideoError
-from movinet.video.files import find_videos, natural_order
+from movinet.video.files import VIDEO_SUFFIXES, find_videos, local_path, natural_order
 from movinet.video.media import VideoFile
 
-#: How many missing files a message names.
-_NAMED = 5
 KINDS = (
     "a folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a Kinetics CSV, WebDataset "
     "shards (.tar) or TFRecords (.tfrecord)"
 )
+#: How many missing files a message names.
+_NAMED = 5
+#: Where samples have numbers for labels and nobody says the classes.
+_MAX_CLASSES = 100_000
+#: Names of parts of a data set, which are no classes.
+_SPLITS = {"train", "training", "val", "valid", "validate", "validation", "test", "testing", "eval"}
 
 
 def open_data(
@@ -38,82 +44,113 @@ def open_data(
             of WebDataset (one .tar, a folder of them, or a pattern such as
             ``train-{000..011}.tar``); or TFRecords of SequenceExample as the reference reads (a
             file, a folder of them or a pattern such as ``train-*.tfrecord``).
-        root: Where the relative paths of a manifest or Kinetics CSV start; by default its folder.
-        labels: The classes, in the order of a model's outputs; by default those that are found, in
-            natural order.
+        root: Where the relative paths of a manifest or Kinetics CSV start, and which they may not
+            leave; by default its folder.
+        labels: The classes, in the order of a model's outputs; by default those of a labels.txt
+            beside shards or TFRecords, or else those that are found, in natural order. Where
+            samples have numbers, these count the labels.txt, or else the classes, from 0.
         multi_label: Whether a sample may have any number of labels.
 
     Raises:
         ConfigError: If there is no such data set, or a sample has no or an unknown label; names
             the file, line and nearest label.
         VideoError: If files are missing.
+
+    Warns:
+        UserWarning: If videos are left out.
     """
-    text = str(where)
-    path = Path(text)
-    files = expand(text)
-    if files and files[0].suffix == ".tar":
+    try:
+        path = local_path(where)
+        path.exists()
+    except VideoError as error:
+        raise ConfigError(f"{error}; a data set is {KINDS}") from None
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read ({error.strerror})") from None
+    kind, files = find_packed(path)
+    beside = {names_beside(file) for file in files}
+    if labels is None and len(beside) == 1:
+        labels = beside.pop() or None
+    if kind == "shards":
         found = read_shards(files)
-    elif files:
-        found = read_records(files, labels)
-    elif path.suffix in SUFFIXES and path.is_file():
-        found = _table(path, path.parent if root is None else Path(root))
+    elif kind == "records":
+        found = read_records(files)
+    elif path.suffix.lower() in SUFFIXES and path.is_file():
+        found = _table(path, None if root is None else Path(root))
     elif path.is_dir():
         found = _folder(path)
     else:
         problem = "is no data set" if path.exists() else "no such file or folder"
-        raise ConfigError(f"{text or repr('')}: {problem}; a data set is {KINDS}")
-    return _assembled(text, found, labels, multi_label)
+        raise ConfigError(f"{path}: {problem}; a data set is {KINDS}")
+    return _assembled(str(path), found, labels, multi_label)
 
 
 def _folder(folder: Path) -> list[Labelled]:
     """The videos of a folder whose folders are classes."""
-    try:
-        entries = [f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")]
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be read ({error.strerror})") from None
-    if not entries:
+    entries = visible(folder)
+    classes = [entry for entry in entries if entry.is_dir()]
+    loose = [e for e in entries if e.suffix.lower() in VIDEO_SUFFIXES and e not in classes]
+    if not classes:
         raise ConfigError(
             f"{folder}: there are no folders in it; a data set has a folder for each class"
         )
+    if all(each.name.lower() in _SPLITS for each in classes):
+        raise ConfigError(
+            f"{folder}: its folders ({', '.join(each.name for each in classes)}) are parts of a "
+            f"data set, not classes; give one of them, such as {classes[0]}"
+        )
     found = []
-    for each in sorted(entries, key=natural_order):
+    for each in classes:
         try:
             videos = find_videos([each])
-        except VideoError:
+        except VideoError as error:
             raise ConfigError(
-                f"{each}: no video in the folder of this class; add some or remove the folder"
+                f"{error}; a class needs some: add them or remove the folder"
             ) from None
         for video in videos:
             key = video.relative_to(folder).as_posix()
             found.append(Labelled(key, VideoFile(video, "NONE"), (each.name,), str(video)))
+    if loose:
+        warnings.warn(
+            f"{folder}: {len(loose)} videos are in no folder of a class and left out, "
+            f"{loose[0].name} the first",
+            stacklevel=2,
+        )
     return found
 
 
-def _table(path: Path, root: Path) -> list[Labelled]:
+def _table(path: Path, root: Path | None) -> list[Labelled]:
     """The samples of a manifest or a Kinetics CSV."""
+    folder = path.parent if root is None else root
     if is_kinetics(path):
-        return read_kinetics(path, root)
+        return read_kinetics(path, folder)
     rows = read_rows(path)
-    named = Counter(row.path for row in rows)
+    counts = Counter(row.path for row in rows)
     found, missing = [], []
     for row in rows:
-        video = resolve(root, row.path)
         where = f"{path}, line {row.line}"
-        if not video.is_file():
+        video = resolve(where, row.path, folder, confined=root is not None)
+        if not _is_file(video):
             missing.append(f"{row.path} (line {row.line})")
             continue
         part = f"#{row.start or 0:g}-{'' if row.end is None else f'{row.end:g}'}"
-        key = row.path + (part if named[row.path] > 1 else "")
+        key = row.path + (part if counts[row.path] > 1 else "")
         media = VideoFile(video, "NONE")
         found.append(Labelled(key, media, row.labels, where, row.start, row.end, row.group))
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise VideoError(
-            f"{path}: {len(missing)} of {len(rows)} files are missing below {root}: "
+            f"{path}: {len(missing)} of {len(rows)} files are missing below {folder}: "
             f"{', '.join(missing[:_NAMED])}{more}; correct the paths, or give the folder that they "
             "start from (root)"
         )
     return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that may not be read
+        return False
 
 
 def _assembled(
@@ -123,29 +160,61 @@ def _assembled(
     if not found:
         raise ConfigError(f"{name}: no samples")
     for item in found:
-        if not item.labels and not multi_label:
-            raise ConfigError(f"{item.where}: has no label; each sample needs one")
-        if len(item.labels) > 1 and not multi_label:
-            raise ConfigError(
-                f"{item.where}: has {len(item.labels)} labels ({', '.join(item.labels)}); "
-                "data with several labels needs data.multi_label=true (--multi-label)"
-            )
+        _check_labels(item, multi_label)
     if labels is None:
-        names = {label for item in found for label in item.labels}
-        labels = sorted(names, key=natural_order)
-    number = {label: i for i, label in enumerate(labels)}
+        labels = _classes(name, found)
+    elif len(set(labels)) < len(labels):
+        raise ConfigError(f"the class {max(labels, key=labels.count)!r} stands twice in the labels")
+    numbers = {label: i for i, label in enumerate(labels)}
     samples = []
     for item in found:
-        for label in item.labels:
-            if label not in number:
-                raise ConfigError(f"{item.where}: {_unknown(label, labels)}")
-        classes = tuple(number[label] for label in item.labels)
+        classes = tuple(_number(item.where, label, numbers) for label in item.labels)
         samples.append(Sample(item.key, item.media, classes, item.start, item.end, item.group))
     return DataSet(name, tuple(samples), tuple(labels), multi_label)
 
 
-def _unknown(label: str, labels: Sequence[str]) -> str:
-    near = difflib.get_close_matches(label, labels, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    some = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
-    return f"{label!r} is not one of the {len(labels)} classes ({some}){hint}"
+def _check_labels(item: Labelled, multi_label: bool) -> None:
+    for label in item.labels:
+        check_label(item.where, label)
+    named = ", ".join(map(str, item.labels))
+    if len(set(item.labels)) < len(item.labels):
+        raise ConfigError(f"{item.where}: a label stands twice in {named}")
+    if not item.labels and not multi_label:
+        raise ConfigError(f"{item.where}: has no label; each sample needs one")
+    if len(item.labels) > 1 and not multi_label:
+        raise ConfigError(
+            f"{item.where}: has {len(item.labels)} labels ({named}); "
+            "data with several labels needs data.multi_label=true (--multi-label)"
+        )
+
+
+def _classes(name: str, found: Sequence[Labelled]) -> list[str]:
+    """The classes of samples: their names in natural order, or all numbers up to the largest."""
+    labels = {label for item in found for label in item.labels}
+    names = {label for label in labels if isinstance(label, str)}
+    numbers = {label for label in labels if isinstance(label, int)}
+    if names and numbers:
+        raise ConfigError(
+            f"{name}: some samples have names for labels ({min(names)!r}), some numbers "
+            f"({min(numbers)}); give the classes that the numbers count"
+        )
+    if max(numbers, default=0) >= _MAX_CLASSES:
+        raise ConfigError(f"{name}: a label is class {max(numbers)}; at most {_MAX_CLASSES} can be")
+    # With every number, so that another part of the data with other gaps has the same classes.
+    return sorted(names, key=natural_order) or list(map(str, range(max(numbers, default=-1) + 1)))
+
+
+def _number(where: str, label: str | int, numbers: Mapping[str, int]) -> int:
+    """The place of a label among the classes."""
+    if isinstance(label, int):
+        if not 0 <= label < len(numbers):
+            raise ConfigError(f"{where}: class {label}; there are {len(numbers)}, counted from 0")
+        return label
+    if label not in numbers:
+        near = difflib.get_close_matches(label, numbers, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        some = ", ".join(list(numbers)[:8]) + (", ..." if len(numbers) > 8 else "")
+        raise ConfigError(
+            f"{where}: {label!r} is not one of the {len(numbers)} classes ({some}){hint}"
+        )
+    return numbers[label]

@@ -5,24 +5,33 @@ from __future__ import annotations
 import functools
 import io
 import struct
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from movinet.data.packed import by_name, names_beside, with_keys
 from movinet.data.samples import Labelled
-from movinet.errors import ConfigError, VideoError
-from movinet.video.container import MAX_PIXELS, Region, SkippedPacket
+from movinet.errors import ConfigError, MissingExtraError, VideoError
+from movinet.video.container import Region, SkippedPacket, check_size
 from movinet.video.media import Image
-from movinet.weights.wire import FormatError, crc32c, mask, read_fields, read_varint
+from movinet.weights.wire import FormatError, content, crc32c, mask, read_fields, read_varint
 
-#: Frames have no times in these files: they are taken as of Kinetics, which the recipes' strides
-#: count in.
+#: Where a record does not say it, frames are taken as of Kinetics, which the recipes' strides
+#: count in: frames per second.
 FRAME_RATE = 25.0
-_IMAGES, _LABEL = b"image/encoded", b"clip/label/index"
-_LABEL_TEXT = b"clip/label/text"
+#: Keys of the reference; MediaSequence's, another writer of such files, for the rate.
+_IMAGES, _LABEL, _LABEL_TEXT = b"image/encoded", b"clip/label/index", b"clip/label/text"
+_RATE = b"image/frame_rate"
 _HEADER, _FOOTER = 12, 4
+_MAX_CONTEXT = 1 << 20
+#: A tag and a size, both varints.
+_MAX_FIELD_HEAD = 20
+#: A Feature's values.
+_Values = list["bytes | int | float"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,10 @@ class JpegFrames:
     ) -> Iterator[Image]:
         """See `Media.frames`; a picture that cannot be decoded is the one before it."""
         images = _images(self.source)
-        if not images:
-            raise VideoError(f"{self.name}: has no frames ({_IMAGES.decode()})")
         shown, number = None, -1
         for time in times:
             wanted = int(np.clip((time + slack) * self.frame_rate + 1e-6, 0, len(images) - 1))
-            if shown is None or wanted != number:
+            if wanted != number:
                 picture = self._decode(images[wanted], wanted, skipped)
                 shown = shown if picture is None else picture
                 number = wanted
@@ -65,141 +72,172 @@ class JpegFrames:
             yield shown
 
     def _decode(self, data: bytes, number: int, skipped: list[SkippedPacket]) -> Image | None:
-        from PIL import Image as Pictures
-        from PIL import UnidentifiedImageError
-
         try:
-            with Pictures.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise VideoError(f"{self.name}: frame {number} is too large")
-                return np.asarray(picture.convert("RGB"))
-        except (OSError, UnidentifiedImageError, ValueError) as error:
+            from PIL import Image as Pictures
+        except ImportError:
+            raise MissingExtraError("reading TFRecords", "train") from None
+        try:
+            with warnings.catch_warnings():
+                # Of sizes that are refused right here.
+                warnings.simplefilter("ignore", Pictures.DecompressionBombWarning)
+                with Pictures.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
+                    check_size(self.source, picture.width, picture.height)
+                    return np.asarray(picture.convert("RGB"))
+        except Pictures.DecompressionBombError as error:
+            raise VideoError(f"{self.name}: frame {number} is too large ({error})") from None
+        except (OSError, ValueError, SyntaxError) as error:  # SyntaxError: a broken PNG
             skipped.append(SkippedPacket(number / self.frame_rate, str(error)))
             return None
 
 
-def read_records(paths: Iterable[Path], labels: Sequence[str] | None) -> list[Labelled]:
-    """The samples of files of records.
+def read_records(paths: Iterable[Path]) -> list[Labelled]:
+    """The samples of files of records: the context of each is read, its pictures are not.
 
     Args:
         paths: The files.
-        labels: Names of the classes, which ``clip/label/index`` counts; without, a record's
-            ``clip/label/text`` names its class, or the number does.
+
+    Returns:
+        With the names of their classes if the records have ``clip/label/text``, else with the
+        numbers of ``clip/label/index``, which a labels.txt beside the files counts.
 
     Raises:
-        ConfigError: If a record has no label, or one that `labels` does not have.
+        ConfigError: If a record has no label.
         VideoError: If a file is damaged.
     """
     found = []
-    for path in paths:
-        for number, region in enumerate(_records(path)):
-            where = f"{path}, record {number}"
+    for path, prefix in with_keys(paths):
+        names = names_beside(path)
+        for number, (region, context) in enumerate(_records(path)):
             region = region._replace(member=f"record {number}")
-            try:
-                context, _ = _parse(region)
-            except FormatError as error:
-                raise VideoError(f"{where}: not a SequenceExample: {error}") from None
-            key = f"{path.name}#{number:06d}"
-            names = _names(where, context, labels)
-            found.append(Labelled(key, JpegFrames(region), names, where))
+            where = f"{path}, record {number}"
+            media = JpegFrames(region, _frame_rate(where, context))
+            labels = tuple(by_name(where, label, names) for label in _labels(where, context))
+            found.append(Labelled(f"{prefix}/{number:06d}", media, labels, where))
     return found
 
 
-def _names(
-    where: str, context: dict[bytes, list[bytes | int]], labels: Sequence[str] | None
-) -> tuple[str, ...]:
-    numbers = [value for value in context.get(_LABEL, []) if isinstance(value, int)]
+def _labels(where: str, context: dict[bytes, _Values]) -> tuple[str | int, ...]:
     texts = [value for value in context.get(_LABEL_TEXT, []) if isinstance(value, bytes)]
-    if labels is None and texts:
-        return tuple(text.decode("utf-8", "replace") for text in texts)
-    if not numbers:
-        raise ConfigError(f"{where}: has no label ({_LABEL.decode()}, int64)")
-    if labels is None:
-        return tuple(map(str, numbers))
-    for number in numbers:
-        if not 0 <= number < len(labels):
-            raise ConfigError(f"{where}: label {number} of {len(labels)} classes")
-    return tuple(labels[number] for number in numbers)
+    if texts:
+        return tuple(text.decode("utf-8", "replace").strip() for text in texts)
+    numbers = tuple(value for value in context.get(_LABEL, []) if isinstance(value, int))
+    if not numbers and _LABEL not in context:
+        raise ConfigError(f"{where}: has no label ({_LABEL.decode()}, int64, in its context)")
+    return numbers
 
 
-def _records(path: Path) -> Iterator[Region]:
-    """Where each record's content lies; the checksums of the lengths are checked."""
+def _frame_rate(where: str, context: dict[bytes, _Values]) -> float:
+    rate = next(iter(context.get(_RATE, [])), FRAME_RATE)
+    if not isinstance(rate, float) or not 0 < rate <= 1000:
+        raise ConfigError(f"{where}: {_RATE.decode()} must be frames per second, not {rate!r}")
+    return rate
+
+
+def _records(path: Path) -> Iterator[tuple[Region, dict[bytes, _Values]]]:
+    """Where each record's content lies, and its context; checksums of the lengths are checked."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             offset = 0
             while offset < size:
+                file.seek(offset)
                 header = file.read(_HEADER)
                 if len(header) < _HEADER:
                     raise VideoError(f"{path}: cut off at byte {offset}; copy it again")
                 length, checksum = struct.unpack("<QI", header)
                 if mask(crc32c(header[:8])) != checksum:
-                    raise VideoError(f"{path}: not a TFRecord, or damaged at byte {offset}")
-                begin = offset + _HEADER
-                offset = begin + length + _FOOTER
-                if offset > size:
                     raise VideoError(
-                        f"{path}: cut off in the record at byte {begin}; copy it again"
+                        f"{path}: not a TFRecord file, or damaged at byte {offset}; TFRecords are "
+                        "read without compression"
                     )
-                yield Region(path, begin, length, f"byte {begin}")
-                file.seek(offset)
+                region = Region(path, offset + _HEADER, length, f"byte {offset}")
+                offset += _HEADER + length + _FOOTER
+                if offset > size:
+                    raise VideoError(f"{path}: cut off in the record at {region.member}")
+                yield region, _context(file, region)
     except OSError as error:
         raise VideoError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _context(file: BinaryIO, region: Region) -> dict[bytes, _Values]:
+    """The context of a record; its sequences, which hold the pictures, are passed over."""
+    context: dict[bytes, _Values] = {}
+    position, kinds = 0, set()
+    try:
+        while position < region.size:
+            file.seek(region.offset + position)
+            head = file.read(min(_MAX_FIELD_HEAD, region.size - position))
+            tag, at = read_varint(head, 0)
+            size, at = read_varint(head, at)
+            position += at + size
+            if tag & 7 != 2 or position > region.size:
+                raise FormatError("its fields are no messages")
+            kinds.add(tag >> 3)
+            if tag >> 3 == 1:
+                if size > _MAX_CONTEXT:
+                    raise FormatError(f"its context has {size} bytes, at most {_MAX_CONTEXT}")
+                file.seek(region.offset + position - size)
+                context |= {key: list(_values(v)) for key, v in _entries(file.read(size))}
+        if 2 not in kinds:
+            raise FormatError("it has no sequences")
+    except FormatError as error:
+        raise VideoError(
+            f"{region}: not a SequenceExample, or damaged: {error}; frames are read from the "
+            f"sequence {_IMAGES.decode()}"
+        ) from None
+    return context
 
 
 @functools.lru_cache(maxsize=2)
 def _images(region: Region) -> tuple[bytes, ...]:
     """The pictures of a record; kept, as a clip asks for its extent and then for its frames."""
-    try:
-        return tuple(v for v in _parse(region)[1].get(_IMAGES, []) if isinstance(v, bytes))
-    except FormatError as error:
-        raise VideoError(f"{region}: not a SequenceExample: {error}") from None
-
-
-Features = dict[bytes, list["bytes | int"]]
-
-
-def _parse(region: Region) -> tuple[Features, Features]:
-    """Context and sequences of a SequenceExample, checked against its checksum."""
     whole = region._replace(size=region.size + _FOOTER).read()
     data = whole[: region.size]
     if mask(crc32c(data)) != struct.unpack("<I", whole[region.size :])[0]:
-        raise FormatError("its checksum is wrong")
-    context: Features = {}
-    sequences: Features = {}
-    for number, value in read_fields(data):
-        if number == 1 and isinstance(value, bytes):  # Features: a map of Feature
-            for key, feature in _entries(value):
-                context[key] = list(_values(feature))
-        elif number == 2 and isinstance(value, bytes):  # FeatureLists: a map of FeatureList
-            for key, features in _entries(value):
-                lists = [v for n, v in read_fields(features) if n == 1 and isinstance(v, bytes)]
-                sequences[key] = [item for feature in lists for item in _values(feature)]
-    return context, sequences
+        raise VideoError(f"{region}: damaged (its checksum is wrong); copy the file again")
+    images: list[bytes] = []
+    try:
+        lists = [content(value) for number, value in read_fields(data) if number == 2]
+        for key, features in (entry for each in lists for entry in _entries(each)):
+            if key == _IMAGES:
+                values = [_values(content(f)) for number, f in read_fields(features) if number == 1]
+                images = [v for feature in values for v in feature if isinstance(v, bytes)]
+    except FormatError as error:
+        raise VideoError(f"{region}: not a SequenceExample: {error}") from None
+    if not images:
+        raise VideoError(f"{region}: has no frames ({_IMAGES.decode()})")
+    return tuple(images)
 
 
 def _entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a map field."""
+    """Keys and values of a map of messages, the only field of Features and FeatureLists."""
     for number, entry in read_fields(data):
-        if number == 1 and isinstance(entry, bytes):
-            pair = dict(read_fields(entry))
-            key, value = pair.get(1, b""), pair.get(2, b"")
-            if isinstance(key, bytes) and isinstance(value, bytes):
-                yield key, value
+        if number == 1:
+            pair = dict(read_fields(content(entry)))
+            yield content(pair.get(1, b"")), content(pair.get(2, b""))
 
 
-def _values(feature: bytes) -> Iterator[bytes | int]:
-    """What a Feature lists: bytes (field 1) or integers (3, packed or not)."""
-    for kind, content in read_fields(feature):
-        if not isinstance(content, bytes) or kind not in (1, 3):
-            continue
-        for number, value in read_fields(content):
+def _values(feature: bytes) -> Iterator[bytes | int | float]:
+    """What a Feature lists: bytes (its field 1), floats (2) or integers (3), packed or not."""
+    for kind, values in read_fields(feature):
+        for number, value in read_fields(content(values)):
             if number != 1:
                 continue
-            if kind == 1 or isinstance(value, int):
-                yield value
-            else:
-                position = 0
-                while position < len(value):
-                    whole, position = read_varint(value, position)
-                    yield whole - (1 << 64) if whole >> 63 else whole
+            if kind == 1:
+                yield content(value)
+            elif kind == 2:
+                raw = value.to_bytes(4, "little") if isinstance(value, int) else value
+                yield from (v for (v,) in struct.iter_unpack("<f", raw[: len(raw) // 4 * 4]))
+            elif kind == 3:
+                yield from map(_signed, [value] if isinstance(value, int) else _varints(value))
+
+
+def _varints(data: bytes) -> Iterator[int]:
+    position = 0
+    while position < len(data):
+        value, position = read_varint(data, position)
+        yield value
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value

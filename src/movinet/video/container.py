@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from movinet.video.files import local_path
 #: the area of an 8K picture).
 MAX_SIDE = 16384
 MAX_PIXELS = 2**26
-#: A video within another file is read into memory: bytes at most.
+#: Bytes of a region that `Region.read` holds in memory at most.
 MAX_REGION = 2**30
 
 #: ffmpeg's demuxers that read one file and nothing else. Left out on purpose are those that open
@@ -39,11 +38,11 @@ _FORMATS = (
 
 
 class Region(NamedTuple):
-    """A video that lies within a file, such as a member of an archive that is not compressed.
+    """A part of a file, such as a member of an archive that is not compressed.
 
     Attributes:
         path: The file.
-        offset: Where the video begins, bytes.
+        offset: Where it begins, bytes.
         size: Its length, bytes.
         member: Its name there.
     """
@@ -149,14 +148,16 @@ def open_source(path: str | os.PathLike[str] | Region, thread_type: str = "AUTO"
         VideoError: If there is no such file, it is no video or has no video stream, no decoder
             exists, or its pictures are larger than the limits.
     """
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    options["max_pixels"] = str(MAX_PIXELS)
+    whole = path.path if isinstance(path, Region) else path
+    # An absolute path behind "file:" cannot be taken for a protocol or an option.
+    where, protocols = f"file:{_regular_file(whole).absolute()}", "file"
     if isinstance(path, Region):
-        where: str | io.BytesIO = io.BytesIO(path.read())
+        where = f"subfile,,start,{path.offset},end,{path.offset + path.size},,:{where}"
+        protocols = "file,subfile"
     else:
-        path = _regular_file(path)
-        # An absolute path behind "file:" cannot be taken for a protocol or an option.
-        where = f"file:{path.absolute()}"
+        path = Path(path)
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": protocols}
+    options["max_pixels"] = str(MAX_PIXELS)
     try:
         container = av.open(where, "r", options=options, metadata_errors="replace")
     except FFmpegError as error:

@@ -83,9 +83,12 @@ def _some_suffixes() -> str:
     return ".mp4, .mov, .mkv, .webm, .avi, .gif and others"
 
 
-def natural_order(path: Path | str) -> list[list[tuple[int, str]]]:
-    """Sort key of paths in which digits count as numbers: 2 comes before 10."""
-    return [_natural(part) for part in Path(path).parts]
+def natural_order(path: Path | str) -> tuple[list[list[tuple[int, str]]], str]:
+    """Sort key of paths in which digits count as numbers: 2 comes before 10.
+
+    Names that differ in case or leading zeros alone have one order too.
+    """
+    return [_natural(part) for part in Path(path).parts], str(path)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

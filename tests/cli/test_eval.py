@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fakes import write_video
-from movinet.cli import COMMANDS, build_app
+from movinet.cli import build_app
 from movinet.cli.eval import DEFAULT_WEIGHTS
 
 Run = Callable[..., Result]
@@ -21,9 +21,8 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 @pytest.fixture
-def run_eval(loaded: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run_eval(loaded: list[dict[str, Any]]) -> Run:
     del loaded  # whoever wants to see it asks for it
-    monkeypatch.setitem(COMMANDS, "eval", "movinet.cli.eval")
 
     def invoke(*arguments: object) -> Result:
         return CliRunner().invoke(

@@ -6,10 +6,13 @@ workers, on which process it is for, or on where a run was resumed.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import itertools
+import multiprocessing
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.context import BaseContext
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,17 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from movinet.data.augment import augment, draw_crop, resize_crop
+from movinet.data.clips import evaluation_views, training_view
 from movinet.data.samples import DataSet, Sample
-from movinet.data.sampling import span_of, training_times
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.training.build import test_input
 from movinet.training.config import TrainConfig
-from movinet.video.clips import frames_in_order, read_views, window_starts
-from movinet.video.container import SkippedPacket
-from movinet.video.preprocessing import THREE_CROPS
 
-#: How many bad files in a row stand for a data set that cannot be read at all.
+#: How many bad samples in a row stand for a data set that cannot be read at all.
 _MAX_BAD = 20
 
 
@@ -61,13 +60,24 @@ class Batch:
     indices: Tensor
     failures: tuple[Failure, ...] = ()
 
+    def pin_memory(self) -> Self:
+        """The same in memory that a GPU copies from while it computes."""
+        return replace(
+            self,
+            video=self.video.pin_memory(),
+            targets=self.targets.pin_memory(),
+            indices=self.indices.pin_memory(),
+        )
+
 
 class TrainLoader:
     """The batches of training epochs.
 
     Each epoch is a permutation of the data set, cut into global batches; what is left over at its
     end is dropped, and a data set smaller than a batch is repeated. A sample that cannot be read
-    is replaced by the next one that can.
+    is replaced by the next one that can. Workers go on with the next epoch before it is asked for.
+
+    With workers, a script that uses this needs the usual ``if __name__ == "__main__":``.
 
     Args:
         data: The data set.
@@ -94,11 +104,13 @@ class TrainLoader:
         if not len(data):
             raise ConfigError(f"{data.name}: no samples")
         self.steps_per_epoch = max(1, len(data) // size)
-        self._share = size // world_size
-        self._first = rank * self._share
-        self._size = size
-        self._positions = _Positions()
-        self._loader = _make_loader(_TrainViews(data, config), config, self._positions)
+        share = size // world_size
+        self._requests = _TrainRequests(
+            data, config.engine.seed, self.steps_per_epoch, size, range(rank * share, size)[:share]
+        )
+        self._loader = _make_loader(_TrainViews(data, config), config, self._requests)
+        self._stream: Iterator[Batch] = iter(())
+        self._position: int | None = None  # of the stream
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """This process's share of each batch of an epoch, from a step on.
@@ -107,18 +119,22 @@ class TrainLoader:
             VideoError: If too many samples in a row cannot be read.
             MovinetError: If a worker process dies.
         """
-        self._positions.batches = [
-            [(epoch, step * self._size + self._first + i) for i in range(self._share)]
-            for step in range(first_step, self.steps_per_epoch)
-        ]
-        yield from _guarded(self._loader)
+        begin = epoch * self.steps_per_epoch
+        for step in range(begin + first_step, begin + self.steps_per_epoch):
+            if step != self._position:
+                self._requests.first = step
+                self._stream = _guarded(self._loader)
+            self._position = None  # unless it arrives
+            batch = next(self._stream)
+            self._position = step + 1
+            yield batch
 
 
 class EvalLoader:
     """The test views of a data set: each sample exactly once over all processes.
 
     The rows of a batch are views; the views of a sample stand together, with equal `indices`.
-    Samples that cannot be read are left out and named in `failures`.
+    Samples that cannot be read are left out and named in `failures`, so a batch may be empty.
 
     Args:
         data: The data set.
@@ -132,34 +148,75 @@ class EvalLoader:
     ) -> None:
         views = config.run.views * config.run.crops
         per_batch = max(1, config.run.eval_batch_size // views)
-        mine = [(0, index) for index in range(rank, len(data), world_size)]
-        positions = _Positions()
-        positions.batches = [mine[i : i + per_batch] for i in range(0, len(mine), per_batch)]
-        self._positions = positions
-        self._loader = _make_loader(_TestViews(data, config), config, positions)
+        mine = range(rank, len(data), world_size)
+        self._requests = [
+            [_Request((), ((index, data.samples[index]),)) for index in mine[i : i + per_batch]]
+            for i in range(0, len(mine), per_batch)
+        ]
+        self._loader = _make_loader(_EvalViews(data, config), config, self._requests)
 
     def __len__(self) -> int:
-        return len(self._positions.batches)
+        return len(self._requests)
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from _guarded(self._loader)
+        """The batches, in the order of the data set.
+
+        Raises:
+            MovinetError: If a worker process dies.
+        """
+        return _guarded(self._loader)
 
 
-class _Positions:
-    """What the next pass of a loader asks for: lists of (epoch, position)."""
+class _Request(NamedTuple):
+    """What a worker is asked for. It brings its samples: workers hold no data set.
 
-    def __init__(self) -> None:
-        self.batches: list[list[tuple[int, int]]] = []
+    Attributes:
+        draw: Seeds what is random.
+        candidates: Samples and their indices; the first that can be read is taken.
+    """
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+    draw: tuple[int, ...]
+    candidates: tuple[tuple[int, Sample], ...]
 
 
-class _Item(NamedTuple):
-    """What a worker makes of one position: (views, time, height, width, 3), or nothing."""
+@dataclass
+class _TrainRequests:
+    """The requests of this process, batch by batch and epoch by epoch without end.
+
+    Attributes:
+        data: The data set.
+        seed: Of the order and everything random.
+        steps_per_epoch: Batches of an epoch.
+        size: Of the batch of all processes.
+        share: This process's places in it.
+        first: Where to begin: number of batches from the beginning of the first epoch.
+    """
+
+    data: DataSet
+    seed: int
+    steps_per_epoch: int
+    size: int
+    share: range
+    first: int = 0
+
+    def __iter__(self) -> Iterator[list[_Request]]:
+        epoch, first = divmod(self.first, self.steps_per_epoch)
+        for each in itertools.count(epoch):
+            order = np.random.default_rng((self.seed, each)).permutation(len(self.data))
+            for step in range(first, self.steps_per_epoch):
+                yield [self._request(each, step * self.size + i, order) for i in self.share]
+            first = 0
+
+    def _request(self, epoch: int, position: int, order: NDArray[np.int64]) -> _Request:
+        places = range(position, position + min(_MAX_BAD, len(order)))
+        indices = [int(order[place % len(order)]) for place in places]
+        candidates = tuple((index, self.data.samples[index]) for index in indices)
+        return _Request((self.seed, epoch, position), candidates)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """What becomes of a request: (views, time, height, width, 3), or nothing but failures."""
 
     video: NDArray[np.uint8] | None
     target: NDArray[np.float32] | int
@@ -167,120 +224,135 @@ class _Item(NamedTuple):
     failures: tuple[Failure, ...]
 
 
-class _TrainViews(Dataset[_Item]):
-    def __init__(self, data: DataSet, config: TrainConfig) -> None:
-        self._data, self._config = data, config
+class _Views(Dataset["_Item | MovinetError"]):
+    """Answers requests, in a worker.
 
-    def __getitem__(self, request: tuple[int, int]) -> _Item:
-        epoch, position = request
-        order = _permutation(self._config.engine.seed, epoch, len(self._data))
+    Errors are handed on as values: raised, they would come out of PyTorch with a traceback.
+    """
+
+    def __init__(self, data: DataSet, config: TrainConfig) -> None:
+        self.name, self.classes, self.multi_label = data.name, len(data.labels), data.multi_label
+        self.config, self.spec = config, test_input(config.input)
+
+    def __getitem__(self, request: _Request) -> _Item | MovinetError:
         failures: list[Failure] = []
-        for attempt in range(min(_MAX_BAD, len(order))):
-            index = int(order[(position + attempt) % len(order)])
-            sample = self._data.samples[index]
-            # Without the attempt: a sample that replaces another is not drawn as its own turn was.
-            rng = np.random.default_rng((self._config.engine.seed, epoch, position, attempt))
+        for attempt, (index, sample) in enumerate(request.candidates):
             try:
-                clip = self._view(sample, rng)
+                video = self.view(sample, np.random.default_rng((*request.draw, attempt)))
             except VideoError as error:
                 failures.append(Failure(index, sample.media.name, str(error)))
-                continue
-            return _Item(clip[None], _target(sample, self._data), index, tuple(failures))
-        names = "; ".join(failure.reason for failure in failures[:3])
-        raise VideoError(
-            f"{self._data.name}: {len(failures)} samples in a row cannot be read, the first: "
-            f"{names}; 'movinet data check' finds bad files"
+            else:
+                return _Item(video, self._target(sample), index, tuple(failures))
+        return self.without_video(failures)
+
+    def view(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """(views, time, height, width, 3)."""
+        raise NotImplementedError
+
+    def without_video(self, failures: list[Failure]) -> _Item | MovinetError:
+        """The answer where no candidate can be read."""
+        raise NotImplementedError
+
+    def collate(self, items: list[_Item | MovinetError]) -> Batch | MovinetError:
+        """Items as a batch."""
+        good: list[_Item] = []
+        for item in items:
+            if isinstance(item, MovinetError):
+                return item
+            good.append(item)
+        failures = tuple(failure for item in good for failure in item.failures)
+        videos = [item.video for item in good if item.video is not None]
+        if not videos:
+            return self._empty(failures)
+        rows = [item for item in good if item.video is not None for _ in item.video]
+        return Batch(
+            torch.from_numpy(np.concatenate(videos)),
+            torch.from_numpy(np.stack([np.asarray(item.target) for item in rows])),
+            torch.tensor([item.sample for item in rows]),
+            failures,
         )
 
-    def _view(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
-        config = self._config
-        size, count = config.input.image_size, config.input.train_frames
-        times, rate = training_times(
-            sample, count, config.input.frame_rate, config.augment.random_stride, rng
+    def _target(self, sample: Sample) -> NDArray[np.float32] | int:
+        if not self.multi_label:
+            return sample.labels[0]
+        target = np.zeros(self.classes, np.float32)
+        target[list(sample.labels)] = 1
+        return target
+
+    def _empty(self, failures: tuple[Failure, ...]) -> Batch:
+        size = self.spec.image_size
+        video = torch.empty((0, self.spec.num_frames, size, size, 3), dtype=torch.uint8)
+        targets = torch.empty((0, self.classes)) if self.multi_label else torch.empty(0).long()
+        return Batch(video, targets, torch.empty(0).long(), failures)
+
+
+class _TrainViews(_Views):
+    def view(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
+        spec = replace(self.spec, num_frames=self.config.input.train_frames)
+        return training_view(sample, spec, self.config.augment, rng)[None]
+
+    def without_video(self, failures: list[Failure]) -> MovinetError:
+        return VideoError(
+            f"{self.name}: {len(failures)} samples in a row cannot be read, the first: "
+            f"{failures[0].reason}; 'movinet data check' finds bad files"
         )
-        clip = np.empty((count, size, size, 3), np.uint8)
-        skipped: list[SkippedPacket] = []
-        crop, shown, place = None, None, 0
-        for index, image in frames_in_order(sample.media, times, rate, skipped):
-            if crop is None:
-                crop = draw_crop(image.shape[0], image.shape[1], config.augment, rng)
-            clip[index] = clip[place] if image is shown else resize_crop(image, crop, size)
-            shown, place = image, index
-        return augment(clip, config.augment, rng)
 
 
-class _TestViews(Dataset[_Item]):
-    def __init__(self, data: DataSet, config: TrainConfig) -> None:
-        self._data, self._run, self._spec = data, config.run, test_input(config.input)
+class _EvalViews(_Views):
+    def view(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
+        del rng
+        return evaluation_views(sample, self.spec, self.config.run.views, self.config.run.crops)
 
-    def __getitem__(self, request: tuple[int, int]) -> _Item:
-        _, index = request
-        sample, spec = self._data.samples[index], self._spec
-        target = _target(sample, self._data)
-        crops = THREE_CROPS if self._run.crops == 3 else ("center",)
-        try:
-            span = span_of(sample)
-            starts = window_starts(span, spec.num_frames / spec.frame_rate, self._run.views)
-            clips = [
-                clip.frames
-                for start in starts.tolist()
-                for clip in read_views(sample.media, spec, span, start, crops)
-            ]
-        except VideoError as error:
-            failure = Failure(index, sample.media.name, str(error))
-            return _Item(None, target, index, (failure,))
-        # Test views are whole numbers of 255ths.
-        video = np.round(np.stack(clips) * np.float32(255)).astype(np.uint8)
-        return _Item(video, target, index, ())
+    def without_video(self, failures: list[Failure]) -> _Item:
+        return _Item(None, 0, failures[0].sample, tuple(failures))
 
 
-@functools.lru_cache(maxsize=2)
-def _permutation(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(size)
-
-
-def _target(sample: Sample, data: DataSet) -> NDArray[np.float32] | int:
-    if not data.multi_label:
-        return sample.labels[0]
-    target = np.zeros(len(data.labels), np.float32)
-    target[list(sample.labels)] = 1
-    return target
-
-
-def _collate(items: list[_Item]) -> Batch | None:
-    """Items as a batch; None stands for one without a single view."""
-    failures = tuple(failure for item in items for failure in item.failures)
-    good = [item for item in items if item.video is not None]
-    videos = [item.video for item in good if item.video is not None]
-    views = [len(video) for video in videos]
-    if not good:
-        empty = torch.empty(0, dtype=torch.int64)
-        return Batch(torch.empty(0, dtype=torch.uint8), empty, empty, failures)
-    targets = torch.from_numpy(np.repeat(np.array([i.target for i in good]), views, axis=0))
-    indices = torch.from_numpy(np.repeat(np.array([i.sample for i in good]), views))
-    return Batch(torch.from_numpy(np.concatenate(videos)), targets, indices, failures)
-
-
-def _make_loader(dataset: Dataset[_Item], config: TrainConfig, positions: Any) -> Any:
+def _make_loader(
+    views: _Views, config: TrainConfig, requests: Iterable[list[_Request]]
+) -> Iterable[Batch | MovinetError]:
     workers = config.data.workers
+    on_gpu = config.engine.device in ("auto", "cuda") and torch.cuda.is_available()
     return DataLoader(
-        dataset,
-        batch_sampler=positions,
+        views,
+        batch_sampler=requests,  # pyright: ignore[reportArgumentType] - it knows indices only
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=views.collate,
+        multiprocessing_context=_context() if workers else None,
+        worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
         prefetch_factor=config.data.prefetch if workers else None,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=on_gpu,
+        generator=torch.Generator(),  # leaves the global one alone
     )
 
 
-def _guarded(loader: Any) -> Iterator[Batch]:
+def _context() -> BaseContext:
+    """How workers start: never by a fork of this process, which has threads that hold locks."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # PyTorch is imported once for all workers
+    return context
+
+
+def _start_worker(worker: int) -> None:
+    """Ctrl-C goes to workers, too; the process that they work for decides when to end."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _guarded(loader: Iterable[Batch | MovinetError]) -> Iterator[Batch]:
+    """The batches of a loader, and its errors raised in one line."""
     try:
-        yield from loader
+        for batch in loader:
+            if isinstance(batch, MovinetError):
+                raise batch
+            yield batch
     except RuntimeError as error:
-        if "worker" not in str(error):
+        if "DataLoader worker" not in str(error):
             raise
         raise MovinetError(
-            "a process that decodes videos has died (out of memory?); "
-            "fewer data.workers or smaller batches take less"
+            "a process that decodes videos has died, perhaps for lack of memory or of shared "
+            "memory (/dev/shm); fewer data.workers, a smaller data.prefetch or smaller batches "
+            "need less, and data.workers=0 none"
         ) from None

@@ -1,4 +1,4 @@
-"""Which part of a video a training clip shows, and at which times."""
+"""Which part of a video a clip shows, and at which times."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from movinet.data.samples import Sample
 from movinet.errors import VideoError
 from movinet.video.clips import wrapped_times
+from movinet.video.sampling import tolerance
 
 
 def span_of(sample: Sample) -> tuple[float, float]:
@@ -32,7 +33,10 @@ def span_of(sample: Sample) -> tuple[float, float]:
 def training_times(
     sample: Sample, num_frames: int, frame_rate: float, random_stride: float, rng: Generator
 ) -> tuple[NDArray[np.float64], float]:
-    """A random window of a sample; a sample that is too short is repeated.
+    """A random window of a sample, as in the reference.
+
+    Where the sample is long enough, the window lies within it. A shorter one is repeated, beginning
+    anywhere.
 
     Args:
         sample: The sample.
@@ -43,9 +47,13 @@ def training_times(
 
     Returns:
         (num_frames,) times in seconds, and the frame rate that was drawn.
+
+    Raises:
+        VideoError: If the video cannot be read.
     """
     span = span_of(sample)
     rate = frame_rate / rng.uniform(1 - random_stride, 1 + random_stride)
-    room = max(0.0, span[1] - span[0] - num_frames / rate)
-    start = span[0] + room * rng.uniform()
+    length = span[1] - span[0]
+    room = length - (num_frames - 1) / rate - tolerance(rate)
+    start = span[0] + rng.uniform() * (room if room > 0 else length)
     return wrapped_times(span, start, num_frames, rate), rate

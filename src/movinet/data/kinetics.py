@@ -97,7 +97,7 @@ def _check_columns(where: str, names: list[str]) -> None:
     if unknown or missing or len(set(names)) < len(names):
         problem = f"unknown column {unknown[0]!r}" if unknown else "a column stands twice"
         if missing:
-            problem = f"the column {missing[0]} is missing"
+            problem = f"the column {missing[0]!r} is missing"
         raise ConfigError(f"{where}: {problem}; Kinetics has {', '.join(_COLUMNS)}")
 
 

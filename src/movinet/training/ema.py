@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class EMA:
     """Exponential moving average of parameters and batch-norm statistics.
 
-    The decay grows as ``min(decay, (1 + t) / (10 + t))`` with the number of updates t, as
-    TensorFlow's does, so that the first weights are soon forgotten.
+    Update t, counted from 1, decays by ``min(decay, (1 + t) / (10 + t))``, as TensorFlow's does, so
+    that the first weights are soon forgotten.
 
     Args:
         model: Whose weights; the average starts as a copy of them.
@@ -27,8 +27,8 @@ class EMA:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Move towards the model's weights."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = _averaged(model)
         torch._foreach_lerp_(
             list(self._average.values()), [current[name] for name in self._average], 1 - decay

@@ -43,9 +43,9 @@ def make_optimizer(model: nn.Module, config: OptimizerSection) -> torch.optim.Op
         case "rmsprop":
             return RMSprop(parameters, rate, config.rho, config.momentum, config.epsilon)
         case "sgd":
-            return torch.optim.SGD(parameters, rate, config.momentum, foreach=True)
+            return torch.optim.SGD(parameters, rate, config.momentum, fused=True)
         case "adamw":
-            return torch.optim.AdamW(parameters, rate, config.betas, config.epsilon, foreach=True)
+            return torch.optim.AdamW(parameters, rate, config.betas, config.epsilon, fused=True)
 
 
 def is_kernel(name: str, parameter: Tensor) -> bool:
@@ -63,21 +63,16 @@ def kernels(model: nn.Module) -> list[Tensor]:
 
 
 @torch.no_grad()
-def add_decay(parameters: list[Tensor], weight_decay: float) -> Tensor:
+def add_decay(parameters: Iterable[Tensor], weight_decay: float) -> None:
     """Add the gradient of ``weight_decay / 2 * sum(w^2)``, TensorFlow's L2 loss, to the gradients.
 
-    The same numbers as with the penalty in the loss, without its passes over the weights.
-
-    Returns:
-        The penalty, a scalar.
+    The same gradients as with the penalty in the loss, without its passes over the weights; the
+    loss that is reported goes without it. Comes before clipping.
     """
     decaying = [p for p in parameters if p.grad is not None]
-    if not decaying or weight_decay == 0:
-        return torch.zeros(())
-    gradients = [p.grad for p in decaying if p.grad is not None]
-    torch._foreach_add_(gradients, decaying, alpha=weight_decay)
-    norms = torch._foreach_norm(decaying)
-    return weight_decay / 2 * torch.stack(norms).square().sum()
+    if decaying:
+        gradients = [p.grad for p in decaying if p.grad is not None]
+        torch._foreach_add_(gradients, decaying, alpha=weight_decay)
 
 
 @torch.no_grad()

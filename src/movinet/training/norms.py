@@ -1,7 +1,4 @@
-"""Batch norm over the batch of all processes, on any device.
-
-PyTorch's SyncBatchNorm refuses CPU process groups; this one needs nothing but ``all_reduce``.
-"""
+"""Batch norm over the batch of all processes, on any device."""
 
 from __future__ import annotations
 
@@ -13,10 +10,12 @@ from torch import Tensor, nn
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """A batch norm whose statistics are those of all processes together.
+    """A batch norm whose statistics are those of all processes together, on a CPU as well.
 
-    Shares of different size count by their size. With one process it is `BatchNorm2d`. Running
-    statistics take the unbiased variance, as PyTorch's do.
+    Shares of different size count by their size. It normalises with the biased variance and keeps
+    the unbiased one, as PyTorch's and TensorFlow's do; under autocast the statistics are float32.
+    With one process it is `BatchNorm2d`. It talks once in each direction: PyTorch's
+    `torch.nn.SyncBatchNorm`, which does the same, refuses anything but a GPU.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
@@ -28,9 +27,9 @@ class SyncBatchNorm(nn.BatchNorm2d):
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
-            momentum = self.momentum or 0.0
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), momentum)
+            assert self.momentum is not None
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), self.momentum)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
         return y
@@ -73,23 +72,29 @@ class _Normalize(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale, count = ctx.saved_tensors
         gradient = gradients[0].to(mean.dtype)
-        deviation = (x.to(mean.dtype) - mean.view(-1, 1, 1)) * scale.view(-1, 1, 1)
+        deviation = (x.to(mean.dtype) - mean.view(-1, 1, 1)).mul_(scale.view(-1, 1, 1))
         of_bias = gradient.sum((0, 2, 3))
         of_weight = (gradient * deviation).sum((0, 2, 3))
         sums = torch.cat([of_bias, of_weight])
         dist.all_reduce(sums)
         shift, slope = (sums / count).chunk(2)
-        of_x = gradient - shift.view(-1, 1, 1) - deviation * slope.view(-1, 1, 1)
-        of_x = of_x * (weight * scale).view(-1, 1, 1)
+        of_x = gradient - shift.view(-1, 1, 1)
+        of_x.addcmul_(deviation, slope.view(-1, 1, 1), value=-1)
+        of_x.mul_((weight * scale).view(-1, 1, 1))
         return of_x.to(x.dtype), of_weight, of_bias, None
 
 
 def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
     """Make every batch norm of a network one over all processes; names of tensors stay.
 
+    Args:
+        model: Already on its device: on a GPU they become PyTorch's own, whose kernels are faster.
+
     Returns:
         The same module, changed.
     """
+    if any(parameter.is_cuda for parameter in model.parameters()):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in model.modules():
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm2d:

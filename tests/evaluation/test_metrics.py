@@ -119,6 +119,14 @@ def test_scores_of_labels(multi: tuple[np.ndarray, np.ndarray]) -> None:
         assert scores.pr_auc[i] == pytest.approx(float(expected), abs=1e-6)
 
 
+def test_the_curve_of_precision_begins_at_one() -> None:
+    # As sklearn and torchmetrics have it: from (0, 1) over (0, 0), the wrong one, to (1, 1/2).
+    scores = label_scores(np.array([[0.9], [0.8]]), np.array([[False], [True]]))
+    assert scores.pr_auc[0] == 0.25
+    scores = label_scores(np.array([[0.9], [0.9]]), np.array([[False], [True]]))
+    assert scores.pr_auc[0] == 0.75  # one threshold: from (0, 1) to (1, 1/2)
+
+
 def test_loss_of_labels(multi: tuple[np.ndarray, np.ndarray]) -> None:
     expected = torch.nn.functional.binary_cross_entropy(
         torch.from_numpy(multi[0]), torch.from_numpy(multi[1]).double()

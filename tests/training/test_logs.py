@@ -62,6 +62,13 @@ def test_numbers_that_json_has_no_word_for(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "log.jsonl").read_text())["loss"] is None
 
 
+def test_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    log = make_log(tmp_path)
+    with pytest.raises(OSError, match=r"log\.jsonl: cannot be written \(No space"), log.showing():
+        log.train(train(10), update_seconds=1.0)
+
+
 def test_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -121,7 +121,8 @@ class RunLog:
             return
         self._skipped = read_skipped(self._folder / "skipped.txt")
         with contextlib.ExitStack() as stack:
-            file = (self._folder / self._name).open("a", encoding="utf-8")
+            # Without a buffer: what a full disk refuses is not tried again when the file is closed.
+            file = (self._folder / self._name).open("ab", buffering=0)
             self._file = stack.enter_context(file)
             board = _tensorboard(self._folder / "tensorboard" / Path(self._name).stem, self._step)
             self._board = stack.enter_context(board)
@@ -187,8 +188,11 @@ class RunLog:
 
     def _write(self, record: dict[str, Any], group: str, figures: Any) -> None:
         rounded = {k: _rounded(v) for k, v in record.items()}
-        self._file.write(json.dumps(rounded) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(f"{json.dumps(rounded)}\n".encode())
+        except OSError as error:
+            path = self._folder / self._name
+            raise OSError(f"{path}: cannot be written ({error.strerror})") from None
         for name in figures:
             self._board.add_scalar(f"{group}/{name}", record[name], record["step"])
 

@@ -66,6 +66,18 @@ def test_a_video_in_a_shard_is_that_video(tmp_path, mp4):
     assert shown(inside, [0.8, 1.0]) == [20, 25]
 
 
+def test_a_video_ends_where_its_member_ends(tmp_path):
+    """Formats without a length of their own would run on into the next member."""
+    streams = [video(tmp_path / f"{i}.ts", first=10 * i).read_bytes() for i in range(2)]
+    shard = tar(
+        tmp_path / "a.tar", {"a.ts": streams[0], "a.txt": "x", "b.ts": streams[1], "b.txt": "x"}
+    )
+    for i, sample in enumerate(open_data(shard).samples):
+        whole = VideoFile(tmp_path / f"{i}.ts")
+        assert sample.media.extent() == whole.extent()
+        assert shown(sample.media, [0.0, 9.0]) == [10 * i, 10 * i + 7]
+
+
 def test_what_is_written_with_webdataset_is_read_as_it_reads_it(tmp_path, mp4):
     pattern = f"{tmp_path}/train-%03d.tar"
     with ShardWriter(pattern, maxcount=3, verbose=0) as writer:
@@ -84,7 +96,8 @@ def test_what_is_written_with_webdataset_is_read_as_it_reads_it(tmp_path, mp4):
 
 
 def test_members_that_webdataset_passes_over_are_passed_over(tmp_path, mp4):
-    members = {"__meta__": "x", "README": "x", ".hidden": "x", "./a.mp4": mp4, "./a.txt": "walk"}
+    members = {"__about__/a.txt": "x", "README": "x", ".hidden": "x"}
+    members |= {"./a.mp4": mp4, "./a.txt": "walk"}
     shard = tar(tmp_path / "a.tar", members)
     theirs = by_webdataset(shard)
     ours = open_data(shard).samples

@@ -214,6 +214,17 @@ def test_names_and_numbers_do_not_mix(tmp_path):
         open_data(shard)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
+def test_a_sample_past_the_end_of_its_video_is_an_error(tmp_path, suffix):
+    """Not the last frame, standing still under a label that it has nothing to do with."""
+    video(tmp_path / f"a{suffix}", count=25)
+    write_rows(tmp_path / "list.csv", [Row(f"a{suffix}", ("x",), 5.0, 8.0)])
+    media = open_data(tmp_path / "list.csv").samples[0].media
+    with pytest.raises(VideoError, match=rf"a\{suffix}: ends at 1.* s, before 5 s"):
+        list(media.frames([5.0, 5.5], 1e-3, []))
+    assert [number_of(image) for image in media.frames([0.96, 5.0], 1e-3, [])] == [24, 24]
+
+
 def test_only_the_needed_part_of_a_long_file_is_read(tmp_path, monkeypatch):
     path = tmp_path / "long.mp4"
     options = {"g": "25", "bf": "0"}

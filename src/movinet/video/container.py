@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from dataclasses import dataclass
@@ -115,6 +116,15 @@ class Source:
     def frame_threads(self) -> bool:
         """Whether several frames may be decoded at once."""
         return self.thread_type in ("AUTO", "FRAME")
+
+    @property
+    def declared_end(self) -> float:
+        """When the file says that it ends, seconds; infinite if it does not say."""
+        whole, video = self.container.duration, self.stream.duration
+        ends = [] if whole is None else [whole / av.time_base]
+        if video is not None:
+            ends.append(((self.stream.start_time or 0) + video - self.origin) * self.tick)
+        return min(ends, default=math.inf)
 
     def pts(self, item: Packet | VideoFrame) -> int | None:
         """The presentation timestamp of a packet or frame, None if unknown."""

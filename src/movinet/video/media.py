@@ -53,7 +53,8 @@ class Media(Protocol):
             skipped: Packets that could not be decoded are appended here.
 
         Raises:
-            VideoError: If it cannot be read, or no frame can be decoded.
+            VideoError: If it cannot be read, ends before the first time, or no frame can be
+                decoded.
         """
         ...
 
@@ -84,6 +85,12 @@ class VideoFile:
     ) -> Iterator[Image]:
         """See `Media.frames`."""
         source = open_source(self.source, self.thread_type)
+        if times[0] >= source.declared_end:  # which may be wrong
+            source.container.close()
+            last = self.extent()[1]
+            if times[0] >= last + slack:
+                raise VideoError(f"{self.name}: ends at {last:.4g} s, before {times[0]:.4g} s")
+            source = open_source(self.source, self.thread_type)
         decoded = decode(source, skipped, float(times[0]))
         to_rgb, shown, image = RgbConverter(), None, None
         try:

@@ -191,7 +191,7 @@ def test_labels(tmp_path: Path) -> None:
         ("x.pt", b"nothing", "cannot be loaded as tensors alone"),
         ("x.pt", b"", "cannot be loaded as tensors alone"),
         ("x.tar.gz", b"nothing", "x.tar.gz"),
-        ("x.tar.gz", gzip.compress(b"nothing"), "x.tar.gz"),
+        ("x.tar.gz", gzip.compress(b"nothing", mtime=0), "x.tar.gz"),
         ("x.txt", b"nothing", "x.txt"),
         ("X.SAFETENSORS", b"nothing", "not a readable .safetensors"),
     ],

@@ -19,18 +19,52 @@ PACKAGE = ROOT / "src" / "movinet"
 #: Modules that need the extra `torch`; everything else is the runtime half.
 MODEL_HALF = {
     "movinet.convolution",
+    "movinet.data.augment",
+    "movinet.data.clips",
+    "movinet.data.loader",
+    "movinet.data.mixing",
+    "movinet.data.policies",
+    "movinet.data.synth",
+    "movinet.data.synth.generate",
+    "movinet.data.synth.looks",
+    "movinet.data.synth.motions",
+    "movinet.data.synth.render",
+    "movinet.data.synth.scene",
     "movinet.ensemble",
     "movinet.factory",
     "movinet.layers",
     "movinet.model",
     "movinet.runtime.torch_engine",
     "movinet.state",
+    "movinet.taps",
+    "movinet.training.build",
+    "movinet.training.checkpoint",
+    "movinet.training.checks",
+    "movinet.training.config",
+    "movinet.training.distributed",
+    "movinet.training.ema",
+    "movinet.training.evaluating",
+    "movinet.training.inputs",
+    "movinet.training.loop",
+    "movinet.training.losses",
+    "movinet.training.norms",
+    "movinet.training.optimizers",
+    "movinet.training.overrides",
+    "movinet.training.recipes",
+    "movinet.training.rmsprop",
+    "movinet.training.run",
+    "movinet.training.schedule",
+    "movinet.training.step",
+    "movinet.training.validation",
     "movinet.weights.conversion",
     "movinet.weights.convert",
     "movinet.weights.loading",
     "movinet.weights.saving",
 }
-EXTRAS = ("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL")
+EXTRAS = (
+    *("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL"),
+    *("braceexpand", "kornia", "pydantic", "tensorboard", "torchmetrics", "webdataset", "yaml"),
+)
 ENGINES = ("ai_edge_litert", "executorch", "onnxruntime", "openvino", "tflite_runtime")
 #: As if the extras were not installed.
 WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS!r}))\n"

@@ -39,8 +39,6 @@ MODEL_HALF = {
     "movinet.taps",
     "movinet.training.build",
     "movinet.training.checkpoint",
-    "movinet.training.checks",
-    "movinet.training.config",
     "movinet.training.distributed",
     "movinet.training.ema",
     "movinet.training.evaluating",
@@ -53,7 +51,6 @@ MODEL_HALF = {
     "movinet.training.recipes",
     "movinet.training.rmsprop",
     "movinet.training.run",
-    "movinet.training.schedule",
     "movinet.training.step",
     "movinet.training.validation",
     "movinet.weights.conversion",
@@ -63,7 +60,7 @@ MODEL_HALF = {
 }
 EXTRAS = (
     *("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL"),
-    *("braceexpand", "kornia", "pydantic", "tensorboard", "torchmetrics", "webdataset", "yaml"),
+    *("braceexpand", "kornia", "tensorboard", "torchmetrics", "webdataset", "yaml"),
 )
 ENGINES = ("ai_edge_litert", "executorch", "onnxruntime", "openvino", "tflite_runtime")
 #: As if the extras were not installed.

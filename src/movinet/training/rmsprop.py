@@ -61,8 +61,8 @@ class RMSprop(torch.optim.Optimizer):
         momenta = [self.state[p]["momentum"] for p in params]
         torch._foreach_mul_(squares, group["rho"])
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - group["rho"])
-        roots = torch._foreach_add(squares, group["epsilon"])
-        torch._foreach_sqrt_(roots)
+        factors = torch._foreach_add(squares, group["epsilon"])
+        torch._foreach_rsqrt_(factors)
         torch._foreach_mul_(momenta, group["momentum"])
-        torch._foreach_addcdiv_(momenta, gradients, roots, group["lr"])
+        torch._foreach_addcmul_(momenta, gradients, factors, group["lr"])
         torch._foreach_sub_(params, momenta)

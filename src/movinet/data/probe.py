@@ -1,26 +1,62 @@
-"""What a stored video is: size, length, rate, and whether it can be decoded."""
+"""What a stored video is: size, length, rate, whether it can be decoded, and what it looks like."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
+import av
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from movinet.data.samples import Sample
 from movinet.data.sampling import span_of
 from movinet.data.tfrecords import JpegFrames
 from movinet.errors import VideoError
-from movinet.video.container import Region, SkippedPacket
-from movinet.video.media import VideoFile
+from movinet.video.container import Region, SkippedPacket, Source, open_source
+from movinet.video.decoding import decode
+from movinet.video.media import Media, VideoFile
 
-#: Where in a sample the frames of its fingerprint lie, as shares of its length.
-_PLACES = (0.2, 0.5, 0.8)
-#: Width and height of the differences that make a frame's hash: 64 bits.
-_GRID = 8
-#: A picture with less contrast than this has no fingerprint: flat ones are all alike.
-_LEAST_CONTRAST = 4.0
+#: A look is made of so many moments, each the mean of so many frames, in so many cells a side:
+#: means over time and space are hardly moved by other rates, sizes and codecs.
+MOMENTS, _FRAMES, CELLS = 6, 4, 8
+#: A file that ends this much before its header says is cut off: seconds, and share of its length.
+_MISSING_SECONDS, _MISSING_SHARE = 0.25, 0.05
+#: ffmpeg's names of formats whose headers say no length: it guesses one from the bit rate.
+_UNTOLD = {
+    "h261",
+    "h263",
+    "h264",
+    "hevc",
+    "m4v",
+    "mjpeg",
+    "mpeg",
+    "mpegvideo",
+    "vvc",
+    "obu",
+    "cavs",
+}
+_BLOCK = 1 << 20
+
+
+class Header(NamedTuple):
+    """What a video says of itself.
+
+    Attributes:
+        seconds: Its length.
+        width: Pixels.
+        height: Pixels.
+        rate: Frames per second.
+    """
+
+    seconds: float
+    width: int
+    height: int
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -29,19 +65,46 @@ class Probe:
 
     Attributes:
         seconds: Length of the sample.
-        width: Pixels.
-        height: Pixels.
+        frames: Frames in it.
         digest: SHA-256 of the stored bytes and of which part of them the sample is.
-        prints: (frames * 64,) bits of a perceptual hash, or None where the pictures are too flat.
-        broken: What could not be decoded on the way; empty if all was well.
+        look: (MOMENTS, CELLS, CELLS) float16 grey from 0 to 255.
+        broken: What is damaged; empty if nothing was found.
     """
 
     seconds: float
-    width: int
-    height: int
+    frames: int
     digest: str
-    prints: NDArray[np.bool_] | None
+    look: NDArray[np.float16]
     broken: str
+
+
+def read_header(media: Media) -> Header:
+    """What a video says of itself, without reading it through where it tells its length.
+
+    Raises:
+        VideoError: If it cannot be opened.
+    """
+    if not isinstance(media, VideoFile):
+        image = next(iter(media.frames([0.0], 0.0, [])))
+        rate = media.frame_rate if isinstance(media, JpegFrames) else 0.0
+        return Header(media.extent()[1], image.shape[1], image.shape[0], rate)
+    source = open_source(media.source, media.thread_type)
+    with source.container:
+        codec, seconds = source.stream.codec_context, _told_seconds(source)
+        size, rate = (codec.width, codec.height), 1 / source.nominal
+    if seconds is None:
+        first, last = media.extent()
+        seconds = last - first
+    return Header(seconds, *size, rate)
+
+
+def _told_seconds(source: Source) -> float | None:
+    """The length that a header tells."""
+    if source.container.format.name in _UNTOLD:
+        return None
+    if source.stream.duration:
+        return source.stream.duration * source.tick
+    return source.container.duration / av.time_base if source.container.duration else None
 
 
 def probe(sample: Sample, *, deep: bool = False) -> Probe:
@@ -49,58 +112,105 @@ def probe(sample: Sample, *, deep: bool = False) -> Probe:
 
     Args:
         sample: The sample.
-        deep: Decode all of it instead of three frames.
+        deep: Decode all of it, and not only what its look needs.
 
     Raises:
         VideoError: If it cannot be read at all.
     """
     start, end = span_of(sample)
-    places = _PLACES if not deep else tuple(np.linspace(0, 1, max(3, round((end - start) * 10))))
-    times = [start + place * (end - start) for place in places]
+    frames, broken = _count_frames(sample.media, start, end)
     skipped: list[SkippedPacket] = []
-    hashes, shape, last = [], (0, 0), None
-    for image in sample.media.frames(times, 1e-3, skipped):
-        shape = image.shape[:2]
-        if image is not last and (len(hashes) < len(_PLACES) or not deep):
-            hashes.append(_difference_hash(image))
+    look = _look(sample.media, start, end, skipped)
+    if deep and not skipped:
+        _decode_all(sample.media, start, end, skipped)
+    if skipped and not broken:
+        broken = f"{len(skipped)} broken packets, the first: {skipped[0].reason}"
+    return Probe(end - start, frames, _digest(sample), look, broken)
+
+
+def _count_frames(media: Media, start: float, end: float) -> tuple[int, str]:
+    """Frames stored between two times, and what is wrong with the file as it is stored."""
+    if not isinstance(media, VideoFile):
+        return round((end - start) * media.frame_rate) if isinstance(media, JpegFrames) else 2, ""
+    count, last = 0, 0.0
+    source = open_source(media.source, media.thread_type)
+    with source.container:
+        told = source.container.duration or 0
+        told = 0.0 if source.container.format.name in _UNTOLD else told / av.time_base
+        try:
+            # All streams: a header tells the length of the longest, which may be the sound.
+            for packet in source.container.demux():
+                if not packet.size or packet.time_base is None:
+                    continue
+                stamp = packet.dts if packet.pts is None else packet.pts
+                if stamp is not None:
+                    last = max(last, float((stamp + (packet.duration or 0)) * packet.time_base))
+                if packet.stream is source.stream and not packet.is_discard:
+                    time = source.packet_time(packet)
+                    count += time is None or start - 1e-6 <= time < end - 1e-6
+        except FFmpegError as error:
+            return count, f"cannot be read to its end ({error.strerror})"
+        last -= (source.container.start_time or 0) / av.time_base
+    if told - last > max(_MISSING_SECONDS, _MISSING_SHARE * told):
+        return count, f"cut off: it ends at {last:.2f} s of {told:.2f} s"
+    return count, ""
+
+
+def _look(
+    media: Media, start: float, end: float, skipped: list[SkippedPacket]
+) -> NDArray[np.float16]:
+    number = MOMENTS * _FRAMES
+    times = [start + (i + 0.5) / number * (end - start) for i in range(number)]
+    cells, last = [], None
+    for image in media.frames(times, 1e-3, skipped):
+        cells.append(cells[-1] if image is last else _cells(image))
         last = image
-    known = [bits for bits in hashes if bits is not None]
-    whole = len(known) == len(hashes) and len(known) == len(_PLACES)
-    broken = f"{len(skipped)} broken packets: {skipped[0].reason}" if skipped else ""
-    return Probe(
-        end - start,
-        shape[1],
-        shape[0],
-        _digest(sample),
-        np.concatenate(known) if whole else None,
-        broken,
-    )
+    moments = np.stack(cells).reshape(MOMENTS, _FRAMES, CELLS, CELLS)
+    return moments.mean(axis=1).astype(np.float16)
 
 
-def _difference_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Whether each cell of a small grey picture is brighter than its left neighbour."""
-    grey = image.astype(np.float32).mean(axis=2)
-    rows = np.array_split(grey, _GRID, axis=0)
-    cells = [[c.mean() for c in np.array_split(row, _GRID + 1, axis=1)] for row in rows]
-    small = np.array(cells)
-    if not np.isfinite(small).all() or small.std() < _LEAST_CONTRAST:
-        return None
-    return (small[:, 1:] > small[:, :-1]).ravel()
+def _cells(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Mean grey of the cells of a grid."""
+    rows, columns = (np.arange(CELLS + 1) * length // CELLS for length in image.shape[:2])
+    sums = np.add.reduceat(image.sum(axis=2, dtype=np.float32), rows[:-1], axis=0)
+    sums = np.add.reduceat(sums, columns[:-1], axis=1)
+    # A picture of fewer pixels than cells has them in several cells.
+    areas = np.maximum(np.diff(rows), 1)[:, None] * np.maximum(np.diff(columns), 1)
+    return sums / (3 * areas)
+
+
+def _decode_all(media: Media, start: float, end: float, skipped: list[SkippedPacket]) -> None:
+    if not isinstance(media, VideoFile):
+        step = 1 / media.frame_rate if isinstance(media, JpegFrames) else 0.1
+        for _ in media.frames(np.arange(start, end, step).tolist(), 1e-3, skipped):
+            pass
+        return
+    frames = decode(open_source(media.source, media.thread_type), skipped, start)
+    try:
+        for frame in frames:
+            if frame.time >= end:
+                break
+            # Decoders paint over what they cannot read, and say so.
+            if frame.picture.is_corrupt and frame.time >= start:
+                skipped.append(SkippedPacket(frame.time, "a picture is damaged"))
+    finally:
+        frames.close()
 
 
 def _digest(sample: Sample) -> str:
-    """SHA-256 of what is stored."""
-    media = sample.media
+    """SHA-256 of what is stored, and of which part of it is meant."""
     content = hashlib.sha256(f"{sample.start} {sample.end} ".encode())
-    if isinstance(media, VideoFile) and not isinstance(media.source, Region):
-        try:
-            with media.source.open("rb") as file:
-                while block := file.read(1 << 20):
-                    content.update(block)
-        except OSError as error:
-            raise VideoError(f"{media.name}: cannot be read ({error.strerror})") from None
-    elif isinstance(media, VideoFile | JpegFrames) and isinstance(media.source, Region):
-        content.update(media.source.read())
-    else:
-        content.update(media.name.encode())
+    media = sample.media
+    source = media.source if isinstance(media, VideoFile | JpegFrames) else Path(media.name)
+    if not isinstance(source, Region):
+        source = Region(source, 0, sys.maxsize, "")
+    left = source.size
+    try:
+        with source.path.open("rb") as file:
+            file.seek(source.offset)
+            while left > 0 and (block := file.read(min(_BLOCK, left))):
+                content.update(block)
+                left -= len(block)
+    except OSError as error:
+        raise VideoError(f"{media.name}: cannot be read ({error.strerror})") from None
     return content.hexdigest()

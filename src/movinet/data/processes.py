@@ -1,0 +1,99 @@
+"""Work in several processes, which may die of what they are given."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: Items handed out beyond the one that is waited for, for each process.
+_AHEAD = 4
+
+
+def in_processes(
+    function: Callable[[T], R], items: Sequence[T], workers: int
+) -> Generator[R | None]:
+    """The result for each item, in order.
+
+    A file from outside can crash a decoder, and the process with it. Whatever was under way is
+    then done again, each item in a process of its own.
+
+    Args:
+        function: Can be sent to another process, as items and results can.
+        items: What to work on.
+        workers: Processes; with 1 all is done in this one.
+
+    Yields:
+        What `function` gave; None for an item that ended its process.
+    """
+    workers = min(workers, len(items))
+    if workers < 2:
+        yield from map(function, items)
+        return
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with _Processes(function, workers) as processes:
+        for item in items:
+            waiting.append((item, processes.submit(item)))
+            if len(waiting) > _AHEAD * workers:
+                yield processes.result(*waiting.popleft())
+        while waiting:
+            yield processes.result(*waiting.popleft())
+
+
+class _Processes(Generic[T, R]):
+    """A pool that is replaced when it breaks."""
+
+    def __init__(self, function: Callable[[T], R], workers: int) -> None:
+        self._function, self._workers = function, workers
+        self._pool = _pool(workers)
+
+    def submit(self, item: T) -> Future[R]:
+        try:
+            return self._pool.submit(self._function, item)
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=False)
+            self._pool = _pool(self._workers)
+            return self._pool.submit(self._function, item)
+
+    def result(self, item: T, future: Future[R]) -> R | None:
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            return self._alone(item)
+
+    def _alone(self, item: T) -> R | None:
+        with _pool(1) as pool:
+            try:
+                return pool.submit(self._function, item).result()
+            except BrokenProcessPool:
+                return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What is not begun is not worth waiting for when the work ends early.
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")  # forks of threads hang
+    return ProcessPoolExecutor(workers, context, initializer=_leave_interrupts)
+
+
+def _leave_interrupts() -> None:
+    """Let the process that started this one alone react to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

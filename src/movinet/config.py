@@ -96,7 +96,7 @@ class Architecture:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"not an architecture: {error}") from None
+            raise ConfigError(f"not a MoViNet configuration: architecture: {error}") from None
 
     def blocks(self) -> Iterator[BlockSpec]:
         """Every block in order, named ``block<group>_layer<i>`` from 0."""

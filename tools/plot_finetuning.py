@@ -33,7 +33,7 @@ def main() -> None:
     axes.axhline(100 / 8, color="#808080", ls=":", lw=1, label="chance")
     axes.set(xlabel="steps of 16 clips", ylabel="top-1 on 200 other clips, %", ylim=(0, 102))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="center right")
     FigureCanvasAgg(figure).print_png(OUT)
 
 

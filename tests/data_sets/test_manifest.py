@@ -113,6 +113,7 @@ def test_json_lines_are_read(tmp_path):
         ("path,label\nc/a,x\nc/./a,x\n", "line 3: 'c/./a' is on line 2 too"),
         ("path,labels\na,x||y\n", "line 2: '' is no name of a class"),
         ("path,label\na,x\u0007y\n", r"line 2: 'x\\x07y' is no name of a class"),
+        ("path,label\na," + "x" * 501, r"line 2: 'x{116}\.\.\. is no name of a class"),
         ("path,label\na," + "x" * 200_000, "line 2: field larger than field limit"),
     ],
 )

@@ -164,13 +164,13 @@ def test_rows_keep_their_times_groups_and_labels(tmp_path):
 
 def test_missing_files_are_counted_and_the_first_ones_named(tmp_path):
     touch(tmp_path, "0.mp4")
-    names = [*(f"{i}.mp4" for i in range(7)), "n" * 5000]
+    names = ["0.mp4", "1\n.mp4", *(f"{i}.mp4" for i in range(2, 7)), "n" * 5000]
     write_rows(tmp_path / "list.tsv", [Row(name, ("x",)) for name in names])
     with pytest.raises(VideoError) as caught:
         open_data(tmp_path / "list.tsv")
     assert str(caught.value).startswith(
-        f"{tmp_path}/list.tsv: 7 of 8 files are missing below {tmp_path}: 1.mp4 (line 3), "
-        "2.mp4 (line 4), 3.mp4 (line 5), 4.mp4 (line 6), 5.mp4 (line 7) and 2 more; "
+        f"{tmp_path}/list.tsv: 7 of 8 files are missing below {tmp_path}: 1\\n.mp4 (line 4), "
+        "2.mp4 (line 5), 3.mp4 (line 6), 4.mp4 (line 7), 5.mp4 (line 8) and 2 more; "
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from movinet.errors import ConfigError
 from movinet.files import replacing
+from movinet.weights.wire import shown
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 #: Columns of a manifest; `path` and one of `label` and `labels` must be there.
@@ -20,6 +21,8 @@ COLUMNS = ("path", "label", "labels", "start", "end", "group")
 #: Between several labels of a sample.
 SEPARATOR = "|"
 _MAX_BYTES = 1 << 30
+#: Longer texts are no names of classes.
+_MAX_NAME = 500
 
 
 class Row(NamedTuple):
@@ -235,10 +238,12 @@ def read_labels(where: str, record: Mapping[str, Any]) -> tuple[str | int, ...]:
 
 def check_label(where: str, label: object) -> None:
     """Raise ConfigError for what cannot be the name or number of a class."""
-    is_number = isinstance(label, int) and not isinstance(label, bool)
-    is_name = isinstance(label, str) and label.isprintable() and label == label.strip() != ""
-    if not is_number and not is_name:
-        raise ConfigError(f"{where}: {label!r} is no name of a class")
+    if isinstance(label, str):
+        allowed = label.isprintable() and label == label.strip() and 0 < len(label) <= _MAX_NAME
+    else:
+        allowed = isinstance(label, int) and not isinstance(label, bool)
+    if not allowed:
+        raise ConfigError(f"{where}: {shown(label)} is no name of a class")
 
 
 def read_span(

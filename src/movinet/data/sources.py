@@ -15,6 +15,7 @@ from movinet.data.samples import DataSet, Labelled, Sample
 from movinet.data.shards import read_shards
 from movinet.data.tfrecords import read_records
 from movinet.errors import ConfigError, VideoError
+from movinet.text import printable
 from movinet.video.files import VIDEO_SUFFIXES, find_videos, local_path, natural_order
 from movinet.video.media import VideoFile
 
@@ -130,7 +131,7 @@ def _table(path: Path, root: Path | None) -> list[Labelled]:
         where = f"{path}, line {row.line}"
         video = resolve(where, row.path, folder, confined=root is not None)
         if not _is_file(video):
-            missing.append(f"{row.path} (line {row.line})")
+            missing.append(f"{printable(row.path)} (line {row.line})")
             continue
         part = f"#{row.start or 0:g}-{'' if row.end is None else f'{row.end:g}'}"
         key = row.path + (part if counts[row.path] > 1 else "")

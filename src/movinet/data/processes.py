@@ -24,7 +24,7 @@ def in_processes(
     """The result for each item, in order.
 
     A file from outside can crash a decoder, and the process with it. Whatever was under way is
-    then done again, each item in a process of its own.
+    then done again, one item at a time.
 
     Args:
         function: Can be sent to another process, as items and results can.
@@ -49,11 +49,11 @@ def in_processes(
 
 
 class _Processes(Generic[T, R]):
-    """A pool that is replaced when it breaks."""
+    """A pool that is replaced when it breaks, and one that does one thing at a time."""
 
     def __init__(self, function: Callable[[T], R], workers: int) -> None:
         self._function, self._workers = function, workers
-        self._pool = _pool(workers)
+        self._pool, self._single = _pool(workers), _pool(1)  # processes start when they are needed
 
     def submit(self, item: T) -> Future[R]:
         try:
@@ -70,11 +70,12 @@ class _Processes(Generic[T, R]):
             return self._alone(item)
 
     def _alone(self, item: T) -> R | None:
-        with _pool(1) as pool:
-            try:
-                return pool.submit(self._function, item).result()
-            except BrokenProcessPool:
-                return None
+        try:
+            return self._single.submit(self._function, item).result()
+        except BrokenProcessPool:
+            self._single.shutdown(wait=False)
+            self._single = _pool(1)
+            return None
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +88,7 @@ class _Processes(Generic[T, R]):
     ) -> None:
         # What is not begun is not worth waiting for when the work ends early.
         self._pool.shutdown(cancel_futures=True)
+        self._single.shutdown(cancel_futures=True)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

@@ -156,7 +156,7 @@ def test_evaluation_with_workers_is_the_same_each_time(files: list[Path]) -> Non
     assert same(loader, expected)
 
 
-def test_a_video_that_changes_its_size_is_shown_whole() -> None:
+def test_a_video_may_change_its_size() -> None:
     class Growing(Numbered):
         def frames(self, times, slack, skipped):
             del slack, skipped
@@ -165,6 +165,9 @@ def test_a_video_that_changes_its_size_is_shown_whole() -> None:
 
     sample = Sample("a", Growing("a.mp4", 0, 5.0), (0,))
     assert shown(sample, 0) == [0, 1, 2, 3, 4, 5]
+    small = PLAIN.model_copy(update={"crop_area": (0.05, 0.1)})
+    for seed in range(10):  # a crop of the large frames may lie beyond the small ones
+        assert len(shown(sample, seed, small)) == 6
 
 
 def test_training_decodes_files(files: list[Path]) -> None:

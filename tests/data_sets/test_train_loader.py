@@ -80,6 +80,9 @@ def test_a_run_resumes_within_an_epoch() -> None:
     whole = list(TrainLoader(data, config).batches(3))
     assert same(TrainLoader(data, config).batches(3, 2), whole[2:])
     assert list(TrainLoader(data, config).batches(3, 4)) == []
+    resumed = TrainLoader(data, config)
+    assert same(resumed.batches(3, 2), whole[2:])
+    assert same(resumed.batches(4), TrainLoader(data, config).batches(4))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
@@ -155,8 +158,8 @@ if __name__ == "__main__":
     loader = TrainLoader(data_of(*videos(64)), config_of(data__workers=1))
     batches = loader.batches(0)
     next(batches)
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print(sum(1 for _ in batches), flush=True)

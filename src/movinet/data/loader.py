@@ -352,7 +352,7 @@ def _guarded(loader: Iterable[Batch | MovinetError]) -> Iterator[Batch]:
         if "DataLoader worker" not in str(error):
             raise
         raise MovinetError(
-            "a process that decodes videos has died, perhaps for lack of memory or of shared "
-            "memory (/dev/shm); fewer data.workers, a smaller data.prefetch or smaller batches "
-            "need less, and data.workers=0 none"
+            "a process that decodes videos has died: for lack of memory or of shared memory "
+            "(/dev/shm), which fewer data.workers, a smaller data.prefetch or smaller batches "
+            "need less of, or of a video ('movinet data check' finds bad files)"
         ) from None

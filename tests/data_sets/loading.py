@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -45,6 +45,18 @@ class Numbered:
 class Broken(Numbered):
     def extent(self) -> tuple[float, float]:
         raise VideoError(f"{self.name}: not a video")
+
+
+@dataclass(frozen=True)
+class Away(Numbered):
+    """Can be read unless its disk is away."""
+
+    away: ClassVar[bool] = False
+
+    def extent(self) -> tuple[float, float]:
+        if Away.away:
+            raise VideoError(f"{self.name}: no such file")
+        return super().extent()
 
 
 @dataclass(frozen=True)

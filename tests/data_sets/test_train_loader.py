@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_sets.loading import Broken, Deadly, Slow, config_of, data_of, same, videos
+from data_sets.loading import Away, Broken, Deadly, Slow, config_of, data_of, same, videos
 from movinet.data.loader import Failure, TrainLoader
 from movinet.errors import ConfigError, MovinetError, VideoError
 
@@ -121,6 +121,18 @@ def test_data_without_a_good_sample_is_one_clear_error(count: int) -> None:
     message = rf"^made-up: {tried} samples in a row cannot be read, the first: \d+.mp4: not a video"
     with pytest.raises(VideoError, match=message):
         next(loader.batches(0))
+
+
+def test_a_loader_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, config = data_of(*[Away(f"{i}.mp4") for i in range(8)]), config_of(**RANDOM)
+    expected = list(TrainLoader(data, config).batches(0))
+    loader = TrainLoader(data, config)
+    assert same(islice(loader.batches(0), 1), expected[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr(Away, "away", True)
+        with pytest.raises(VideoError, match="8 samples in a row"):
+            next(loader.batches(0, 1))
+    assert same(loader.batches(0, 1), expected[1:])
 
 
 @pytest.mark.heavy

@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny_runs import LABELS, made_up_data, tiny_config
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 
 from movinet.errors import CheckpointError, ConfigError, VideoError
 from movinet.factory import load_model
@@ -144,7 +145,8 @@ def test_several_labels(tmp_path: Path) -> None:
 
 
 def test_bad_samples_are_named_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run(tiny_config(tmp_path, data__train="train:8:3", data__valid="valid:5:2"))
+    figures = run(tiny_config(tmp_path, data__train="train:8:3", data__valid="valid:5:2"))
+    assert figures["skipped"] == 2
     told = capfd.readouterr().err
     assert told.count("warning: left out: train/3.mp4: not a video") == 1
     assert told.count("warning: left out: valid/2.mp4") == 1
@@ -220,6 +222,26 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert "the one before stays" in str(error.value)
     assert stored(tmp_path / "checkpoints/last.pt")["progress"]["step"] == 2
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory on"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "raise engine.accumulate"),
+        (TorchDynamoException("no compiler\nlong trace"), "set engine.compile=false"),
+    ],
+)
+def test_what_pytorch_cannot_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError, says: str
+) -> None:
+    def fails(*_: Any) -> Tensor:
+        raise error
+
+    monkeypatch.setattr(Trainer, "update", fails)
+    with pytest.raises(TrainingError, match=says) as told:
+        run(tiny_config(tmp_path))
+    assert "\n" not in str(told.value)
 
 
 def test_one_run_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,11 +65,13 @@ def lines(folder: Path) -> list[tuple[str, int, float]]:
 MIXING = {"augment__mixup": 0.3, "augment__cutmix": 1.0, "run__log_steps": 2}
 
 
-def test_a_crash_changes_nothing(tmp_path: Path, before_step: Hook) -> None:
+@pytest.mark.heavy
+@pytest.mark.parametrize("step", [2, 3])  # after an evaluation, and between two
+def test_a_crash_changes_nothing(tmp_path: Path, before_step: Hook, step: int) -> None:
     """Dropout, stochastic depth, augmentation and mixing draw what they would have drawn."""
     changes = {"augment__mixup": 0.3, "augment__cutmix": 1.0, "run__log_steps": 2}
     run(tiny_config(tmp_path / "whole", **changes))
-    crashes = iter([False] * 3 + [True])
+    crashes = iter([False] * step + [True])
 
     def crash(_: int) -> None:
         if next(crashes, False):
@@ -79,7 +81,7 @@ def test_a_crash_changes_nothing(tmp_path: Path, before_step: Hook) -> None:
     config = tiny_config(tmp_path / "broken", **changes, run__checkpoint_seconds=0)
     with pytest.raises(RuntimeError, match="crash"):
         run(config)
-    assert stored(tmp_path / "broken")["progress"]["step"] == 3
+    assert stored(tmp_path / "broken")["progress"]["step"] == step
     run(config)
     assert_same_weights(tmp_path / "whole", tmp_path / "broken")
     # The crash was between two lines of the log; all others are the same.
@@ -132,6 +134,7 @@ def test_a_signal_saves_and_ends(
     assert run(config)["step"] == 4
 
 
+@pytest.mark.heavy
 def test_a_signal_during_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The evaluation is done again, whole, before training goes on."""
     from movinet.training import loop
@@ -188,6 +191,7 @@ def test_other_data_of_the_same_name_is_refused(
         run(tiny_config(tmp_path))
 
 
+@pytest.mark.heavy
 def test_what_does_not_matter_may_change(tmp_path: Path, before_step: Hook) -> None:
     run(tiny_config(tmp_path / "whole"))
     before_step(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 1 else None)

@@ -113,6 +113,11 @@ class RunLog:
         self._bar: Bar | None = None
         self._skipped: set[str] = set()
 
+    @property
+    def skipped(self) -> int:
+        """How many samples could not be read."""
+        return len(self._skipped)
+
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
         """Open the files and show progress while inside."""

@@ -204,6 +204,7 @@ class Loop:
         """Name bad samples of all processes."""
         for some in self.processes.gather_objects(list(failures)):
             self.log.failures(some)
+        self.progress.metrics["skipped"] = self.log.skipped
 
     def _is_time_to_save(self) -> bool:
         return time.monotonic() - self._saved_at >= self.config.run.checkpoint_seconds

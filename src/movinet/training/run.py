@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,12 +23,12 @@ from movinet.training.checkpoint import (
     Progress,
     check_data,
     progress_of,
-    read_checkpoint,
 )
 from movinet.training.config import TrainConfig
-from movinet.training.distributed import Processes, is_loss_of_process, joined
+from movinet.training.distributed import Processes, joined
 from movinet.training.errors import TrainingError
 from movinet.training.evaluating import evaluate_continuously, evaluate_once
+from movinet.training.failures import explain
 from movinet.training.inputs import find_checkpoint, open_train, open_valid
 from movinet.training.logs import Messages, RunLog, cut_log
 from movinet.training.loop import Loop
@@ -40,7 +39,6 @@ from movinet.training.step import Trainer
 from movinet.training.stopping import stoppable
 from movinet.training.validation import PRIMARY
 from movinet.weights.saving import save_weights
-from movinet.weights.transfer import one_line
 
 #: Files in a run's folder.
 LOG, WEIGHTS = "log.jsonl", "model.safetensors"
@@ -60,7 +58,7 @@ def run(config: TrainConfig) -> dict[str, float]:
 
     Raises:
         ConfigError: If settings do not fit each other, the data or the folder's checkpoint.
-        TrainingError: If training diverges, or another process is lost.
+        TrainingError: If training diverges, memory is short, or another process is lost.
         MovinetError: If data, weights or a checkpoint cannot be read or written.
         SystemExit: If a signal asked to stop, with 128 + its number, after saving.
     """
@@ -81,10 +79,11 @@ def run(config: TrainConfig) -> dict[str, float]:
                 raise
             raise SystemExit(1) from None
         except RuntimeError as error:
-            if processes.size == 1 or not is_loss_of_process(error):
+            message = explain(error, config, processes)
+            if message is None:
                 raise
             if processes.is_to_tell():
-                raise TrainingError(_loss_message(config, error)) from None
+                raise TrainingError(message) from None
             raise SystemExit(1) from None
 
 
@@ -229,16 +228,6 @@ def _stop_message(loop: Loop) -> str:
         f"stopped by {name} after step {loop.progress.step} of {loop.progress.total}: saved in "
         f"{loop.checkpoints.last}; the same command goes on from there"
     )
-
-
-def _loss_message(config: TrainConfig, error: RuntimeError) -> str:
-    last = Checkpoints(Path(config.run.folder)).last
-    reason = one_line(re.sub(r"^\[[^]]*\] *", "", str(error)).splitlines()[0])  # a source file
-    kept = "there is no checkpoint yet: the same command starts again"
-    if last.exists():
-        step = progress_of(read_checkpoint(last, lazily=True), last).step
-        kept = f"{last} is whole, of step {step}: the same command goes on from there"
-    return f"another process of this job was lost or does not answer ({reason}); {kept}"
 
 
 @contextlib.contextmanager

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_sets.made_clips import data_set, sample, write_clip
+from data_sets.made_clips import data_set, images, sample, write_clip
 from movinet.data.check import check_data
 from movinet.data.processes import in_processes
 from movinet.data.quarantine import Finding, exclude, write_quarantine
 from movinet.data.samples import DataSet
 from movinet.errors import ConfigError
+from video.synthetic import make_video
 
 
 def kinds(data: DataSet, **options: object) -> dict[str, str]:
@@ -63,6 +64,16 @@ def test_only_a_deep_check_decodes_what_comparing_does_not_need(tmp_path: Path) 
     assert kinds(data_set(sample(clip)), deep=True) == {"long.mp4": "damaged"}
 
 
+def test_a_deep_check_finds_pictures_that_the_decoder_painted_over(tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "clip.mpg", images(1, 1), codec="mpeg2video")
+    content = clip.read_bytes()  # the header tells no length: nothing else shows that it is cut
+    clip.write_bytes(content[: len(content) // 2])
+    found = check_data(data_set(sample(clip)), deep=True)
+    assert [(each.kind, each.reason) for each in found] == [
+        ("damaged", "damaged in 1 place: a picture is not whole")
+    ]
+
+
 def test_short_videos_are_found_by_frames_and_by_seconds(tmp_path: Path) -> None:
     one = write_clip(tmp_path / "one.mp4", 1, count=1, rate=1)  # a frame that stays for a second
     two = write_clip(tmp_path / "two.mp4", 2, count=2)
@@ -79,6 +90,7 @@ def test_parts_of_a_video_are_looked_at_by_themselves(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 1)  # 2 s
     data = data_set(
         sample(clip, start=0.0, end=1.0),
+        sample(clip, start=1.0, end=2.0),
         sample(clip, start=1.0, end=1.05),
         sample(clip, start=5.0),
     )
@@ -89,7 +101,7 @@ def test_parts_of_a_video_are_looked_at_by_themselves(tmp_path: Path) -> None:
     ]
     write_quarantine(tmp_path / "bad.txt", found)
     kept, unused = exclude(data, tmp_path / "bad.txt")
-    assert kept.samples == data.samples[:1]
+    assert kept.samples == data.samples[:2]
     assert unused == 0
 
 
@@ -134,6 +146,16 @@ def test_of_duplicates_with_other_labels_none_is_kept(tmp_path: Path) -> None:
         ("again.mp4", "conflict"),
     ]
     assert found[0].reason == f"looks like {again}, but labels differ: a, b"
+
+
+def test_labels_of_copies_count_for_what_looks_like_them(tmp_path: Path) -> None:
+    first = write_clip(tmp_path / "first.mp4", 1, crf=28)
+    again = write_clip(tmp_path / "again.mp4", 1)
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(again.read_bytes())
+    found = check_data(data_set(sample(first, 0), sample(again, 0), sample(copy, 1)))
+    assert [each.kind for each in found] == ["conflict"] * 3
+    assert found[1].reason == f"the same bytes as {copy}, but labels differ: a, b"
 
 
 @pytest.mark.heavy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -55,8 +56,7 @@ def check_data(
             if progress is not None:
                 progress(index + 1, len(data))
     for index, fault in _duplicates(data, probes):
-        if found.get(index, ("duplicate",))[0] == "duplicate":
-            found[index] = fault
+        found.setdefault(index, fault)
     return [_finding(data.samples[index], *found[index]) for index in sorted(found)]
 
 
@@ -85,8 +85,12 @@ def _fault(
 
 
 def _duplicates(data: DataSet, probes: dict[int, Probe]) -> Iterator[tuple[int, tuple[str, str]]]:
+    labels_of: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for index, found in probes.items():
+        labels_of[found.digest].add(data.samples[index].labels)
     for group, how in find_duplicates(probes):
-        labels = {data.samples[index].labels for index in group}
+        # Of all with the same bytes, one of which stands for the others where looks are compared.
+        labels = set[tuple[int, ...]]().union(*(labels_of[probes[i].digest] for i in group))
         for position, index in enumerate(group):
             other = data.samples[group[0] if position else group[1]].media.name
             if len(labels) > 1:

@@ -79,9 +79,10 @@ def _candidates(looks: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.in
     So looks are sorted by one such mean, and of those within reach the others are compared.
     """
     means = looks.reshape(len(looks), -1) @ _signs() / looks[0].size
-    order = np.argsort(means[:, 0], kind="stable")
-    means = means[order]
-    ends = np.searchsorted(means[:, 0], means[:, 0] + _MOST_DIFFERENT, side="right")
+    key = means[:, means.std(axis=0).argmax()]  # the one that tells most of them apart
+    order = np.argsort(key, kind="stable")
+    means, key = means[order], key[order]
+    ends = np.searchsorted(key, key + _MOST_DIFFERENT, side="right")
     for position, end in enumerate(ends.tolist()):
         gaps = np.abs(means[position + 1 : end] - means[position])
         within = np.flatnonzero((gaps <= _MOST_DIFFERENT).all(axis=1))

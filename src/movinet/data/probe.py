@@ -124,7 +124,8 @@ def probe(sample: Sample, *, deep: bool = False) -> Probe:
     if deep and not skipped:
         _decode_all(sample.media, start, end, skipped)
     if skipped and not broken:
-        broken = f"{len(skipped)} broken packets, the first: {skipped[0].reason}"
+        places = "in 1 place" if len(skipped) == 1 else f"in {len(skipped)} places, the first"
+        broken = f"damaged {places}: {skipped[0].reason}"
     return Probe(end - start, frames, _digest(sample), look, broken)
 
 
@@ -192,7 +193,7 @@ def _decode_all(media: Media, start: float, end: float, skipped: list[SkippedPac
                 break
             # Decoders paint over what they cannot read, and say so.
             if frame.picture.is_corrupt and frame.time >= start:
-                skipped.append(SkippedPacket(frame.time, "a picture is damaged"))
+                skipped.append(SkippedPacket(frame.time, "a picture is not whole"))
     finally:
         frames.close()
 

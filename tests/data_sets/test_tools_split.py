@@ -45,6 +45,13 @@ def test_every_class_has_its_share_and_every_sample_one_place() -> None:
     assert result.notes == ()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_shares_that_come_out_even_are_exact(seed: int) -> None:
+    data = make([c for c in range(8) for _ in range(12)])
+    valid = split_data(data, {"valid": 0.25}, seed=seed).parts["valid"]
+    assert counts(data, valid) == [3] * 8
+
+
 def test_what_classes_are_rounded_by_does_not_add_up() -> None:
     data = make([c for c in range(40) for _ in range(7)])  # a share of 0.2 is 1.4 of each
     valid = split_data(data, {"valid": 0.2}).parts["valid"]

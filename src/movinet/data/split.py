@@ -14,6 +14,8 @@ from movinet.errors import ConfigError
 
 #: What it costs, in squared samples, if a class is missing in training, or in another part.
 _MISSING = (1e9, 1e6)
+#: Weight of the sizes of parts beside those of classes: evening out a class has to pay.
+_SIZE = 0.5
 #: How often every group may move on to a part where it fits better.
 _ROUNDS = 20
 #: How far from its share something may be in silence: a sample, or this part of the share.
@@ -107,8 +109,8 @@ def _groups(data: DataSet, by_group: bool) -> list[_Group]:
 class _Parts:
     """Groups in parts, and how far these are from what they should be.
 
-    That is the sum of squares of samples too many or too few, of each class in each part and of
-    each part, so that what classes are rounded by does not add up.
+    That is the sum of squares of samples too many or too few, of each class in each part and, at
+    less weight, of each part, so that what classes are rounded by does not add up.
     """
 
     def __init__(self, groups: Sequence[_Group], target: NDArray[np.float64], classes: int) -> None:
@@ -136,7 +138,7 @@ class _Parts:
         # What the squares grow by.
         cost = (group.counts * (2 * over + group.counts)).sum(axis=1)
         size = len(group.samples)
-        cost += size * (2 * (self.sizes - self.wanted_sizes) + size)
+        cost += _SIZE * size * (2 * (self.sizes - self.wanted_sizes) + size)
         # A class that cannot be everywhere is not looked for outside training.
         spread = self.holders[group.classes] >= len(self.sizes)
         lacking = (counts == 0) & (spread | (np.arange(len(self.sizes)) == 0)[:, None])
@@ -159,6 +161,8 @@ def _notes(data: DataSet, names: Sequence[str], parts: _Parts) -> Iterator[str]:
     never = [data.labels[c] for c in np.flatnonzero(totals == 0)]
     if never:
         yield f"no sample at all of {_named(never)}"
+    is_grouped = any(len(group.samples) > 1 for group in parts.groups)
+    why = "groups stay together" if is_grouped else "every class goes into every part"
     for part, name in enumerate(names):
         counts, wanted = parts.counts[part], parts.wanted[part]
         absent = [data.labels[c] for c in np.flatnonzero((totals > 0) & (counts == 0))]
@@ -169,18 +173,14 @@ def _notes(data: DataSet, names: Sequence[str], parts: _Parts) -> Iterator[str]:
             )
         size, goal = parts.sizes[part], parts.wanted_sizes[part]
         if abs(size - goal) > max(1.0, _FAR * goal):
-            yield (
-                f"{name}.csv has {size:g} samples instead of {goal:.1f}: every class is to be in "
-                "every part, and groups are not torn apart"
-            )
+            yield f"{name}.csv has {size:g} samples instead of {goal:.1f}, since {why}"
         far = (abs(counts - wanted) > np.maximum(1.0, _FAR * wanted)) & (counts > 0)
         if far.any():
             worst = int(np.argmax(abs(counts - wanted) * far))
             unbalanced = [data.labels[c] for c in np.flatnonzero(far)]
             yield (
-                f"{name}.csv is not balanced in {_named(unbalanced)}: groups are not torn apart, "
-                f"so that it has {counts[worst]:g} samples of {data.labels[worst]} instead of "
-                f"{wanted[worst]:.1f}"
+                f"{name}.csv is not balanced in {_named(unbalanced)}, since {why}: of "
+                f"{data.labels[worst]} it has {counts[worst]:g} instead of {wanted[worst]:.1f}"
             )
 
 

@@ -194,7 +194,8 @@ class EngineSection(Section):
 
     Attributes:
         batch_size: Clips of one update, over all processes.
-        accumulate: Parts that each process computes its share of a batch in.
+        accumulate: Parts that each process computes its share of a batch in, one after another;
+            batch norms see the parts, so the numbers are not those of the whole batch.
         precision: "bfloat16" computes convolutions in it and keeps parameters and logits float32.
         compile: Compile the network (torch.compile).
         sync_norm: Batch norms see the batch of all processes.

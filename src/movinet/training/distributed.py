@@ -107,17 +107,15 @@ class Processes:
         options[new if new in known else "broadcast_buffers"] = share_buffers
         return DistributedDataParallel(model, **options)
 
-    def is_to_tell(self) -> bool:
-        """Whether this process is the one that tells of a failure: a job that fails says so once.
-
-        torchrun asks the others to end when one has failed; who ends by itself does not listen.
-        """
-        if self.store is None:
-            return True
-        if threading.current_thread() is threading.main_thread():
+    def finish_by_itself(self) -> None:
+        """After a failure: do not let torchrun, which ends the others then, cut off the message."""
+        if self.store is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def is_to_tell(self) -> bool:
+        """Whether this process is to tell of a failure: a job that fails says so once."""
         try:
-            return self.store.add(_TELLERS, 1) == 1
+            return self.store is None or self.store.add(_TELLERS, 1) == 1
         except RuntimeError:  # the store went with the process that held it
             return True
 

@@ -74,17 +74,18 @@ def run(config: TrainConfig) -> dict[str, float]:
                     return evaluate_continuously(config, processes)
                 case _:
                     return _train(config, folder, processes)
-        except (MovinetError, OSError):
-            if processes.is_to_tell():
-                raise
-            raise SystemExit(1) from None
-        except RuntimeError as error:
-            message = explain(error, config, processes)
+        except (MovinetError, OSError, RuntimeError) as error:
+            processes.finish_by_itself()
+            message = None
+            if isinstance(error, RuntimeError):
+                message = explain(error, config, processes)
+                if message is None:
+                    raise
+            if not processes.is_to_tell():
+                raise SystemExit(1) from None
             if message is None:
                 raise
-            if processes.is_to_tell():
-                raise TrainingError(message) from None
-            raise SystemExit(1) from None
+            raise TrainingError(message) from None
 
 
 def _check(config: TrainConfig) -> None:

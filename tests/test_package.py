@@ -42,6 +42,7 @@ MODEL_HALF = {
     "movinet.training.distributed",
     "movinet.training.ema",
     "movinet.training.evaluating",
+    "movinet.training.failures",
     "movinet.training.inputs",
     "movinet.training.loop",
     "movinet.training.losses",

@@ -10,6 +10,7 @@ import numpy as np
 from av.sidedata.sidedata import SideData, Type
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 
@@ -70,6 +71,8 @@ class RgbConverter:
     def __init__(self) -> None:
         self._rotation: int | None = None
         self._turn = UPRIGHT
+        # Kept, and without threads: making both anew takes longer than converting a frame.
+        self._reformatter = VideoReformatter()
 
     def __call__(self, picture: VideoFrame) -> NDArray[np.uint8]:
         """Convert a frame.
@@ -82,14 +85,14 @@ class RgbConverter:
         if picture.rotation != self._rotation:
             self._rotation, self._turn = picture.rotation, orientation(picture)
         if _has_alpha(picture.format.name):
-            image = _over_black(_pixels(picture, "rgba"))
+            image = _over_black(self._pixels(picture, "rgba"))
         else:
-            image = _pixels(picture, "rgb24")
+            image = self._pixels(picture, "rgb24")
         return image if self._turn == UPRIGHT else _turned(image, self._turn)
 
-
-def _pixels(picture: VideoFrame, pixel_format: str) -> NDArray[np.uint8]:
-    return cast("NDArray[np.uint8]", picture.to_ndarray(format=pixel_format))
+    def _pixels(self, picture: VideoFrame, pixel_format: str) -> NDArray[np.uint8]:
+        converted = self._reformatter.reformat(picture, format=pixel_format, threads=1)
+        return cast("NDArray[np.uint8]", converted.to_ndarray())
 
 
 @functools.cache

@@ -157,6 +157,15 @@ def test_bad_samples_are_named_once(tmp_path: Path, capfd: pytest.CaptureFixture
     assert [r["samples"] for r in evals] == [4, 4]
 
 
+def test_a_warm_up_as_long_as_the_run(tmp_path: Path) -> None:
+    """It would end where the cosine does, at a learning rate of 0."""
+    schedule = {"epochs": 2, "steps": None, "warmup_steps": 4}
+    config = tiny_config(tmp_path, schedule=schedule)
+    with pytest.raises(ConfigError, match=r"schedule.warmup_steps 4 must be below the 4 steps"):
+        run(config)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
 def test_nothing_but_bad_samples(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="cannot be read"):
         run(tiny_config(tmp_path / "train", data__train="train:3:0:1:2"))

@@ -184,7 +184,15 @@ def _total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
     if config.schedule.steps is not None:
         return config.schedule.steps
     assert config.schedule.epochs is not None
-    return max(1, round(config.schedule.epochs * steps_per_epoch))
+    total = max(1, round(config.schedule.epochs * steps_per_epoch))
+    if config.schedule.warmup_steps >= total:
+        # The warm-up leads to where the cosine is by then: at its end, which is 0.
+        raise ConfigError(
+            f"schedule.warmup_steps {config.schedule.warmup_steps} must be below the {total} steps "
+            f"that schedule.epochs={config.schedule.epochs:g} gives with this data: nothing would "
+            "be learnt"
+        )
+    return total
 
 
 def _describe_run(config: TrainConfig, folder: Path, labels: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ MODEL_HALF = {
 }
 EXTRAS = (
     *("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL"),
-    *("braceexpand", "kornia", "tensorboard", "torchmetrics", "webdataset", "yaml"),
+    *("braceexpand", "tensorboard", "torchmetrics", "webdataset", "yaml"),
 )
 ENGINES = ("ai_edge_litert", "executorch", "onnxruntime", "openvino", "tflite_runtime")
 #: As if the extras were not installed.

@@ -158,7 +158,7 @@ def test_without_the_extra_it_says_what_to_install(
 
     def train(config: TrainConfig) -> dict[str, float]:
         del config
-        raise ModuleNotFoundError("No module named 'kornia'", name="kornia")
+        raise ModuleNotFoundError("No module named 'tensorboard'", name="tensorboard")
 
     monkeypatch.setattr("movinet.training.run.run", train)  # it is imported when it is needed
     later = run("finetune")

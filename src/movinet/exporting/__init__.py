@@ -1,0 +1,1 @@
+"""Turn a model into one file that runs without PyTorch."""

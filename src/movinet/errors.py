@@ -21,6 +21,10 @@ class VideoError(MovinetError):
     """A video cannot be opened, decoded or written."""
 
 
+class TrainingError(MovinetError):
+    """Training cannot go on: it diverged, a process was lost, or there is nothing to work with."""
+
+
 class MissingExtraError(MovinetError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 

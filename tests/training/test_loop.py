@@ -15,12 +15,11 @@ from tiny_runs import LABELS, made_up_data, tiny_config
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
-from movinet.errors import CheckpointError, ConfigError, VideoError
+from movinet.errors import CheckpointError, ConfigError, TrainingError, VideoError
 from movinet.factory import load_model
 from movinet.training import step
 from movinet.training.build import build_model
 from movinet.training.distributed import Processes
-from movinet.training.errors import TrainingError
 from movinet.training.loop import Loop
 from movinet.training.run import run
 from movinet.training.step import Trainer

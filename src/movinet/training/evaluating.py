@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from movinet.data.loader import EvalLoader, Failure
-from movinet.errors import CheckpointError, ConfigError
+from movinet.errors import CheckpointError, ConfigError, TrainingError
 from movinet.training.build import build_model
 from movinet.training.checkpoint import (
     Checkpoints,
@@ -20,7 +20,6 @@ from movinet.training.checkpoint import (
 )
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
-from movinet.training.errors import TrainingError
 from movinet.training.inputs import find_checkpoint, open_labels, open_valid
 from movinet.training.logs import Messages, RunLog
 from movinet.training.stopping import Stop, stoppable

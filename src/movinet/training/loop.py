@@ -13,13 +13,12 @@ from torch import Tensor
 
 from movinet.data.loader import Batch, EvalLoader, Failure, TrainLoader
 from movinet.data.samples import DataSet
-from movinet.errors import MovinetError
+from movinet.errors import MovinetError, TrainingError
 from movinet.files import replacing
 from movinet.text import printable
 from movinet.training.checkpoint import Checkpoints, Identity, Progress
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
-from movinet.training.errors import TrainingError
 from movinet.training.logs import Meter, RunLog
 from movinet.training.step import Trainer
 from movinet.training.stopping import Stop

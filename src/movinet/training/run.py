@@ -13,7 +13,7 @@ import torch
 
 from movinet.data.loader import EvalLoader, TrainLoader
 from movinet.data.samples import DataSet
-from movinet.errors import ConfigError, MovinetError
+from movinet.errors import ConfigError, MovinetError, TrainingError
 from movinet.files import replacing
 from movinet.model import MoViNet
 from movinet.training.build import build_model, test_input
@@ -26,7 +26,6 @@ from movinet.training.checkpoint import (
 )
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes, joined
-from movinet.training.errors import TrainingError
 from movinet.training.evaluating import evaluate_continuously, evaluate_once
 from movinet.training.failures import explain
 from movinet.training.inputs import find_checkpoint, open_train, open_valid

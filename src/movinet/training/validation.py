@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from movinet.data.loader import Batch, Failure
+from movinet.errors import TrainingError
 from movinet.model import MoViNet
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
-from movinet.training.errors import TrainingError
 from movinet.training.stopping import Stop
 
 #: How evaluations are compared, single- and multi-label: higher is better.

@@ -15,3 +15,9 @@ def shorten(label: str, width: int = 40) -> str:
     if cell_len(label) <= width:
         return label
     return set_cell_size(label, width - 1).rstrip() + "…"
+
+
+def one_line(text: object) -> str:
+    """Text from outside, fit for a message: printable, on one line, not long."""
+    line = "".join(c if c.isprintable() else " " for c in str(text))
+    return line if len(line) <= 200 else f"{line[:200]}…"

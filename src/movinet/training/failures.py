@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from movinet.text import one_line
 from movinet.training.checkpoint import Checkpoints, progress_of, read_checkpoint
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes, is_loss_of_process
-from movinet.weights.transfer import one_line
 
 #: Modules whose exceptions come out of torch.compile.
 _COMPILER = ("torch._dynamo", "torch._inductor")

@@ -28,13 +28,13 @@ from movinet.weights.store import (
     write_record,
     writing,
 )
+from movinet.text import one_line
 from movinet.weights.transfer import (
     MAX_BYTES,
     OnProgress,
     Patience,
     TransferError,
     discard,
-    one_line,
     transfer,
 )
 

@@ -9,8 +9,8 @@ from movinet.architectures import ARCHITECTURES
 from movinet.config import MAX_CHANNELS, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.presets import ENSEMBLES, list_models, preset_config
+from movinet.text import one_line
 from movinet.weights.keys import LAYOUTS, SUFFIX, Layout, entries
-from movinet.weights.transfer import one_line
 
 Shapes = Mapping[str, tuple[int, ...]]
 #: How PyTorch's batch norms end the name of a number that this network never uses: theirs are read

@@ -20,6 +20,7 @@ from torch import Tensor
 from movinet.config import MoViNetConfig
 from movinet.embedded import EMBEDDED, embedded_path
 from movinet.errors import CheckpointError, ConfigError
+from movinet.text import one_line
 from movinet.weights.cache import cached_weights
 from movinet.weights.cards import Card, find_card
 from movinet.weights.checkpoint import read_tf_checkpoint
@@ -27,7 +28,6 @@ from movinet.weights.convert import tf_to_torch
 from movinet.weights.identify import COUNTER, Shapes, check_fit, is_tf
 from movinet.weights.metadata import Metadata
 from movinet.weights.saving import METADATA_KEY, save_weights
-from movinet.weights.transfer import one_line
 
 #: Names that `weights=` takes besides files.
 PUBLISHED = ("kinetics-600", "kinetics-400")

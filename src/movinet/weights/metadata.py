@@ -10,7 +10,7 @@ from typing import Any
 from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.presets import ENSEMBLES, list_models, preset_config
-from movinet.weights.transfer import one_line
+from movinet.text import one_line
 
 #: What a file may call assumed.
 ASSUMABLE = ("preset", "head_activation")

@@ -13,8 +13,8 @@ from torch import Tensor
 from movinet import files
 from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
+from movinet.text import one_line
 from movinet.weights.metadata import Metadata
-from movinet.weights.transfer import one_line
 
 #: Under which the metadata lies in the header, as JSON.
 METADATA_KEY = "movinet"

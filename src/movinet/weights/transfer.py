@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from movinet import __version__
 from movinet.errors import DownloadError
+from movinet.text import one_line
 from movinet.weights.store import (
     beside,
     disk_full_message,
@@ -92,12 +93,6 @@ def discard(part: Path) -> None:
     """Remove a partial file and its record."""
     part.unlink(missing_ok=True)
     _origin_path(part).unlink(missing_ok=True)
-
-
-def one_line(text: object) -> str:
-    """Text from outside, fit for a message: printable, on one line, not long."""
-    line = "".join(c if c.isprintable() else " " for c in str(text))
-    return line if len(line) <= 200 else f"{line[:200]}…"
 
 
 def _try_repeatedly(url: str, part: Path, patience: Patience, on_progress: OnProgress) -> None:

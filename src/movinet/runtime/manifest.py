@@ -1,0 +1,235 @@
+"""What travels with an exported model, so that nobody has to guess: read without PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from movinet import __version__
+from movinet.config import MAX_CHANNELS, MAX_FRAMES, InputSpec
+from movinet.errors import CheckpointError, ConfigError
+from movinet.text import one_line
+
+#: A reader refuses files of a later version.
+FORMAT_VERSION = 1
+#: Far beyond any manifest: it may come from anybody.
+MAX_BYTES, MAX_TENSORS, MAX_ELEMENTS = 16 * 2**20, 8192, 2**31
+#: What `Manifest.quantization` may say.
+Quantization = Literal["none", "float16", "dynamic", "int8", "mixed"]
+_DTYPES = ("float32", "uint8")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor that goes into a graph or comes out of it.
+
+    Attributes:
+        name: Its name in the file; where a format has no names, its place in `Manifest.inputs` or
+            `outputs` is its place there.
+        shape: None where the batch is free.
+        dtype: "float32" or "uint8".
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _check_name("tensor", self.name)
+        _check_shape(self.name, self.shape)
+        if self.dtype not in _DTYPES:
+            raise ConfigError(
+                f"{self.name}: dtype must be one of {', '.join(_DTYPES)}, not {self.dtype!r}"
+            )
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """A part of a stream's state: an input of the graph that the runtime carries along.
+
+    Attributes:
+        name: Of the input: "pool_weight", "frame_count", "sum/<block or head>", or
+            "buffer/<block>/<i>", frame i of a temporal kernel's past, the oldest first.
+        shape: The batch is the first axis; None where it is free.
+        next: After a step it takes the value of this output, or with "state:" before it that of
+            another state tensor as it was before the step.
+        initial: Value of all its elements before the first frame.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    next: str
+    initial: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_name("state", self.name)
+        _check_name(f"{self.name}: next", self.next)
+        _check_shape(self.name, self.shape)
+        if not isinstance(self.initial, (int, float)) or isinstance(self.initial, bool):
+            raise ConfigError(f"{self.name}: initial must be a number, not {self.initial!r}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a stream or a clip needs of a file beside its graph.
+
+    Attributes:
+        kind: "step", some frames of streams with their state, or "clip".
+        name: Preset, or a name for people.
+        input: Size and frame rate that the model wants.
+        labels: Names of the classes, in the order of the outputs.
+        inputs: Every input of the graph, in the file's order.
+        outputs: Every output, in the file's order.
+        output: Name of the prediction, "logits" or "probabilities". A step gives a row for each
+            frame, (num_frames * batch, classes); a clip one for each clip.
+        batch_size: Streams or clips at once; None for any number.
+        num_frames: Frames in a step, or in a clip. Frames lie in the first axis of "frames", time
+            before batch.
+        states: A step's state.
+        resizes: The graph itself resizes frames of the shape of its input and crops their middle.
+        quantization: How its numbers are held.
+        origin: Where the weights come from, for people.
+        notes: What a user should know of these weights, one line each.
+        config: The network, as `MoViNetConfig.to_dict` gives it.
+        project_version: Version of movinet that wrote the file.
+    """
+
+    kind: Literal["step", "clip"]
+    name: str
+    input: InputSpec
+    labels: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    output: str
+    batch_size: int | None = 1
+    num_frames: int = 1
+    states: tuple[StateTensor, ...] = ()
+    resizes: bool = False
+    quantization: str = "none"
+    origin: str = ""
+    notes: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    project_version: str = __version__
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("step", "clip"):
+            raise ConfigError(f"kind must be step or clip, not {self.kind!r}")
+        if not 1 <= len(self.labels) <= MAX_CHANNELS:
+            raise ConfigError(f"there must be 1 to {MAX_CHANNELS} labels, not {len(self.labels)}")
+        for text in (self.name, self.origin, *self.labels, *self.notes):
+            if not isinstance(text, str) or not text.isprintable():
+                raise ConfigError(f"text with control characters: {text!r}")
+        for what, value, most in (
+            ("batch_size", self.batch_size if self.batch_size is not None else 1, MAX_FRAMES),
+            ("num_frames", self.num_frames, MAX_FRAMES),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                raise ConfigError(f"{what} must be an integer from 1 to {most}, not {value!r}")
+        self._check_tensors()
+
+    @property
+    def frames(self) -> TensorSpec:
+        """The input that takes the video."""
+        return next(spec for spec in self.inputs if spec.name == "frames")
+
+    def to_json(self) -> str:
+        """As text for a file."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        for name in ("inputs", "outputs", "states"):
+            values[name] = [dataclasses.asdict(item) for item in values[name]]
+        values["input"] = dataclasses.asdict(self.input)
+        values["config"] = dict(self.config)
+        preprocessing = (
+            "RGB; the shorter side resized to input.short_side (bilinear, half-pixel centres, no "
+            "antialiasing, cut to uint8), the middle input.image_size square cropped; float32 "
+            "inputs are divided by 255, uint8 ones are not"
+        )
+        return json.dumps({"movinet": FORMAT_VERSION, "preprocessing": preprocessing, **values})
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str) -> Manifest:
+        """The inverse of `to_json`, for text from outside.
+
+        Args:
+            text: The manifest.
+            where: The file, for messages.
+
+        Raises:
+            CheckpointError: If it is not that, or was written by a later version.
+        """
+        try:
+            if len(text) > MAX_BYTES:
+                raise ConfigError(f"it is larger than {MAX_BYTES} bytes")
+            values = json.loads(text)
+            version = values.pop("movinet", None)
+            if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+                raise ConfigError(
+                    f"version {version!r} is not one of 1 to {FORMAT_VERSION}; is it of a later "
+                    "movinet?"
+                )
+            values.pop("preprocessing", None)
+            values["input"] = InputSpec(**values["input"])
+            for name, kind in (
+                ("inputs", TensorSpec),
+                ("outputs", TensorSpec),
+                ("states", StateTensor),
+            ):
+                listed = _list(name, values[name])
+                values[name] = tuple(
+                    kind(**{**item, "shape": tuple(item["shape"])}) for item in listed
+                )
+            for name in ("labels", "notes"):
+                values[name] = tuple(_list(name, values[name]))
+            return cls(**values)
+        except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+            reason = one_line(error if isinstance(error, ConfigError) else repr(error))
+            raise CheckpointError(f"{where}: its movinet manifest is broken: {reason}") from None
+
+    def _check_tensors(self) -> None:
+        inputs = {spec.name: spec for spec in self.inputs}
+        outputs = {spec.name: spec for spec in self.outputs}
+        if len(inputs) != len(self.inputs) or len(outputs) != len(self.outputs):
+            raise ConfigError("two inputs or two outputs have the same name")
+        if "frames" not in inputs or len(inputs["frames"].shape) != 4:
+            raise ConfigError("there is no 4-D input called frames")
+        if self.output not in outputs:
+            raise ConfigError(f"there is no output {self.output!r}")
+        if self.output not in ("logits", "probabilities"):
+            raise ConfigError(f"output must be logits or probabilities, not {self.output!r}")
+        states = {state.name: state for state in self.states}
+        expected = {"frames", *states} | ({"decay"} if self.kind == "step" else set())
+        if expected != set(inputs):
+            raise ConfigError(f"inputs without a meaning: {sorted(expected ^ set(inputs))[:5]}")
+        for state in self.states:
+            source = states.get(state.next.removeprefix("state:"))
+            if not state.next.startswith("state:"):
+                source = outputs.get(state.next)
+            if source is None:
+                raise ConfigError(f"state {state.name}: there is no {state.next!r}")
+            if source.shape != state.shape or inputs[state.name].shape != state.shape:
+                raise ConfigError(f"state {state.name}: shapes differ")
+
+
+def _list(name: str, value: Any) -> Sequence[Any]:
+    if not isinstance(value, list) or len(value) > MAX_CHANNELS:
+        raise ConfigError(f"{name} must be a list of at most {MAX_CHANNELS}")
+    return value
+
+
+def _check_name(what: str, name: Any) -> None:
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 200:
+        raise ConfigError(f"{what} must have a printable name, not {name!r}")
+
+
+def _check_shape(name: str, shape: tuple[Any, ...]) -> None:
+    """Raise ConfigError unless a shape is small and only its first axis is free."""
+    sides = [1 if side is None and axis == 0 else side for axis, side in enumerate(shape)]
+    plain = [side for side in sides if isinstance(side, int) and not isinstance(side, bool)]
+    if len(plain) != len(sides) or not 1 <= len(sides) <= 4 or min(plain) < 1:
+        raise ConfigError(f"{name}: {shape} is no shape of 1 to 4 dimensions")
+    if math.prod(plain) > MAX_ELEMENTS:
+        raise ConfigError(f"{name}: {shape} is more than {MAX_ELEMENTS} elements")

@@ -20,14 +20,17 @@ from movinet.errors import (
 
 if TYPE_CHECKING:
     from movinet.config import InputSpec, MoViNetConfig
+    from movinet.decay import decay_from_half_life
     from movinet.ensemble import Ensemble, temporal_ensemble
+    from movinet.exporting.export import export
     from movinet.factory import create_model
     from movinet.labels import load_labels
-    from movinet.model import MoViNet, decay_from_half_life
+    from movinet.model import MoViNet
     from movinet.plotting import plot_predictions
     from movinet.prediction import Prediction, predict
     from movinet.presets import list_models
     from movinet.rendering import render
+    from movinet.runtime.loading import load
     from movinet.state import StreamState
     from movinet.weights.checkpoint import read_tf_checkpoint, write_tf_checkpoint
     from movinet.weights.convert import tf_to_torch, torch_to_tf
@@ -44,8 +47,10 @@ _LAZY = {
     "Prediction": "movinet.prediction",
     "StreamState": "movinet.state",
     "create_model": "movinet.factory",
-    "decay_from_half_life": "movinet.model",
+    "decay_from_half_life": "movinet.decay",
+    "export": "movinet.exporting.export",
     "list_models": "movinet.presets",
+    "load": "movinet.runtime.loading",
     "load_labels": "movinet.labels",
     "plot_predictions": "movinet.plotting",
     "predict": "movinet.prediction",
@@ -74,7 +79,9 @@ __all__ = [
     "__version__",
     "create_model",
     "decay_from_half_life",
+    "export",
     "list_models",
+    "load",
     "load_labels",
     "plot_predictions",
     "predict",

@@ -343,21 +343,6 @@ def _channels_last(frames: Tensor) -> Tensor:
     return frames.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
-def decay_from_half_life(seconds: float, frame_rate: float) -> float:
-    """The `decay` with which a frame's weight in the poolings halves in `seconds`.
-
-    Args:
-        seconds: Half-life, positive; infinity gives 1, the published behaviour.
-        frame_rate: Frames per second that the stream is fed.
-
-    Raises:
-        ConfigError: If either is not positive.
-    """
-    if not seconds > 0 or not frame_rate > 0:
-        raise ConfigError(f"half-life {seconds} s and frame rate {frame_rate} must be positive")
-    return 0.5 ** (1 / (seconds * frame_rate))
-
-
 def _decay_column(decay: float | Tensor | None, like: Tensor) -> Tensor | None:
     """`decay` as (batch, 1) of the sums' type."""
     if decay is None:

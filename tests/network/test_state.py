@@ -8,7 +8,7 @@ import torch
 
 from movinet.errors import ConfigError
 from movinet.layers import positional_encoding
-from movinet.model import decay_from_half_life
+from movinet.decay import decay_from_half_life
 from movinet.state import Clock
 from networks import make_model, make_video, tiny_base, tiny_stream
 

@@ -92,6 +92,8 @@ def build_graph(network: Folded, options: GraphOptions) -> Graph:
         raise ConfigError(f"only pooling='3d' can be exported, not {config.pooling!r}")
     if not config.causal and options.batch_size is None:
         raise ConfigError("a base model is exported with a fixed batch_size, not with a free one")
+    if options.num_frames > 1 and config.causal and options.batch_size is None:
+        raise ConfigError("several frames at a time need a fixed batch_size, not a free one")
     program = Program(options.batch_size or 1, options.batch_size is None)
     frames = _frames(program, options)
     kind = StreamTime if config.causal else ClipTime

@@ -81,9 +81,7 @@ class ProgramModule(nn.Module):
             case "pool":
                 height, width = x[0].shape[2:]
                 padding = (height % 2, width % 2)
-                return F.avg_pool2d(
-                    x[0], 3, 2, padding, ceil_mode=True, count_include_pad=False
-                )
+                return F.avg_pool2d(x[0], 3, 2, padding, ceil_mode=True, count_include_pad=False)
             case "mean":
                 axes = [_AXIS[axis] if x[0].ndim == 4 else axis for axis in how["axes"]]
                 return x[0].mean(axes)

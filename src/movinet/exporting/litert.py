@@ -65,7 +65,9 @@ def write_litert(program: Program, manifest: Manifest, path: Path) -> None:
     data = _Writer(program).model()
     with path.open("wb") as file:
         file.write(data)
-        file.write(_archive({"movinet.json": manifest.to_json(), "labels.txt": "\n".join(manifest.labels)}))
+        file.write(
+            _archive({"movinet.json": manifest.to_json(), "labels.txt": "\n".join(manifest.labels)})
+        )
 
 
 def _archive(texts: dict[str, str]) -> bytes:
@@ -82,7 +84,7 @@ def _archive(texts: dict[str, str]) -> bytes:
 class _Buffer(schema.BufferT):
     """Numbers of a constant, aligned as the runtime wants them."""
 
-    def Pack(self, builder: Any) -> Any:  # noqa: N802, D102 (the schema's name)
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 (the schema's name)
         if self.data is None:
             return super().Pack(builder)
         count = len(self.data)
@@ -206,7 +208,7 @@ class _Writer:
     def _add_op(self, op: Op) -> None:
         if op.kind in _PLAIN:
             code, options = _PLAIN[op.kind]
-            made = None if options is None else getattr(schema, f"{options}T")()
+            made: Any = None if options is None else getattr(schema, f"{options}T")()
             if op.kind == "cast":
                 made.inDataType, made.outDataType = _TYPES["uint8"], _TYPES["float32"]
             self._emit(op, code, made)

@@ -24,23 +24,23 @@ class StreamTime:
     def __init__(self, program: Program, network: Folded, num_frames: int) -> None:
         self._program, self._network, self._num_frames = program, network, num_frames
         self._states: list[StateTensor] = []
-        self._weights: list[Value] = []
+        self._shares: list[Value] = []
         self._positions: list[Value] = []
-        config = network.config
-        self._pools = any(
-            block.reduce is not None and config.se_type in ("3d", "2plus3d")
-            for block in network.blocks
-        )
-        batch = program.batch_size
-        self._decay = program.input("decay", (batch, 1))
-        weight = self._state("pool_weight", (batch, 1))
-        for i in range(num_frames):
-            scaled = program.binary("mul", f"pool_weight/kept{i}", weight, self._decay)
-            weight = program.binary("add", f"pool_weight/{i}", scaled, 1.0)
-            one = program.constant(f"one{i}", np.ones((1, 1), np.float32))
-            self._weights.append(program.binary("div", f"pool_weight/{i}/share", one, weight))
-        program.output("new/pool_weight", weight)
-        if config.positional_encoding:
+        self._decay = program.input("decay", (program.batch_size, 1))
+        self._weigh_frames()
+        # The sums of all poolings lie in one tensor: one product with the decay, and two tensors
+        # to hand over instead of two for each block.
+        pooled = [("head", len(network.head.bias))]
+        if network.config.se_type in ("3d", "2plus3d"):
+            pooled = [(b.spec.name, b.spec.expand) for b in network.blocks] + pooled
+        ends = np.cumsum([width for _, width in pooled])
+        self._spans = {
+            name: (int(end) - width, width) for (name, width), end in zip(pooled, ends, strict=True)
+        }
+        sums = self._state("sums", (program.batch_size, int(ends[-1])))
+        self._kept = program.binary("mul", "sums/kept", sums, self._decay)
+        self._totals: list[Value] = []
+        if network.config.positional_encoding:
             self._count_frames()
 
     def states(self) -> tuple[StateTensor, ...]:
@@ -77,11 +77,24 @@ class StreamTime:
 
     def head(self, x: Value) -> Value:
         """What the classifier sees after each frame, (frames, channels)."""
-        return self._running_means("head", self._program.mean("head/means", x, (1, 2)))
+        embedding = self._running_means("head", self._program.mean("head/means", x, (1, 2)))
+        self._program.output("new/sums", self._program.concat("sums/new", self._totals, 1))
+        return embedding
+
+    def _weigh_frames(self) -> None:
+        """The weight of the sums, and one over it after each frame."""
+        program = self._program
+        weight = self._state("pool_weight", (program.batch_size, 1))
+        one = program.constant("one", np.ones((1, 1), np.float32))
+        for i in range(self._num_frames):
+            kept = program.binary("mul", f"pool_weight/kept{i}", weight, self._decay)
+            weight = program.binary("add", f"pool_weight/{i}", kept, 1.0)
+            self._shares.append(program.binary("div", f"pool_weight/{i}/share", one, weight))
+        program.output("new/pool_weight", weight)
 
     def _state(self, name: str, shape: Sequence[int], next_value: str | None = None) -> Value:
         free = None if self._program.dynamic_batch else shape[0]
-        self._states.append(StateTensor(f"{name}", (free, *shape[1:]), next_value or f"new/{name}"))
+        self._states.append(StateTensor(name, (free, *shape[1:]), next_value or f"new/{name}"))
         return self._program.input(name, shape)
 
     def _frame(self, name: str, x: Value, i: int) -> Value:
@@ -92,13 +105,14 @@ class StreamTime:
     def _running_means(self, name: str, means: Value) -> Value:
         """Means over all frames until each, (frames, channels), from those of each."""
         program, rows = self._program, []
-        total = self._state(f"sum/{name}", (program.batch_size, means.shape[1]))
-        for i, share in enumerate(self._weights):
-            kept = program.binary("mul", f"{name}/kept{i}", total, self._decay)
+        total = program.slice(f"{name}/kept0", self._kept, 1, *self._spans[name])
+        for i, share in enumerate(self._shares):
+            if i > 0:
+                total = program.binary("mul", f"{name}/kept{i}", total, self._decay)
             frame = self._frame(f"{name}/means", means, i)
-            total = program.binary("add", f"{name}/total{i}", kept, frame)
+            total = program.binary("add", f"{name}/total{i}", total, frame)
             rows.append(program.binary("mul", f"{name}/mean{i}", total, share))
-        program.output(f"new/sum/{name}", total)
+        self._totals.append(total)
         return program.concat(f"{name}/running", rows, 0)
 
     def _window(self, name: str, x: Value, past: int) -> list[Value]:

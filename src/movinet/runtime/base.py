@@ -76,8 +76,16 @@ class Runtime(Protocol):
         """The members of an ensemble, each with its own input; empty for a single model."""
         ...
 
-    def stream(self) -> Stream:
-        """A new stream; models that do not stream raise ConfigError."""
+    def stream(self, *, half_life: float | None = None) -> Stream:
+        """A new stream.
+
+        Args:
+            half_life: Seconds after which a frame counts half in the poolings, for streams without
+                an end; None for the mean of all frames, as published.
+
+        Raises:
+            ConfigError: If the model does not stream.
+        """
         ...
 
     def running_logits(self, frames: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:

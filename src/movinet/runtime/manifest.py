@@ -52,8 +52,9 @@ class StateTensor:
     """A part of a stream's state: an input of the graph that the runtime carries along.
 
     Attributes:
-        name: Of the input: "pool_weight", "frame_count", "sum/<block or head>", or
-            "buffer/<block>/<i>", frame i of a temporal kernel's past, the oldest first.
+        name: Of the input: "pool_weight", "frame_count", "sums" (those of all poolings, block by
+            block, the head's last), or "buffer/<block>/<i>", frame i of a temporal kernel's past,
+            the oldest first.
         shape: The batch is the first axis; None where it is free.
         next: After a step it takes the value of this output, or with "state:" before it that of
             another state tensor as it was before the step.

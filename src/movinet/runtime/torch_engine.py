@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from movinet.config import InputSpec
+from movinet.decay import decay_from_half_life
 from movinet.errors import ConfigError, MissingExtraError
 from movinet.runtime.base import ModelInfo
 from movinet.video import preprocess
@@ -143,11 +144,14 @@ class TorchRuntime:
             raise ConfigError(f"{self.info.name} is an ensemble: use its members")
         return self._model
 
-    def stream(self) -> TorchStream:
-        """A new stream."""
+    def stream(self, *, half_life: float | None = None) -> TorchStream:
+        """See `Runtime.stream`; without `half_life` the runtime's own decay counts."""
         if not self.info.streaming:
             raise ConfigError(f"{self.info.name} is a base model: it sees whole clips")
-        return TorchStream(self)
+        decay = self.decay
+        if half_life is not None:
+            decay = decay_from_half_life(half_life, self.info.input.frame_rate)
+        return TorchStream(self, decay)
 
     def clip_logits(self, frames: np.ndarray) -> np.ndarray:
         """Logits (classes,) of a preprocessed clip, (time, height, width, 3) float32."""
@@ -179,8 +183,8 @@ class TorchRuntime:
 class TorchStream:
     """One video seen frame by frame."""
 
-    def __init__(self, runtime: TorchRuntime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: TorchRuntime, decay: float | None = None) -> None:
+        self._runtime, self._decay = runtime, decay
         size = runtime.info.input.image_size
         self._initial = runtime.network.initial_state(1, (size, size))
         self._state = self._initial
@@ -190,7 +194,7 @@ class TorchStream:
         runtime = self._runtime
         video = runtime.to_video(preprocess(frame, runtime.info.input)[None])
         with torch.inference_mode():
-            logits, self._state = runtime.network(video, self._state, runtime.decay)
+            logits, self._state = runtime.network(video, self._state, self._decay)
             return logits[0].float().softmax(0).cpu().numpy()
 
     def reset(self) -> None:

@@ -27,6 +27,25 @@ def preprocess(
 ) -> NDArray[np.float32]:
     """Resize the short side, crop a square, scale to [0, 1].
 
+    Args:
+        image: (height, width, 3) uint8 RGB of any size.
+        spec: The model's input.
+        crop: As in `crop_pixels`.
+
+    Returns:
+        (image_size, image_size, 3) float32 in [0, 1], multiples of 1/255.
+
+    Raises:
+        ConfigError: If `image` is not such an array.
+    """
+    return crop_pixels(image, spec, crop).astype(np.float32) / np.float32(255)
+
+
+def crop_pixels(
+    image: NDArray[np.uint8], spec: InputSpec, crop: Crop = "center"
+) -> NDArray[np.uint8]:
+    """Resize the short side and crop a square.
+
     Only the pixels of the crop are computed.
 
     Args:
@@ -36,7 +55,7 @@ def preprocess(
             the top (or left) of the shorter side, not in its middle: so does the reference's.
 
     Returns:
-        (image_size, image_size, 3) float32 in [0, 1], multiples of 1/255.
+        (image_size, image_size, 3) uint8.
 
     Raises:
         ConfigError: If `image` is not such an array.
@@ -49,8 +68,7 @@ def preprocess(
     else:
         top = _offset(height, size, crop) if height >= width else 0
         left = _offset(width, size, crop) if height < width else 0
-    pixels = _resize_region(image, (height, width), (top, left), (size, size))
-    return pixels.astype(np.float32) / np.float32(255)
+    return _resize_region(image, (height, width), (top, left), (size, size))
 
 
 def resize_short_side(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:

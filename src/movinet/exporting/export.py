@@ -1,0 +1,211 @@
+"""Export a model: build its graph, write the file, run the file against the model."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from movinet.architectures import ARCHITECTURES
+from movinet.config import InputSpec
+from movinet.errors import ConfigError
+from movinet.exporting.folding import fold
+from movinet.exporting.graph import Graph, GraphOptions, build_graph
+from movinet.exporting.program import Program
+from movinet.exporting.verify import Agreement, compare
+from movinet.factory import LoadedModel
+from movinet.files import replacing
+from movinet.model import MoViNet
+from movinet.presets import input_spec
+from movinet.runtime.base import ModelInfo
+from movinet.runtime.loading import load
+from movinet.runtime.manifest import Manifest, TensorSpec
+
+Write = Callable[[Program, Manifest, Path], None]
+#: suffix -> (module, function) that writes it
+WRITERS = {
+    ".tflite": ("movinet.exporting.litert", "write_litert"),
+    ".onnx": ("movinet.exporting.onnx", "write_onnx"),
+    ".xml": ("movinet.exporting.openvino", "write_openvino"),
+    ".pte": ("movinet.exporting.executorch", "write_executorch"),
+    ".pt2": ("movinet.exporting.torch_export", "write_torch_export"),
+    ".mvn": ("movinet.exporting.native", "write_native"),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished export.
+
+    Attributes:
+        path: The file.
+        manifest: What travels with it.
+        size: Of the file, bytes.
+        operations: How many of each kind the graph has.
+        agreement: How near the file's outputs are to the model's.
+    """
+
+    path: Path
+    manifest: Manifest
+    size: int
+    operations: dict[str, int]
+    agreement: Agreement
+
+
+def export(
+    model: MoViNet | LoadedModel,
+    path: str | os.PathLike[str],
+    *,
+    image_size: int | None = None,
+    batch_size: int | None = 1,
+    num_frames: int | None = None,
+    uint8: bool = True,
+    softmax: bool = False,
+    source_size: tuple[int, int] | None = None,
+    labels: Sequence[str] | None = None,
+    input_spec: InputSpec | None = None,
+) -> Exported:
+    """Write a model as one file that runs without PyTorch.
+
+    A stream model becomes a step: frames and the state in, predictions and the new state out. A
+    base model becomes a clip of a fixed number of frames. The file is run against the model before
+    it gets its name.
+
+    Args:
+        model: A model, or a loaded one, which knows its labels and input.
+        path: The file; its suffix is the format: .tflite, .onnx, .pte, .pt2, .xml or .mvn.
+        image_size: Height and width of the frames, pixels; by default the model's own.
+        batch_size: Streams or clips at once; None for any number (streams only).
+        num_frames: Frames in one step (default 1), or in a clip (default the model's own).
+        uint8: Frames are uint8 in [0, 255]; without, float32 in [0, 1].
+        softmax: Give probabilities instead of logits.
+        source_size: (height, width) of the frames that will come, where the graph itself is to
+            resize and crop them.
+        labels: Names of the classes, where the model doesn't know.
+        input_spec: How the model wants its video, where it doesn't know.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigError: If an option is not allowed, or the format cannot hold the model.
+        MissingExtraError: If the format's packages are not installed.
+        MovinetError: If the file does not do what the model does; nothing is left behind.
+        OSError: If the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in WRITERS:
+        raise ConfigError(f"{path}: an export ends in one of {', '.join(WRITERS)}")
+    loaded = _loaded(model, labels, input_spec, image_size)
+    network, spec = loaded.model, loaded.info.input
+    assert isinstance(network, MoViNet)
+    if num_frames is None:
+        num_frames = 1 if network.config.causal else spec.num_frames
+    options = GraphOptions(
+        (spec.image_size, spec.image_size),
+        batch_size,
+        num_frames,
+        uint8,
+        softmax,
+        source_size,
+        spec.short_side,
+    )
+    _check(options)
+    graph = build_graph(fold(network), options)
+    manifest = _manifest(graph, loaded, options)
+    module, name = WRITERS[path.suffix]
+    write: Write = getattr(importlib.import_module(module), name)
+    with replacing(path) as temporary:
+        write(graph.program, manifest, temporary)
+        agreement = compare(network, load(temporary), options)
+        agreement.check(str(path))
+    counts = collections.Counter(op.kind for op in graph.program.ops)
+    return Exported(path, manifest, path.stat().st_size, dict(counts.most_common()), agreement)
+
+
+def _loaded(
+    model: MoViNet | LoadedModel,
+    labels: Sequence[str] | None,
+    spec: InputSpec | None,
+    image_size: int | None,
+) -> LoadedModel:
+    """The model with everything that the manifest tells."""
+    if isinstance(model, LoadedModel):
+        if not isinstance(model.model, MoViNet):
+            raise ConfigError(f"{model.info.name} is an ensemble: export its members one by one")
+        info = model.info
+    elif isinstance(model, MoViNet):
+        name = _preset(model)
+        if spec is None and name is None:
+            raise ConfigError("the model's architecture is no preset's: say its input_spec")
+        info = ModelInfo(
+            name or "model",
+            spec or input_spec(name or ""),
+            tuple(f"class {i}" for i in range(model.config.num_classes)),
+            model.config.causal,
+            "memory",
+        )
+    else:
+        raise ConfigError(f"export takes a MoViNet or a LoadedModel, not {type(model).__name__}")
+    network = model.model if isinstance(model, LoadedModel) else model
+    assert isinstance(network, MoViNet)
+    if labels is not None:
+        if len(labels) != network.config.num_classes:
+            raise ConfigError(f"{len(labels)} labels for {network.config.num_classes} classes")
+        info = dataclasses.replace(info, labels=tuple(labels))
+    spec = spec or info.input
+    if image_size is not None:
+        short_side = max(image_size, round(spec.short_side * image_size / spec.image_size))
+        spec = dataclasses.replace(spec, image_size=image_size, short_side=short_side)
+    return LoadedModel(network.eval(), dataclasses.replace(info, input=spec))
+
+
+def _preset(model: MoViNet) -> str | None:
+    """The preset whose architecture a model has."""
+    for size, architecture in ARCHITECTURES.items():
+        if architecture == model.config.architecture:
+            return f"{size}_{'stream' if model.config.causal else 'base'}"
+    return None
+
+
+def _check(options: GraphOptions) -> None:
+    for what, value in (("batch_size", options.batch_size), ("num_frames", options.num_frames)):
+        if value is not None and (not isinstance(value, int) or not 1 <= value <= 4096):
+            raise ConfigError(f"{what} must be an integer from 1 to 4096, not {value!r}")
+    if options.source_size is not None and not all(1 <= n <= 16_384 for n in options.source_size):
+        raise ConfigError(f"source_size must be (height, width), not {options.source_size}")
+
+
+def _manifest(graph: Graph, loaded: LoadedModel, options: GraphOptions) -> Manifest:
+    program, info = graph.program, loaded.info
+    network = loaded.model
+    assert isinstance(network, MoViNet)
+
+    def spec(name: str, tensor: str) -> TensorSpec:
+        value = program.values[tensor]
+        shape: list[Any] = list(value.shape)
+        if program.dynamic_batch and value.batch_axis is not None:
+            shape[value.batch_axis] = None
+        return TensorSpec(name, tuple(shape), value.dtype)
+
+    return Manifest(
+        kind="step" if network.config.causal else "clip",
+        name=info.name,
+        input=info.input,
+        labels=info.labels,
+        inputs=tuple(spec(name, name) for name in program.inputs),
+        outputs=tuple(spec(name, tensor) for name, tensor in program.outputs.items()),
+        output="probabilities" if options.softmax else "logits",
+        batch_size=options.batch_size,
+        num_frames=options.num_frames,
+        states=graph.states,
+        resizes=options.source_size is not None,
+        origin=info.origin,
+        notes=info.notes,
+        config=network.config.to_dict(),
+    )

@@ -1,0 +1,123 @@
+"""Run an exported file against the model that it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from movinet.errors import MovinetError
+from movinet.exporting.graph import GraphOptions
+from movinet.model import MoViNet
+from movinet.prediction import softmax
+from movinet.runtime.exported import ExportedRuntime, ExportedStream
+from movinet.video.preprocessing import crop_pixels
+
+#: Steps of a stream that a file is run for.
+STEPS = 4
+#: The largest error that is rounding, relative to the largest logit.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near a file's outputs are to the model's.
+
+    Attributes:
+        steps: Steps with carried state, or 1 clip.
+        error: Largest difference of a logit (or a probability, where the file gives those),
+            relative to the largest of them.
+        rms: Root mean square of the differences over that of the outputs.
+        tolerance: What `error` may be.
+    """
+
+    steps: int
+    error: float
+    rms: float
+    tolerance: float = TOLERANCE
+
+    def check(self, where: str) -> None:
+        """Raise MovinetError where the file is not the model."""
+        if not self.error <= self.tolerance:
+            raise MovinetError(
+                f"{where}: the exported file is off by {self.error:.2g} of the largest output "
+                f"after {self.steps} steps (allowed: {self.tolerance:g}); nothing was written"
+            )
+
+
+def compare(
+    model: MoViNet, runtime: ExportedRuntime, options: GraphOptions, tolerance: float = TOLERANCE
+) -> Agreement:
+    """Show a file and its model the same noise, with carried state.
+
+    Args:
+        model: The model.
+        runtime: The file.
+        options: Of its graph.
+        tolerance: What the largest error may be.
+    """
+    generator = np.random.default_rng(0)
+    batch = options.batch_size or 2
+    height, width = options.source_size or options.image_size
+    steps = STEPS if model.config.causal else 1
+    shape = (steps, options.num_frames, batch, height, width, 3)
+    video = generator.integers(0, 256, shape, np.uint8)
+    if model.config.causal:
+        wanted, found = _stream_outputs(model, runtime, video)
+    else:
+        wanted, found = _clip_outputs(model, runtime, video[0])
+    if options.softmax:
+        wanted = softmax(wanted).astype(np.float32)
+    difference = found.astype(np.float64) - wanted
+    error = float(np.abs(difference).max() / np.abs(wanted).max())
+    rms = float(np.sqrt((difference**2).mean() / (wanted.astype(np.float64) ** 2).mean()))
+    return Agreement(steps, error, rms, tolerance)
+
+
+def _stream_outputs(
+    model: MoViNet, runtime: ExportedRuntime, video: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What both say after each step of (steps, num_frames, batch, h, w, 3)."""
+    batch, spec = video.shape[2], runtime.manifest.input
+    stream: ExportedStream = runtime.stream(batch_size=batch, resize=False)
+    like = model.stem.weight
+    state = model.initial_state(batch, (spec.image_size, spec.image_size))
+    wanted, found = [], []
+    for frames in video:
+        found.append(stream.advance(_as_input(runtime, frames)))
+        with torch.inference_mode():
+            chunk = torch.from_numpy(_seen(runtime, frames)).to(like.device, like.dtype)
+            logits, state = model.running_logits(chunk.permute(1, 4, 0, 2, 3), state)
+        rows = logits.transpose(0, 1).flatten(0, 1)  # time before batch
+        wanted.append(rows.float().cpu().numpy())
+    return np.stack(wanted), np.stack(found)
+
+
+def _clip_outputs(
+    model: MoViNet, runtime: ExportedRuntime, frames: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    like = model.stem.weight
+    with torch.inference_mode():
+        clip = torch.from_numpy(_seen(runtime, frames)).to(like.device, like.dtype)
+        wanted = model(clip.permute(1, 4, 0, 2, 3)).float().cpu().numpy()
+    with runtime.lock:
+        return wanted, runtime.engine.clip(_as_input(runtime, frames))
+
+
+def _as_input(runtime: ExportedRuntime, frames: NDArray[np.uint8]) -> NDArray[np.generic]:
+    """(num_frames, batch, h, w, 3) as the file takes it."""
+    flat = frames.reshape(-1, *frames.shape[2:])
+    if runtime.manifest.frames.dtype == "uint8":
+        return flat
+    return flat.astype(np.float32) / np.float32(255)
+
+
+def _seen(runtime: ExportedRuntime, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(num_frames, batch, h, w, 3) as the network sees it."""
+    spec = runtime.manifest.input
+    if runtime.manifest.resizes:
+        cropped = [crop_pixels(frame, spec) for frame in frames.reshape(-1, *frames.shape[2:])]
+        frames = np.stack(cropped).reshape(*frames.shape[:2], spec.image_size, spec.image_size, 3)
+    return frames.astype(np.float32) / np.float32(255)

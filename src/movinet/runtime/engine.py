@@ -1,0 +1,58 @@
+"""What an inference engine has to do for a stream: small, so that another one is one small file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.runtime.manifest import Manifest
+
+#: A stream's state by name, each with the batch as its first axis.
+StateValues = Mapping[str, NDArray[np.float32]]
+
+
+class Engine(Protocol):
+    """One loaded file.
+
+    States belong to the engine that made them; their form is its own business. Calls come one at a
+    time (the runtime sees to that).
+
+    Attributes:
+        manifest: What travels with the file.
+    """
+
+    manifest: Manifest
+
+    def new_state(self, batch_size: int) -> Any:
+        """The state of streams that have seen nothing."""
+        ...
+
+    def step(
+        self, frames: NDArray[Any], decay: NDArray[np.float32], state: Any
+    ) -> NDArray[np.float32]:
+        """See the next frames; `state` moves on.
+
+        Args:
+            frames: As the manifest's input "frames", (num_frames * batch, height, width, 3).
+            decay: (batch, 1), what the poolings keep a frame, in (0, 1].
+            state: Changed in place.
+
+        Returns:
+            The manifest's output, (num_frames * batch, classes), which later calls do not change.
+        """
+        ...
+
+    def read_state(self, state: Any) -> dict[str, NDArray[np.float32]]:
+        """A copy of a state, by the names of the manifest's states."""
+        ...
+
+    def write_state(self, state: Any, values: StateValues) -> None:
+        """The inverse of `read_state`."""
+        ...
+
+    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        """The output of a clip graph, (batch, classes)."""
+        ...

@@ -1,0 +1,274 @@
+"""Exported files as runtimes: streams and clips on any engine, without PyTorch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.decay import decay_from_half_life
+from movinet.errors import ConfigError
+from movinet.prediction import softmax
+from movinet.runtime.base import ModelInfo
+from movinet.runtime.engine import Engine
+from movinet.video.preprocessing import crop_pixels
+
+
+@dataclass(frozen=True)
+class StreamSnapshot:
+    """The state of a batch of streams, as a value.
+
+    Attributes:
+        model: Name of the model that it is of.
+        frame_counts: Frames that each stream has seen.
+        values: The state tensors by name, the batch first.
+    """
+
+    model: str
+    frame_counts: tuple[int, ...]
+    values: dict[str, NDArray[np.float32]]
+
+
+class ExportedRuntime:
+    """An exported file behind the runtime protocol.
+
+    Any number of streams share it; each keeps a state of its own. It may be used from several
+    threads: their steps take turns.
+
+    Attributes:
+        engine: What runs the graph.
+        lock: Held while the engine runs.
+        info: What travels with the model.
+        manifest: The same in full.
+        members: Empty; no exported file is an ensemble.
+    """
+
+    members: tuple[ExportedRuntime, ...] = ()
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.manifest = engine, engine.manifest
+        manifest = engine.manifest
+        self.info = ModelInfo(
+            manifest.name,
+            manifest.input,
+            manifest.labels,
+            manifest.kind == "step",
+            manifest.origin,
+            manifest.notes,
+        )
+        self.lock = threading.Lock()
+
+    def stream(
+        self, *, half_life: float | None = None, batch_size: int | None = None, resize: bool = True
+    ) -> ExportedStream:
+        """A new stream, or a batch of them.
+
+        Args:
+            half_life: Seconds after which a frame counts half in the poolings, for streams without
+                an end; None for the mean of all frames, as published.
+            batch_size: Streams that are stepped together; by default as many as the file was made
+                for, or 1 where it takes any number.
+            resize: Preprocess frames of any size. Without, they must have the size of the file's
+                input and are taken as they are.
+
+        Raises:
+            ConfigError: If the file holds no stream, or not of this batch size.
+        """
+        manifest = self.manifest
+        if manifest.kind != "step":
+            raise ConfigError(f"{manifest.name} is a base model: it sees whole clips")
+        batch_size = batch_size or manifest.batch_size or 1
+        if manifest.batch_size not in (None, batch_size):
+            raise ConfigError(
+                f"{manifest.name} was exported for {manifest.batch_size} streams at once, not "
+                f"{batch_size}; export it with batch_size={batch_size}, or with a free one"
+            )
+        decay = 1.0
+        if half_life is not None:
+            decay = decay_from_half_life(half_life, manifest.input.frame_rate)
+        return ExportedStream(self, batch_size, decay, resize)
+
+    def running_logits(
+        self, frames: NDArray[np.float32], state: Any = None
+    ) -> tuple[NDArray[np.float32], Any]:
+        """See `Runtime.running_logits`; probabilities come back as their logarithms."""
+        stream = state or self._single_stream()
+        pixels = self._as_input(frames)
+        outputs = [stream.advance(frame[None]) for frame in pixels]
+        return self._logits(np.concatenate(outputs)), stream
+
+    def clip_logits(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Runtime.clip_logits`; probabilities come back as their logarithms."""
+        manifest = self.manifest
+        if manifest.kind != "clip" or manifest.batch_size != 1:
+            raise ConfigError(f"{manifest.name} does not take one clip at a time")
+        if frames.shape != manifest.frames.shape:
+            raise ConfigError(
+                f"{manifest.name} was exported for clips of {manifest.num_frames} frames, "
+                f"{manifest.frames.shape}, not {frames.shape}; export it with "
+                f"num_frames={len(frames)}"
+            )
+        with self.lock:
+            return self._logits(self.engine.clip(self._as_input(frames)))[0]
+
+    def _single_stream(self) -> ExportedStream:
+        stream = self.stream(batch_size=1, resize=False)
+        if self.manifest.num_frames != 1:
+            raise ConfigError(
+                f"{self.manifest.name} was exported for {self.manifest.num_frames} frames at a "
+                "time: prediction and evaluation need num_frames=1"
+            )
+        return stream
+
+    def _as_input(self, frames: NDArray[np.float32]) -> NDArray[Any]:
+        """Preprocessed frames as the graph wants them."""
+        if self.manifest.resizes:
+            raise ConfigError(
+                f"{self.manifest.name} resizes frames of one size itself: it takes no others"
+            )
+        if self.manifest.frames.dtype == "float32":
+            return np.ascontiguousarray(frames, np.float32)
+        return np.rint(frames * np.float32(255)).astype(np.uint8)
+
+    def _logits(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.manifest.output == "logits":
+            return outputs
+        return np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
+
+
+class ExportedStream:
+    """One video seen frame by frame, or a batch of them.
+
+    Attributes:
+        batch_size: Streams in it.
+        frame_counts: (batch,) frames that each has seen since its start.
+    """
+
+    def __init__(
+        self, runtime: ExportedRuntime, batch_size: int, decay: float, resize: bool
+    ) -> None:
+        self._runtime, self._resize = runtime, resize
+        self.batch_size = batch_size
+        self.frame_counts = np.zeros(batch_size, np.int64)
+        self._decay = np.full((batch_size, 1), decay, np.float32)
+        self._single = batch_size == 1 and runtime.manifest.num_frames == 1
+        with runtime.lock:
+            self._state = runtime.engine.new_state(batch_size)
+
+    def __call__(self, frames: NDArray[np.uint8] | Sequence[Any]) -> NDArray[np.float32]:
+        """See the next frame of each stream.
+
+        Args:
+            frames: One (height, width, 3) uint8 RGB of any size. For a batch, or where the file
+                takes several frames at a time, a sequence of them: (batch,), (num_frames,) or
+                (num_frames, batch) frames.
+
+        Returns:
+            Probabilities float32 of everything seen since the start, (classes,) for one stream and
+            one frame, else a row for each frame that was given.
+
+        Raises:
+            ConfigError: If the frames do not fit.
+        """
+        manifest = self._runtime.manifest
+        if self._single:
+            output = self.advance(self._preprocess(frames)[None])[0]
+            return output if manifest.output == "probabilities" else _probabilities(output)
+        listed = list(_leaves(frames))
+        wanted = self.batch_size * manifest.num_frames
+        if len(listed) != wanted:
+            raise ConfigError(f"{wanted} frames are due at a time, not {len(listed)}")
+        output = self.advance(np.stack([self._preprocess(frame) for frame in listed]))
+        if manifest.output == "logits":
+            output = _probabilities(output)
+        if self.batch_size == 1 or manifest.num_frames == 1:
+            return output
+        return output.reshape(manifest.num_frames, self.batch_size, -1)
+
+    def advance(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        """See frames that are exactly as the file's input is; its output, as it is."""
+        runtime = self._runtime
+        with runtime.lock:
+            output = runtime.engine.step(frames, self._decay, self._state)
+        self.frame_counts += runtime.manifest.num_frames
+        return output
+
+    def reset(self, which: int | Iterable[int] | None = None) -> None:
+        """Forget every frame: of all streams, or of some of the batch."""
+        manifest = self._runtime.manifest
+        rows = range(self.batch_size) if which is None else _rows(which, self.batch_size)
+        values = self._read()
+        for state in manifest.states:
+            values[state.name][list(rows)] = state.initial
+        self._write(values)
+        self.frame_counts[list(rows)] = 0
+
+    def snapshot(self) -> StreamSnapshot:
+        """The state as a value that later calls do not change."""
+        return StreamSnapshot(
+            self._runtime.manifest.name, tuple(map(int, self.frame_counts)), self._read()
+        )
+
+    def restore(self, snapshot: StreamSnapshot) -> None:
+        """Go back to a snapshot of this or another stream of the same model.
+
+        Raises:
+            ConfigError: If it is of another model or batch.
+        """
+        for state in self._runtime.manifest.states:
+            shape = (self.batch_size, *state.shape[1:])
+            found = snapshot.values.get(state.name)
+            if found is None or found.shape != shape or found.dtype != np.float32:
+                raise ConfigError(
+                    f"the snapshot is of {snapshot.model} and {len(snapshot.frame_counts)} "
+                    f"streams, not of {self._runtime.manifest.name} and {self.batch_size}: "
+                    f"{state.name} does not fit"
+                )
+        self._write(snapshot.values)
+        self.frame_counts[:] = snapshot.frame_counts
+
+    def _preprocess(self, frame: Any) -> NDArray[Any]:
+        manifest = self._runtime.manifest
+        if self._resize and not manifest.resizes:
+            frame = crop_pixels(np.asarray(frame), manifest.input)
+        frame = np.asarray(frame)
+        if frame.shape != manifest.frames.shape[1:] or frame.dtype != np.uint8:
+            raise ConfigError(
+                f"a frame must be {manifest.frames.shape[1:]} uint8, not {frame.shape} "
+                f"{frame.dtype}"
+            )
+        if manifest.frames.dtype == "uint8":
+            return frame
+        return np.divide(frame, np.float32(255), dtype=np.float32)
+
+    def _read(self) -> dict[str, NDArray[np.float32]]:
+        with self._runtime.lock:
+            return self._runtime.engine.read_state(self._state)
+
+    def _write(self, values: dict[str, NDArray[np.float32]]) -> None:
+        with self._runtime.lock:
+            self._runtime.engine.write_state(self._state, values)
+
+
+def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return softmax(logits).astype(np.float32)
+
+
+def _leaves(frames: Any) -> Iterable[Any]:
+    """The frames of nested sequences, in order."""
+    for item in frames:
+        if np.ndim(item) > 3 or isinstance(item, (list, tuple)):
+            yield from _leaves(item)
+        else:
+            yield item
+
+
+def _rows(which: int | Iterable[int], batch_size: int) -> Sequence[int]:
+    rows = [which] if isinstance(which, int) else list(which)
+    if any(not 0 <= row < batch_size for row in rows):
+        raise ConfigError(f"streams are numbered from 0 to {batch_size - 1}, not {rows}")
+    return rows

@@ -1,0 +1,49 @@
+"""Open an exported file with the engine that runs it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+from movinet.errors import CheckpointError, ConfigError
+from movinet.runtime.exported import ExportedRuntime
+
+#: suffix -> (module, class) of its engine
+ENGINES = {
+    ".tflite": ("movinet.runtime.litert_engine", "LiteRTEngine"),
+    ".onnx": ("movinet.runtime.onnx_engine", "OnnxEngine"),
+    ".xml": ("movinet.runtime.openvino_engine", "OpenVinoEngine"),
+    ".pte": ("movinet.runtime.executorch_engine", "ExecuTorchEngine"),
+    ".pt2": ("movinet.runtime.torch_export_engine", "TorchExportEngine"),
+    ".mvn": ("movinet.runtime.native", "NativeEngine"),
+}
+
+
+def load(path: str | os.PathLike[str], *, num_threads: int = 1) -> ExportedRuntime:
+    """Open a file that `movinet.export` made.
+
+    Args:
+        path: The file; its suffix tells the engine: .tflite (LiteRT), .onnx (ONNX Runtime), .xml
+            (OpenVINO), .pte (ExecuTorch), .pt2 (PyTorch), .mvn (movinet's own).
+        num_threads: Threads of one step. One is best for many streams at once, and often for one.
+
+    Returns:
+        A runtime: `stream()` for stream models, `clip_logits()` for base ones; `movinet.predict`
+        takes it too.
+
+    Raises:
+        CheckpointError: If the file is missing, broken or none of movinet's.
+        MissingExtraError: If its engine is not installed.
+        ConfigError: If no engine has this suffix.
+    """
+    path = Path(path)
+    if path.suffix not in ENGINES:
+        raise ConfigError(f"{path}: an exported model ends in one of {', '.join(ENGINES)}")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    if num_threads < 1:
+        raise ConfigError(f"num_threads must be at least 1, not {num_threads}")
+    module, name = ENGINES[path.suffix]
+    engine = getattr(importlib.import_module(module), name)
+    return ExportedRuntime(engine.open(path, num_threads=num_threads))

@@ -1,0 +1,68 @@
+/* movinet.h: run a MoViNet stream model (.mvn, written by `movinet export`) from C or C++.
+ *
+ *   movinet_model* model;
+ *   if (movinet_load("a0.mvn", &model)) { puts(movinet_error()); return 1; }
+ *   movinet_stream* stream = movinet_stream_new(model);
+ *   for each frame: movinet_step(stream, frame, 1, 1.f, logits);
+ *
+ * A model may be used by several threads at once, a stream by one at a time. Functions that return
+ * int return 0, or an error code, whose reason movinet_error() then tells in one line.
+ */
+#ifndef MOVINET_H
+#define MOVINET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct movinet_model movinet_model;
+typedef struct movinet_stream movinet_stream;
+
+enum { MOVINET_OK = 0, MOVINET_USAGE = 1, MOVINET_FILE = 2, MOVINET_MEMORY = 3 };
+
+/* What the model wants and gives. */
+typedef struct movinet_info {
+  int height, width;   /* of a frame, pixels */
+  int classes;         /* logits */
+  size_t state_bytes;  /* of one stream */
+  const char* kernels; /* the instruction set in use */
+} movinet_info;
+
+/* The reason of this thread's last error; never null. */
+const char* movinet_error(void);
+
+int movinet_load(const char* path, movinet_model** model);
+void movinet_free(movinet_model* model); /* after its streams; null is allowed */
+movinet_info movinet_get_info(const movinet_model* model);
+/* JSON: labels, frame rate, preprocessing, origin; not ended by a zero byte. */
+const char* movinet_manifest(const movinet_model* model, size_t* size);
+
+/* A stream that has seen nothing; null if there is no memory. */
+movinet_stream* movinet_stream_new(const movinet_model* model);
+void movinet_stream_free(movinet_stream* stream);
+void movinet_reset(movinet_stream* stream);
+/* The state as `state_bytes` bytes, and back to it; of any stream of the same file. */
+void movinet_snapshot(const movinet_stream* stream, void* bytes);
+void movinet_restore(movinet_stream* stream, const void* bytes);
+
+/* See the next frames: `frames` is [count][height][width][3] RGB in [0, 1], `logits` receives
+ * `classes` floats, of everything seen since the start. `decay`, in (0, 1], is what the poolings
+ * over past frames keep a frame; 1 is their mean, the published way. */
+int movinet_step(movinet_stream* stream, const float* frames, int count, float decay,
+                 float* logits);
+
+/* The same for several streams of one model in one call, which is faster: `frames` is
+ * [streams][count][height][width][3], `decays` one for each stream or null for 1. With
+ * `every_frame`, `logits` is [streams][count][classes], after each frame; else
+ * [streams][classes]. */
+int movinet_step_many(movinet_stream* const* streams, int stream_count, const float* frames,
+                      int count, const float* decays, int every_frame, float* logits);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,66 @@
+// The .mvn file: a header, a record for each block, a manifest (JSON, for people and for Python),
+// and the tensors. Everything is little-endian; each part starts at a multiple of 64 bytes. The
+// order and the shapes of the tensors follow from the records, so there are no offsets to trust.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace movinet {
+
+constexpr uint32_t kMagic = 0x314E564D;  // "MVN1"
+constexpr uint32_t kVersion = 1;
+
+enum class Pooling : uint32_t { none, over_time, over_space, both };  // of squeeze-excitation
+
+struct Header {
+  uint32_t magic, version;
+  uint64_t file_size;
+  uint32_t manifest_size, block_count;
+  uint32_t height, width;
+  uint32_t stem, head, hidden, classes;
+  uint32_t trained_frames;
+  Pooling pooling;
+  Activation activation, gating, head_activation;
+  uint32_t positional;
+};
+
+struct BlockRecord {
+  uint32_t inputs, expand, outputs;
+  uint32_t kernel_time, kernel_space, stride;
+  uint32_t reduced;  // hidden width of squeeze-excitation; 0 without
+  uint32_t skip;     // 1: the skip has a convolution
+  float position_scale;
+};
+
+// A .mvn file in memory, with everything that sizes depend on checked.
+class File {
+ public:
+  explicit File(const std::string& path);
+  ~File();
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  const Header& header() const { return header_; }
+  const std::vector<BlockRecord>& blocks() const { return blocks_; }
+  std::string manifest() const;
+  // The next tensor, of `count` floats; unaligned memory that lives as long as the file.
+  const float* next(uint64_t count);
+  // Every tensor must have been taken.
+  void check_end() const;
+
+ private:
+  void parse();
+  [[noreturn]] void fail(const std::string& what) const;
+
+  std::string path_;
+  const char* data_ = nullptr;
+  uint64_t size_ = 0, at_ = 0;
+  Header header_{};
+  std::vector<BlockRecord> blocks_;
+};
+
+}  // namespace movinet

@@ -1,0 +1,82 @@
+// The arithmetic, each kernel alone: no kernel knows the network.
+//
+// Activations lie in panels of 16 channels: [panel][place][16], so that 16 neighbours of one place
+// are one cache line, a place's channels have constant offsets, and no kernel has a tail: channels
+// are padded to whole panels with zero weights. What lies in a padded lane is never read as a
+// channel. Where only the first 8 lanes of a last panel are channels, kernels may skip the others.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace movinet {
+
+constexpr int kPanel = 16;
+constexpr int kMaxKernel = 63;
+
+constexpr size_t panels(size_t channels) { return (channels + kPanel - 1) / kPanel; }
+constexpr size_t padded(size_t channels) { return panels(channels) * kPanel; }
+
+enum class Activation : uint32_t { none, relu6, hard_swish, swish, hard_sigmoid, sigmoid, count };
+
+// c = activation(bias + residual + a * b).
+struct Product {
+  const float* a;         // [inputs / 16][rows ...][16]
+  size_t a_panel;         // floats from one panel of a to the next
+  const float* b;         // [outputs / 16][inputs][16]
+  const float* bias;      // padded(outputs)
+  const float* residual;  // as c, may be c itself; or null
+  float* c;               // [outputs / 16][rows ...][16]
+  size_t c_panel;
+  int rows, inputs, outputs;
+  Activation activation;
+};
+
+// One row of a depthwise convolution of one panel, with bias and activation.
+struct DepthwiseRow {
+  const float* const* rows;  // `kernel` input rows [column][16], padding included
+  const float* weight;       // [kernel][kernel][16]
+  const float* bias;         // [16]
+  float* out;                // [width][16]
+  float* sums;               // [16]; the output is added to it
+  int width, kernel, stride, channels;
+  Activation activation;
+};
+
+// The newest frame of one panel meets the older ones, and takes the place of the oldest.
+struct Taps {
+  const float* fresh;    // [places][16]
+  float* const* past;    // `kernel` - 1 older frames, the oldest first; it is overwritten
+  const float* weight;   // [kernel][16], the oldest first
+  const float* bias;     // [16]
+  float* out;            // [places][16]
+  float* sums;           // [16]; the output is added to it
+  int places, kernel, channels;
+  Activation activation;
+};
+
+struct Kernels {
+  const char* name;
+  int panels_at_once;  // what `product` computes of c in one go
+  void (*product)(const Product&);
+  // A 3x3 convolution of stride 2 of RGB rows, as a product: `a` is the first of three padded
+  // rows [column][3] that are `a_panel` floats apart; b is [outputs / 16][27][16].
+  void (*stem)(const Product&);
+  void (*depthwise)(const DepthwiseRow&);
+  void (*taps)(const Taps&);
+  // out[o] = mean of the places of a 3x3 window, stride 2, that are inside; one panel.
+  void (*average_pool)(const float* in, int height, int width, float* out);
+  // out[r][i] = in[r][i] * scale[i], in one panel.
+  void (*scale_columns)(const float* in, const float* scale, float* out, size_t rows);
+  // out[panel][k][i] = b[panel][k][i] * scale[k].
+  void (*scale_rows)(const float* b, const float* scale, float* out, int inputs, size_t panels);
+  // sums[i] += in[r][i] over all rows, in one panel.
+  void (*sum_rows)(const float* in, float* sums, size_t rows);
+};
+
+// The instruction sets that this build has and this machine can run, the best one first.
+const Kernels* const* available_kernels();
+// The one called `name`, or the best one for an empty name; null if there is none.
+const Kernels* find_kernels(const char* name);
+
+}  // namespace movinet

@@ -1,0 +1,195 @@
+// From a file to packed weights, a plan for each block, and the layout of the state.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "error.h"
+#include "network.h"
+
+namespace movinet {
+namespace {
+
+// Floats that one panel's rows may take to stay in the first cache, and all panels' in the second.
+constexpr size_t kFirstCache = 6 * 1024, kSecondCache = 48 * 1024;
+// A file that asks for more memory than this for one group of frames is not believed.
+constexpr double kMaxFloats = 4e9;
+
+int same_padding(int size, int kernel, int stride) {
+  return std::max(((size + stride - 1) / stride - 1) * stride + kernel - size, 0);
+}
+
+}  // namespace
+
+Network::Network(const std::string& path, const char* isa) : kernels_(find_kernels(isa)) {
+  if (!kernels_) {
+    std::string names;
+    for (const Kernels* const* k = available_kernels(); *k; k++)
+      names += std::string(names.empty() ? "" : ", ") + (*k)->name;
+    throw Error(Error::Kind::usage, std::string("no kernels '") + isa + "' here; there are: " + names);
+  }
+  File file(path);
+  header_ = file.header();
+  manifest_ = file.manifest();
+  Size size = Size{static_cast<int>(header_.height), static_cast<int>(header_.width)}.halved();
+  stem_size_ = size;
+  stem_ = pack(file, 27, static_cast<int>(header_.stem));
+  uint32_t channels = header_.stem;
+  for (const BlockRecord& record : file.blocks()) {
+    load_block(file, record, size);
+    size = blocks_.back().out;
+    channels = record.outputs;
+  }
+  head_ = pack(file, static_cast<int>(channels), static_cast<int>(header_.head));
+  hidden_ = pack(file, head_.outputs, static_cast<int>(header_.hidden));
+  classifier_ = pack(file, hidden_.outputs, static_cast<int>(header_.classes));
+  file.check_end();
+  head_part_ = add_part(0, head_.outputs, {1, 1});
+  check_memory();
+  workspaces_.push_back(std::make_unique<Workspace>(*this));
+}
+
+// (inputs, outputs) and (outputs) to panels of outputs, the weights of the padding zero.
+Pointwise Network::pack(File& file, int inputs, int outputs) {
+  const size_t k = inputs, n = outputs;
+  const float *weight = file.next(k * n), *bias = file.next(n);
+  float *packed = arena_.floats(k * padded(n)), *padded_bias = arena_.floats(padded(n));
+  for (size_t start = 0; start < n; start += kPanel)
+    for (size_t i = 0; i < k; i++)
+      std::copy_n(weight + i * n + start, std::min<size_t>(kPanel, n - start),
+                  packed + (start * k) + i * kPanel);
+  std::copy_n(bias, n, padded_bias);
+  return {inputs, outputs, packed, padded_bias};
+}
+
+// (rows, channels) to [panel][rows][16].
+const float* Network::pack_vectors(File& file, int rows, int channels) {
+  const size_t k = rows, n = channels;
+  const float* values = file.next(k * n);
+  float* packed = arena_.floats(k * padded(n));
+  for (size_t start = 0; start < n; start += kPanel)
+    for (size_t i = 0; i < k; i++)
+      std::copy_n(values + i * n + start, std::min<size_t>(kPanel, n - start),
+                  packed + start * k + i * kPanel);
+  return packed;
+}
+
+void Network::load_block(File& file, const BlockRecord& record, Size size) {
+  Block b{};
+  b.record = record;
+  const int expand = record.expand, kernel = record.kernel_space, stride = record.stride;
+  const Pooling pooling = header_.pooling;
+  b.in = size;
+  b.out = stride == 2 ? size.halved() : size;
+  b.expand = pack(file, record.inputs, expand);
+  b.depthwise = pack_vectors(file, kernel * kernel, expand);
+  b.depthwise_bias = pack_vectors(file, 1, expand);
+  b.sum_part = b.ring_part = -1;
+  if (record.kernel_time > 1) {
+    b.taps = pack_vectors(file, record.kernel_time, expand);
+    b.taps_bias = pack_vectors(file, 1, expand);
+    b.ring_part = add_part(record.kernel_time - 1, expand, b.out);
+  }
+  if (pooling != Pooling::none) {
+    const int pooled = pooling == Pooling::both ? 2 * expand : expand;
+    b.reduce = pack(file, pooled, record.reduced);
+    b.gate = pack(file, record.reduced, expand);
+    if (pooling != Pooling::over_space) b.sum_part = add_part(0, expand, {1, 1});
+    const auto known = std::find(encoding_widths_.begin(), encoding_widths_.end(), pooled);
+    b.encoding = static_cast<int>(known - encoding_widths_.begin());
+    if (header_.positional && known == encoding_widths_.end()) {
+      encoding_widths_.push_back(pooled);
+      rates_.emplace_back();
+      for (int i = 0; i < (pooled + 1) / 2; i++)
+        rates_.back().push_back(std::pow(10000.0, -2.0 * i / pooled));
+    }
+  }
+  b.project = pack(file, expand, record.outputs);
+  if (record.skip) b.skip = pack(file, record.inputs, record.outputs);
+  plan_band(b);
+  blocks_.push_back(b);
+}
+
+void Network::plan_band(Block& b) const {
+  const int kernel = b.record.kernel_space, stride = b.record.stride;
+  const int down = same_padding(b.in.height, kernel, stride);
+  const int across = same_padding(b.in.width, kernel, stride);
+  b.pad_top = down / 2;
+  b.pad_left = across / 2;
+  b.padded_width = b.in.width + across;
+  const size_t row = static_cast<size_t>(b.padded_width) * kPanel;
+  b.whole = b.in.height * row <= kSecondCache / 4;
+  if (b.whole) {
+    b.band = b.out.height;
+    b.ring_rows = b.in.height;
+    return;
+  }
+  const size_t rows = std::min(kFirstCache / row, kSecondCache / (row * panels(b.record.expand)));
+  b.band = std::max<int>((static_cast<int>(rows) - kernel) / stride + 1, 1);
+  b.band = std::min(b.band, b.out.height);
+  b.ring_rows = std::min((b.band - 1) * stride + kernel, b.in.height);
+}
+
+int Network::add_part(int frames, int channels, Size size) {
+  parts_.push_back({state_floats_, frames, channels, size});
+  state_floats_ += std::max(frames, 1) * size.places() * padded(channels);
+  return static_cast<int>(parts_.size()) - 1;
+}
+
+void Network::check_memory() const {
+  double floats = static_cast<double>(state_floats_) + header_.width * 9.0;
+  floats += 2.0 * kGroup * stem_size_.places() * padded(header_.stem);
+  for (const Block& b : blocks_) {
+    const double places = static_cast<double>(b.out.places());
+    floats += kGroup * places * (padded(b.record.expand) + 2.0 * padded(b.record.outputs));
+    floats += static_cast<double>(b.ring_rows) * b.padded_width * padded(b.record.expand);
+  }
+  if (floats > kMaxFloats)
+    throw Error(Error::Kind::file, "the file's images are too large for this engine: a step would "
+                                   "need more than 16 GB; export it for a smaller image size");
+}
+
+Workspace::Workspace(const Network& n) {
+  const auto largest = [&](auto size) {
+    size_t most = 0;
+    for (const Block& b : n.blocks_) most = std::max<size_t>(most, size(b));
+    return most;
+  };
+  const size_t group = kGroup, at_once = n.kernels_->panels_at_once;
+  const size_t stem = n.stem_size_.places() * padded(n.header_.stem);
+  const size_t x_size = group * std::max(stem, largest([](const Block& b) {
+    return b.out.places() * padded(b.record.outputs);
+  }));
+  const size_t last = n.blocks_.back().out.places();
+  rows = arena.floats(3 * (n.header_.width + 3) * size_t{3});
+  ring = arena.floats(largest([&](const Block& b) {
+    const size_t count = b.whole ? at_once : panels(b.record.expand) + at_once;
+    return count * b.ring_rows * b.padded_width * kPanel;
+  }));
+  zero_row = arena.floats(largest([](const Block& b) { return size_t(b.padded_width) * kPanel; }));
+  fresh = arena.floats(largest([](const Block& b) {
+    return size_t(b.band) * b.out.width * kPanel;
+  }));
+  x = arena.floats(x_size);
+  y = arena.floats(x_size);
+  z = arena.floats(std::max(
+      group * last * padded(n.header_.head),
+      largest([&](const Block& b) { return group * b.out.places() * padded(b.record.expand); })));
+  pooled_x = arena.floats(largest([&](const Block& b) {
+    return group * b.out.places() * padded(b.record.inputs);
+  }));
+  scaled = arena.floats(largest([](const Block& b) {
+    return size_t(b.record.expand) * padded(b.record.outputs);
+  }));
+  const size_t expand = largest([](const Block& b) { return padded(b.record.expand); });
+  sums = arena.floats(group * std::max(expand, padded(n.header_.head)));
+  pooled = arena.floats(group * 2 * expand);
+  reduced = arena.floats(group * largest([](const Block& b) { return padded(b.record.reduced); }));
+  gates = arena.floats(group * expand);
+  embedding = arena.floats(group * padded(n.header_.head));
+  hidden = arena.floats(group * padded(n.header_.hidden));
+  logits = arena.floats(group * padded(n.header_.classes));
+  for (int width : n.encoding_widths_) encodings.push_back(arena.floats(group * width));
+  encoded.resize(encodings.size());
+}
+
+}  // namespace movinet

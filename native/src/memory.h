@@ -1,0 +1,66 @@
+// Memory that lives as long as its owner: one zeroed, aligned piece, cut up once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace movinet {
+
+constexpr size_t kAlignment = 64;
+
+// Zeroed bytes at a multiple of 64; in huge pages where the system has them, because a step
+// touches more 4 KiB pages than the processor remembers.
+class Bytes {
+ public:
+  Bytes() = default;
+  explicit Bytes(size_t size) : size_(size) {
+    const size_t huge = size_t{2} << 20, align = size < huge ? kAlignment : huge;
+    const size_t whole = (size + align - 1) / align * align;
+    data_.reset(static_cast<std::byte*>(std::aligned_alloc(align, whole ? whole : align)));
+    if (!data_) throw std::bad_alloc();
+#if defined(__linux__)
+    if (align == huge) madvise(data_.get(), whole, MADV_HUGEPAGE);
+#endif
+    std::memset(data_.get(), 0, whole);
+  }
+  std::byte* data() const { return data_.get(); }
+  size_t size() const { return size_; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const { std::free(p); }
+  };
+  std::unique_ptr<std::byte, Free> data_;
+  size_t size_ = 0;
+};
+
+// Floats from pieces of at least 8 MiB, each at a multiple of 64 bytes.
+class Arena {
+ public:
+  float* floats(size_t count) {
+    const size_t size = (count * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
+    if (pieces_.empty() || pieces_.back().size() - used_ < size) {
+      pieces_.emplace_back(size > kPiece ? size : kPiece);
+      used_ = 0;
+    }
+    float* p = reinterpret_cast<float*>(pieces_.back().data() + used_);
+    used_ += size;
+    return p;
+  }
+
+ private:
+  static constexpr size_t kPiece = size_t{8} << 20;
+  std::vector<Bytes> pieces_;
+  size_t used_ = 0;
+};
+
+}  // namespace movinet

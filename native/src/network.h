@@ -1,0 +1,170 @@
+// One stream model and its step.
+//
+// DESIGN
+//
+// A step takes one or more frames of one or more streams. A frame of a stream is an *item*; items
+// are computed in groups of up to kGroup, block by block, so that a block's weights are fetched
+// once for the group. Within a stream items are in the order of time.
+//
+//   frame -> stem -> block ... block -> head product -> mean over space -> running mean over time
+//         -> hidden layer -> classifier -> logits
+//
+// A block (see `Block`, Network::run_block) is three passes:
+//
+//   1. for each band of rows, for each panel of 16 expanded channels:
+//        expand (product of x, bias, activation) -> rows of `ring`, zeros around them
+//        depthwise (k x k, bias, activation)     -> `fresh` where there are temporal taps, else z
+//        taps (k_t frames, bias, activation)     -> z; the oldest frame in the state is replaced
+//      The means of squeeze-excitation are summed up while z is written. A band is chosen so that
+//      `ring` stays in the second cache; where a whole frame fits, one panel's ring is used for
+//      all of them and stays in the first.
+//   2. squeeze-excitation: running means -> two small products -> one gate for each channel
+//   3. project: the gate goes into z or into the weights, whichever is smaller; the skip (x itself,
+//      or a product of x or of x pooled) is the residual of the product.
+//
+// Batch norms and `scale` were folded into the weights when the file was written. Channels lie in
+// panels of 16 (kernels.h); with several items, places of all items follow each other in a panel,
+// so pointwise layers see one tall matrix.
+//
+// The state of a stream is one block of memory without pointers, the same for every instruction
+// set: a StateHeader, the running sums, and for each temporal kernel a ring of k_t - 1 frames.
+// Which of them is the oldest follows from the number of frames seen. A zeroed state has seen
+// nothing; a copy is a snapshot.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "file.h"
+#include "kernels.h"
+#include "memory.h"
+
+namespace movinet {
+
+constexpr int kGroup = 8;
+
+struct StateHeader {
+  int64_t frame_count;
+  float pool_weight;  // of the running sums; equals frame_count while nothing decays
+  uint32_t unused[13];
+};
+static_assert(sizeof(StateHeader) == 64);
+
+struct Size {
+  int height, width;
+  size_t places() const { return static_cast<size_t>(height) * width; }
+  Size halved() const { return {(height + 1) / 2, (width + 1) / 2}; }
+};
+
+// A pointwise layer, packed for the kernels.
+struct Pointwise {
+  int inputs = 0, outputs = 0;
+  const float* weight = nullptr;  // [outputs / 16][inputs][16]
+  const float* bias = nullptr;    // padded(outputs)
+};
+
+// A part of the state that has a name in the manifest: a running sum or a ring of frames.
+struct StatePart {
+  size_t offset = 0;  // floats from the start of the state
+  int frames = 0;     // 0 for a sum
+  int channels = 0;
+  Size size{1, 1};
+};
+
+struct Block {
+  BlockRecord record;
+  Size in, out;
+  int pad_top, pad_left, padded_width;
+  int band;       // output rows at a time
+  int ring_rows;  // input rows that a band needs
+  bool whole;     // one band: a single panel's ring is used for all
+  Pointwise expand, reduce, gate, project, skip;
+  const float *depthwise, *depthwise_bias;  // [panel][k * k][16], padded(expand)
+  const float *taps, *taps_bias;            // [panel][k_t][16]; null where k_t is 1
+  int sum_part, ring_part;                  // of the state; -1 without
+  int encoding;                             // which positional encoding
+};
+
+// One frame of one stream on its way through the network.
+struct Item {
+  std::byte* state;
+  const float* frame;  // [height][width][3]
+  float decay, weight;  // of the running sums, after this frame
+  int64_t count;        // frames seen before
+  int64_t position;     // what the positional encoding is told
+  float* logits;        // null where nobody asks
+};
+
+// What a step writes on; one for each step that runs at the same time.
+struct Workspace {
+  explicit Workspace(const class Network& network);
+  Arena arena;
+  float *rows, *ring, *zero_row, *fresh, *x, *y, *z, *pooled_x, *scaled;
+  float *sums, *pooled, *reduced, *gates, *embedding, *hidden, *logits;
+  std::vector<float*> encodings;      // [item][width] for each width
+  std::vector<char> encoded;          // whether it is of the current group
+};
+
+class Network {
+ public:
+  // `isa` names the instruction set; empty for the best one.
+  Network(const std::string& path, const char* isa);
+
+  const Header& header() const { return header_; }
+  const std::string& manifest() const { return manifest_; }
+  const Kernels& kernels() const { return *kernels_; }
+  const std::vector<StatePart>& state_parts() const { return parts_; }
+  size_t state_bytes() const { return state_floats_ * sizeof(float); }
+
+  // `logits` receives [stream][frame][classes] if `every_frame`, else [stream][classes], of the
+  // last frame. `frames` is [stream][frame][height][width][3]. May be called from several threads,
+  // with different states.
+  void step(std::byte* const* states, int streams, const float* frames, int count,
+            const float* decays, bool every_frame, float* logits) const;
+
+  // A part of a state as plain numbers, [frame (the oldest first)][place][channel], and back.
+  void read(const std::byte* state, int part, float* values) const;
+  void write(std::byte* state, int part, const float* values) const;
+
+ private:
+  friend struct Workspace;
+
+  Pointwise pack(File& file, int inputs, int outputs);
+  const float* pack_vectors(File& file, int rows, int channels);
+  void load_block(File& file, const BlockRecord& record, Size size);
+  void plan_band(Block& block) const;
+  int add_part(int frames, int channels, Size size);
+  void check_memory() const;
+
+  void run(Workspace& w, const std::vector<Item>& items) const;
+  void run_stem(Workspace& w, const std::vector<Item>& items) const;
+  void run_block(Workspace& w, const Block& b, const std::vector<Item>& items) const;
+  void filter(Workspace& w, const Block& b, const std::vector<Item>& items) const;
+  void filter_band(Workspace& w, const Block& b, const Item& item, int index, int count, int first,
+                   int panel) const;
+  void squeeze(Workspace& w, const Block& b, const std::vector<Item>& items) const;
+  const float* encoding(Workspace& w, const Block& b, const std::vector<Item>& items) const;
+  void project(Workspace& w, const Block& b, int count) const;
+  void classify(Workspace& w, const std::vector<Item>& items) const;
+  float* part(const Item& item, int index) const;
+
+  Header header_;
+  std::string manifest_;
+  const Kernels* kernels_;
+  Arena arena_;
+  Size stem_size_;
+  Pointwise stem_, head_, hidden_, classifier_;
+  std::vector<Block> blocks_;
+  std::vector<StatePart> parts_;
+  std::vector<std::vector<double>> rates_;  // of the positional encodings, one list for each width
+  std::vector<int> encoding_widths_;
+  size_t state_floats_ = sizeof(StateHeader) / sizeof(float);
+  int head_part_;
+
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Workspace>> workspaces_;
+};
+
+}  // namespace movinet

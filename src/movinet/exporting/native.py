@@ -1,0 +1,127 @@
+"""Write a network as a file of the native engine (native/src/file.h describes it)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.config import MAX_IMAGE_SIZE, MoViNetConfig
+from movinet.errors import ConfigError
+from movinet.exporting.folding import Folded, FoldedBlock
+from movinet.files import replacing
+from movinet.runtime.manifest import Manifest
+
+_MAGIC, _VERSION, _ALIGNMENT = b"MVN1", 1, 64
+_POOLING = {"none": 0, "3d": 1, "2d": 2, "2plus3d": 3}
+_ACTIVATION = {"relu6": 1, "hard_swish": 2, "swish": 3, "hard_sigmoid": 4, "sigmoid": 5}
+_HEADER = struct.Struct("<4sIQ14I")
+_BLOCK = struct.Struct("<8If")
+
+
+def write_native(
+    network: Folded, image_size: tuple[int, int], manifest: Manifest, path: Path
+) -> None:
+    """Write a .mvn file.
+
+    Args:
+        network: A causal one.
+        image_size: (height, width) of its frames, pixels.
+        manifest: Travels with it.
+        path: The file.
+
+    Raises:
+        ConfigError: If the engine cannot run the network, or frames of that size.
+        OSError: If the file cannot be written.
+    """
+    check_native(network.config, image_size)
+    text = manifest.to_json().encode()
+    records = b"".join(_record(block) for block in network.blocks)
+    tensors = [np.ascontiguousarray(tensor, "<f4") for tensor in _tensors(network)]
+    size = _aligned(_HEADER.size) + _aligned(len(records)) + _aligned(len(text))
+    size += sum(_aligned(tensor.nbytes) for tensor in tensors)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        _put(file, _header(network.config, image_size, size, len(text)))
+        _put(file, records)
+        _put(file, text)
+        for tensor in tensors:
+            _put(file, tensor.tobytes())
+
+
+def check_native(config: MoViNetConfig, image_size: tuple[int, int]) -> None:
+    """Raise ConfigError unless the engine can run a network."""
+    if not config.causal:
+        raise ConfigError("the native engine runs stream models; export base models as .tflite")
+    if config.pooling != "3d":
+        raise ConfigError(f"the native engine needs pooling='3d', not {config.pooling!r}")
+    temporal = any(block.kernel_time > 1 for block in config.architecture.blocks())
+    if temporal and not config.factorized:
+        raise ConfigError(
+            "the native engine runs factorized models; export those with 3-D kernels as .tflite"
+        )
+    if not all(1 <= side <= MAX_IMAGE_SIZE for side in image_size):
+        raise ConfigError(f"image sizes are 1 to {MAX_IMAGE_SIZE} pixels, not {image_size}")
+
+
+def _header(
+    config: MoViNetConfig, image_size: tuple[int, int], file_size: int, manifest_size: int
+) -> bytes:
+    arch = config.architecture
+    return _HEADER.pack(
+        _MAGIC,
+        _VERSION,
+        file_size,
+        manifest_size,
+        sum(1 for _ in arch.blocks()),
+        *image_size,
+        arch.stem,
+        arch.head,
+        arch.hidden,
+        config.num_classes,
+        config.trained_frames,
+        _POOLING[config.se_type],
+        _ACTIVATION[config.activation],
+        _ACTIVATION[config.gating_activation],
+        _ACTIVATION[config.head_activation],
+        int(config.positional_encoding),
+    )
+
+
+def _record(block: FoldedBlock) -> bytes:
+    spec = block.spec
+    return _BLOCK.pack(
+        spec.inputs,
+        spec.expand,
+        spec.outputs,
+        spec.kernel_time,
+        spec.kernel_space,
+        spec.stride,
+        0 if block.reduce is None else block.reduce.bias.size,
+        int(block.skip is not None),
+        block.position_scale or 0.0,
+    )
+
+
+def _tensors(network: Folded) -> Iterator[NDArray[np.float32]]:
+    """Every kernel, each followed by its bias, in the order in which the engine reads them."""
+    layers = [network.stem]
+    for block in network.blocks:
+        layers += [block.expand, block.depthwise, block.temporal, block.reduce, block.gate]
+        layers += [block.project, block.skip]
+    layers += [network.head, network.hidden, network.classifier]
+    for layer in layers:
+        if layer is not None:
+            yield layer.weight
+            yield layer.bias
+
+
+def _put(file: BinaryIO, data: bytes) -> None:
+    file.write(data.ljust(_aligned(len(data)), b"\0"))
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

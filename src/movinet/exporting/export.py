@@ -9,14 +9,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from movinet.architectures import ARCHITECTURES
 from movinet.config import InputSpec
 from movinet.errors import ConfigError
+from movinet.exporting.calibration import Calibration, read_clips
 from movinet.exporting.folding import fold
 from movinet.exporting.graph import Graph, GraphOptions, build_graph
 from movinet.exporting.program import Program
+from movinet.exporting.quantize import quantized
 from movinet.exporting.verify import Agreement, compare
 from movinet.factory import LoadedModel
 from movinet.files import replacing
@@ -67,6 +69,8 @@ def export(
     uint8: bool = True,
     softmax: bool = False,
     source_size: tuple[int, int] | None = None,
+    quantize: Literal["float16", "dynamic", "int8", "mixed"] | None = None,
+    calibration: Calibration | None = None,
     labels: Sequence[str] | None = None,
     input_spec: InputSpec | None = None,
 ) -> Exported:
@@ -86,6 +90,10 @@ def export(
         softmax: Give probabilities instead of logits.
         source_size: (height, width) of the frames that will come, where the graph itself is to
             resize and crop them.
+        quantize: "float16" kernels; "dynamic", int8 kernels; "mixed", int8 kernels in the
+            classifier and float16 elsewhere; "int8", int8 frames and activations too.
+        calibration: For "int8": a folder of videos like those to come, or clips of frames,
+            (time, height, width, 3) uint8 each.
         labels: Names of the classes, where the model doesn't know.
         input_spec: How the model wants its video, where it doesn't know.
 
@@ -116,13 +124,14 @@ def export(
         spec.short_side,
     )
     _check(options)
-    graph = build_graph(fold(network), options)
-    manifest = _manifest(graph, loaded, options)
     module, name = WRITERS[path.suffix]
     write: Write = getattr(importlib.import_module(module), name)
+    clips = None if calibration is None else read_clips(calibration, spec)
+    graph = quantized(build_graph(fold(network), options), quantize, clips)
+    manifest = _manifest(graph, loaded, options, quantize)
     with replacing(path) as temporary:
         write(graph.program, manifest, temporary)
-        agreement = compare(network, load(temporary), options)
+        agreement = compare(network, load(temporary), options, quantize, clips)
         agreement.check(str(path))
     counts = collections.Counter(op.kind for op in graph.program.ops)
     return Exported(path, manifest, path.stat().st_size, dict(counts.most_common()), agreement)
@@ -181,7 +190,9 @@ def _check(options: GraphOptions) -> None:
         raise ConfigError(f"source_size must be (height, width), not {options.source_size}")
 
 
-def _manifest(graph: Graph, loaded: LoadedModel, options: GraphOptions) -> Manifest:
+def _manifest(
+    graph: Graph, loaded: LoadedModel, options: GraphOptions, quantize: str | None
+) -> Manifest:
     program, info = graph.program, loaded.info
     network = loaded.model
     assert isinstance(network, MoViNet)
@@ -205,6 +216,7 @@ def _manifest(graph: Graph, loaded: LoadedModel, options: GraphOptions) -> Manif
         num_frames=options.num_frames,
         states=graph.states,
         resizes=options.source_size is not None,
+        quantization=quantize or "none",
         origin=info.origin,
         notes=info.notes,
         config=network.config.to_dict(),

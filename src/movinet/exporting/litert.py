@@ -45,6 +45,8 @@ _PLAIN = {
     "cos": (_OPERATORS.COS, "CosOptions"),
     "floor": (_OPERATORS.FLOOR, None),
     "cast": (_OPERATORS.CAST, "CastOptions"),
+    "quantize": (_OPERATORS.QUANTIZE, "QuantizeOptions"),
+    "dequantize": (_OPERATORS.DEQUANTIZE, "DequantizeOptions"),
     "add": (_OPERATORS.ADD, "AddOptions"),
     "sub": (_OPERATORS.SUB, "SubOptions"),
     "mul": (_OPERATORS.MUL, "MulOptions"),
@@ -180,11 +182,22 @@ class _Writer:
                 type=_TYPES[dtype],
                 buffer=buffer,
                 name=name,
+                quantization=self._quantization(name),
                 shapeSignature=signature,
                 hasRank=True,
             )
         )
         return self._index[name]
+
+    def _quantization(self, name: str) -> Any:
+        scale = self._program.scales.get(name)
+        if scale is None:
+            return None
+        return schema.QuantizationParametersT(
+            scale=scale.scale,
+            zeroPoint=np.full(len(scale.scale), scale.zero_point, np.int64),
+            quantizedDimension=scale.axis,
+        )
 
     def _integers(self, op: Op, what: str, values: list[int]) -> int:
         data = np.array(values, np.int32)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-DType = Literal["float32", "uint8"]
+DType = Literal["float32", "float16", "uint8", "int8", "int32"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,21 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What the integers of a tensor mean: ``scale * (integer - zero_point)``.
+
+    Attributes:
+        scale: One, or one for each place along `axis`; float32.
+        zero_point: Of all of them.
+        axis: Along which they differ.
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: int = 0
+    axis: int = 0
+
+
+@dataclass(frozen=True)
 class Op:
     """One operation.
 
@@ -52,6 +67,8 @@ class Op:
     slice      x                                                 axis, start, size
     reshape    x                                                 the shape is the output's
     cast       x (uint8)                                         to float32
+    quantize   x (float32)                                       to int8, by the output's scale
+    dequantize x (int8 or float16)                               to float32
     resize     x: bilinear, half-pixel centres                   the size is the output's
     ========== ================================================= ==============================
 
@@ -77,6 +94,7 @@ class Program:
         dynamic_batch: Whether the file is to take any number of streams.
         values: Every tensor by name.
         constants: The numbers of those that are constant.
+        scales: What the integers of the quantised ones mean.
         ops: In the order of execution.
         inputs: Names of the inputs.
         outputs: Name of each output -> name of the tensor that it is.
@@ -86,6 +104,7 @@ class Program:
     dynamic_batch: bool
     values: dict[str, Value] = field(default_factory=dict)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+    scales: dict[str, Scale] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from movinet.runtime.manifest import Manifest
 
 #: A stream's state by name, each with the batch as its first axis.
-StateValues = Mapping[str, NDArray[np.float32]]
+StateValues = Mapping[str, NDArray[Any]]
 
 
 class Engine(Protocol):
@@ -45,7 +45,7 @@ class Engine(Protocol):
         """
         ...
 
-    def read_state(self, state: Any) -> dict[str, NDArray[np.float32]]:
+    def read_state(self, state: Any) -> dict[str, NDArray[Any]]:
         """A copy of a state, by the names of the manifest's states."""
         ...
 

@@ -30,7 +30,7 @@ class StreamSnapshot:
 
     model: str
     frame_counts: tuple[int, ...]
-    values: dict[str, NDArray[np.float32]]
+    values: dict[str, NDArray[Any]]
 
 
 class ExportedRuntime:
@@ -222,7 +222,7 @@ class ExportedStream:
         for state in self._runtime.manifest.states:
             shape = (self.batch_size, *state.shape[1:])
             found = snapshot.values.get(state.name)
-            if found is None or found.shape != shape or found.dtype != np.float32:
+            if found is None or found.shape != shape or found.dtype != state.dtype:
                 raise ConfigError(
                     f"the snapshot is of {snapshot.model} and {len(snapshot.frame_counts)} "
                     f"streams, not of {self._runtime.manifest.name} and {self.batch_size}: "
@@ -245,11 +245,11 @@ class ExportedStream:
             return frame
         return np.divide(frame, np.float32(255), dtype=np.float32)
 
-    def _read(self) -> dict[str, NDArray[np.float32]]:
+    def _read(self) -> dict[str, NDArray[Any]]:
         with self._runtime.lock:
             return self._runtime.engine.read_state(self._state)
 
-    def _write(self, values: dict[str, NDArray[np.float32]]) -> None:
+    def _write(self, values: dict[str, NDArray[Any]]) -> None:
         with self._runtime.lock:
             self._runtime.engine.write_state(self._state, values)
 

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError, MissingExtraError
 from movinet.runtime.engine import StateValues
+from movinet.runtime.fitting import check_fit, initial_values, no_manifest, not_loaded
 from movinet.runtime.manifest import MAX_BYTES, Manifest
 
 #: A stream's state: its arrays by name.
-LiteRTState = dict[str, NDArray[np.float32]]
+LiteRTState = dict[str, NDArray[Any]]
 
 
 class LiteRTEngine:
@@ -63,10 +64,7 @@ class LiteRTEngine:
 
     def new_state(self, batch_size: int) -> LiteRTState:
         """The state of streams that have seen nothing."""
-        return {
-            state.name: np.full((batch_size, *state.shape[1:]), state.initial, np.float32)
-            for state in self.manifest.states
-        }
+        return initial_values(self.manifest, batch_size)
 
     def step(
         self, frames: NDArray[Any], decay: NDArray[np.float32], state: LiteRTState
@@ -79,13 +77,13 @@ class LiteRTEngine:
         state.update((name, outputs[source]) for name, source in self._fresh)
         return outputs[self.manifest.output]
 
-    def read_state(self, state: LiteRTState) -> dict[str, NDArray[np.float32]]:
+    def read_state(self, state: LiteRTState) -> dict[str, NDArray[Any]]:
         """See `Engine.read_state`."""
         return {name: values.copy() for name, values in state.items()}
 
     def write_state(self, state: LiteRTState, values: StateValues) -> None:
         """See `Engine.write_state`."""
-        state.update((name, np.array(values[name], np.float32)) for name in state)
+        state.update((name, np.array(values[name], held.dtype)) for name, held in state.items())
 
     def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """See `Engine.clip`."""
@@ -106,12 +104,15 @@ class _Graph:
 
     def __init__(self, path: Path, manifest: Manifest, batch_size: int, threads: int) -> None:
         interpreter = _interpreter(path, threads)
-        signatures = interpreter.get_signature_list()
-        names = next(iter(signatures.values()), {"inputs": [], "outputs": []})
-        wanted = {spec.name for spec in manifest.inputs}, {spec.name for spec in manifest.outputs}
-        if (set(names["inputs"]), set(names["outputs"])) != wanted:
-            raise CheckpointError(f"{path}: its graph is not the one that its manifest tells of")
-        self._inputs, self._outputs = _places(interpreter)
+        inputs, outputs = _tensors(interpreter)
+        check_fit(
+            path,
+            manifest,
+            {name: (_signature(d), np.dtype(d["dtype"]).name) for name, d in inputs.items()},
+            {name: (_signature(d), np.dtype(d["dtype"]).name) for name, d in outputs.items()},
+        )
+        self._inputs = {name: int(d["index"]) for name, d in inputs.items()}
+        self._outputs = {name: int(d["index"]) for name, d in outputs.items()}
         if manifest.batch_size is None:
             for spec in manifest.inputs:
                 rows = batch_size * (manifest.num_frames if spec.name == "frames" else 1)
@@ -119,19 +120,9 @@ class _Graph:
                 interpreter.resize_tensor_input(self._inputs[spec.name], shape)
         with _quiet():
             interpreter.allocate_tensors()
-        details = {d["index"]: d for d in interpreter.get_input_details()}
-        for spec in manifest.inputs:
-            found = details[self._inputs[spec.name]]
-            if (
-                tuple(found["shape"][1:]) != spec.shape[1:]
-                or np.dtype(found["dtype"]) != spec.dtype
-            ):
-                raise CheckpointError(
-                    f"{path}: its graph is not the one that its manifest tells of: {spec.name}"
-                )
         self._interpreter = interpreter
 
-    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Copies of all outputs."""
         interpreter = self._interpreter
         for name, index in self._inputs.items():
@@ -140,11 +131,18 @@ class _Graph:
         return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
 
-def _places(interpreter: Any) -> tuple[dict[str, int], dict[str, int]]:
-    """Index of each input and output by name; the runner that knows must not stay alive."""
+def _tensors(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs and outputs by name; the runner that knows them must not stay alive."""
+    if not interpreter.get_signature_list():
+        return {}, {}
     runner = interpreter.get_signature_runner()
-    inputs = {name: int(d["index"]) for name, d in runner.get_input_details().items()}
-    return inputs, {name: int(d["index"]) for name, d in runner.get_output_details().items()}
+    return runner.get_input_details(), runner.get_output_details()
+
+
+def _signature(details: dict[str, Any]) -> list[int]:
+    """The shape of a tensor, with -1 where it is free."""
+    free = details.get("shape_signature")
+    return [int(side) for side in (details["shape"] if free is None or not len(free) else free)]
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -164,9 +162,7 @@ def read_manifest(path: Path) -> Manifest:
                 raise CheckpointError(f"{path}: its manifest is larger than {MAX_BYTES} bytes")
             text = archive.read(info)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, ValueError):
-        raise CheckpointError(
-            f"{path}: it has no movinet manifest; export the model with movinet export"
-        ) from None
+        raise no_manifest(path) from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     return Manifest.parse(text, str(path))
@@ -181,8 +177,7 @@ def _interpreter(path: Path, threads: int) -> Any:
         with _quiet():
             return Interpreter(str(path), num_threads=threads)
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: LiteRT cannot load it ({reason})") from None
+        raise not_loaded(path, "LiteRT", error) from None
 
 
 @contextlib.contextmanager

@@ -18,9 +18,7 @@ from movinet.text import one_line
 FORMAT_VERSION = 1
 #: Far beyond any manifest: it may come from anybody.
 MAX_BYTES, MAX_TENSORS, MAX_ELEMENTS = 16 * 2**20, 8192, 2**31
-#: What `Manifest.quantization` may say.
-Quantization = Literal["none", "float16", "dynamic", "int8", "mixed"]
-_DTYPES = ("float32", "uint8")
+_DTYPES = ("float32", "uint8", "int8")
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class TensorSpec:
         name: Its name in the file; where a format has no names, its place in `Manifest.inputs` or
             `outputs` is its place there.
         shape: None where the batch is free.
-        dtype: "float32" or "uint8".
+        dtype: "float32", "uint8" or "int8".
     """
 
     name: str
@@ -59,12 +57,14 @@ class StateTensor:
         next: After a step it takes the value of this output, or with "state:" before it that of
             another state tensor as it was before the step.
         initial: Value of all its elements before the first frame.
+        dtype: Of its elements, "float32" or "int8".
     """
 
     name: str
     shape: tuple[int | None, ...]
     next: str
     initial: float = 0.0
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         _check_name("state", self.name)
@@ -92,7 +92,7 @@ class Manifest:
             before batch.
         states: A step's state.
         resizes: The graph itself resizes frames of the shape of its input and crops their middle.
-        quantization: How its numbers are held.
+        quantization: How its numbers are held: "none" (float32), or as `movinet.export` calls it.
         origin: Where the weights come from, for people.
         notes: What a user should know of these weights, one line each.
         config: The network, as `MoViNetConfig.to_dict` gives it.
@@ -211,8 +211,9 @@ class Manifest:
                 source = outputs.get(state.next)
             if source is None:
                 raise ConfigError(f"state {state.name}: there is no {state.next!r}")
-            if source.shape != state.shape or inputs[state.name].shape != state.shape:
-                raise ConfigError(f"state {state.name}: shapes differ")
+            for other in (source, inputs[state.name]):
+                if (other.shape, other.dtype) != (state.shape, state.dtype):
+                    raise ConfigError(f"state {state.name}: shapes or types differ")
 
 
 def _list(name: str, value: Any) -> Sequence[Any]:

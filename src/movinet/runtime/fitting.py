@@ -1,0 +1,72 @@
+"""What every engine asks of a file: that its graph is the one its manifest tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.errors import CheckpointError
+from movinet.runtime.manifest import Manifest, TensorSpec
+from movinet.text import one_line
+
+#: (shape, with anything but an integer where the file leaves it free; numpy's name of the type)
+Tensors = Mapping[str, tuple[Sequence[Any], str]]
+
+
+def check_fit(path: Path, manifest: Manifest, inputs: Tensors, outputs: Tensors) -> None:
+    """Compare a graph's inputs and outputs with the manifest.
+
+    Raises:
+        CheckpointError: Naming the first tensor that differs.
+    """
+    for what, wanted, found in (
+        ("input", manifest.inputs, inputs),
+        ("output", manifest.outputs, outputs),
+    ):
+        names = [spec.name for spec in wanted]
+        if set(names) != set(found):
+            extra = sorted(set(names) ^ set(found))[0]
+            _refuse(path, f"{what} {extra!r} is only in one of them")
+        for spec in wanted:
+            _check_tensor(path, what, spec, found[spec.name])
+
+
+def _check_tensor(
+    path: Path, what: str, spec: TensorSpec, found: tuple[Sequence[Any], str]
+) -> None:
+    shape = tuple(side if isinstance(side, int) and side > 0 else None for side in found[0])
+    if (shape, found[1]) != (spec.shape, spec.dtype):
+        there = f"{spec.shape} {spec.dtype} in the manifest, {shape} {found[1]} in the graph"
+        _refuse(path, f"{what} {spec.name!r} is {there}")
+
+
+def _refuse(path: Path, reason: str) -> None:
+    raise CheckpointError(f"{path}: its graph is not the one of its manifest: {reason}")
+
+
+def no_manifest(path: Path) -> CheckpointError:
+    """The error for a file that is some other model."""
+    return CheckpointError(
+        f"{path}: it has no movinet manifest; export the model with movinet export"
+    )
+
+
+def not_loaded(path: Path, engine: str, error: Exception) -> CheckpointError:
+    """The error for a file that an engine refuses, for whatever reason it gives."""
+    return CheckpointError(f"{path}: {engine} cannot load it ({one_line(error)})")
+
+
+def initial_values(manifest: Manifest, batch_size: int) -> dict[str, NDArray[Any]]:
+    """State tensors of streams that have seen nothing, in memory of their own."""
+    return {
+        state.name: np.full(
+            [batch_size if side is None else side for side in state.shape],
+            state.initial,
+            np.dtype(state.dtype),
+        )
+        for state in manifest.states
+    }

@@ -1,0 +1,317 @@
+"""Write a program as an ONNX file.
+
+The graph is made here, without an exporter in between, so the file holds exactly the program: its
+names, no shape arithmetic, no composites. ONNX convolutions have channels before rows and columns,
+so all 4-D tensors have, those of the state too; only the frames come channels last, and are
+transposed once, before they become floats.
+
+The operators are those that ONNX Runtime has everywhere, in the browser too: no 3-D convolution,
+the same padding at both ends of a convolution, no pool that rounds its size up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.convolution import same_padding
+from movinet.errors import MissingExtraError
+from movinet.exporting.program import Op, Program, Value
+from movinet.runtime.manifest import Manifest
+
+try:
+    from onnx import ModelProto, TensorProto, helper, numpy_helper, save_model
+except ModuleNotFoundError:
+    raise MissingExtraError("writing .onnx files", "onnx") from None
+
+#: The first in which the size of a resize can be given for rows and columns alone.
+_OPSET, _IR_VERSION = 18, 8
+_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
+#: Operations that are one operator: kind -> its name.
+_PLAIN = {
+    "add": "Add",
+    "sub": "Sub",
+    "mul": "Mul",
+    "div": "Div",
+    "minimum": "Min",
+    "maximum": "Max",
+    "hard_swish": "HardSwish",
+    "sigmoid": "Sigmoid",
+    "sin": "Sin",
+    "cos": "Cos",
+    "floor": "Floor",
+}
+#: Axis of a 4-D tensor in ONNX's order of dimensions.
+_AXIS = (0, 2, 3, 1)
+
+
+def write_onnx(program: Program, manifest: Manifest, path: Path) -> Manifest:
+    """Write an .onnx file.
+
+    Where `manifest.quantization` is "float16", constants are stored so; they become float32 when
+    the file is loaded, and the arithmetic stays float32.
+
+    Args:
+        program: The graph.
+        manifest: Travels with it, in the model's metadata as "movinet"; beside it are "labels",
+            one a line.
+        path: The file.
+
+    Returns:
+        The manifest as written: 4-D states have channels before rows and columns.
+    """
+    manifest = _channels_first(manifest)
+    model = _Writer(program, half=manifest.quantization == "float16").model()
+    model.doc_string = f"MoViNet {manifest.name}"
+    texts = {"movinet": manifest.to_json(), "labels": "\n".join(manifest.labels)}
+    helper.set_model_props(model, texts)
+    save_model(model, path)
+    return manifest
+
+
+def _channels_first(manifest: Manifest) -> Manifest:
+    """The manifest with the shapes that the file has."""
+
+    def turned(item: Any) -> Any:
+        if item.name == "frames" or len(item.shape) != 4:
+            return item
+        return dataclasses.replace(item, shape=_turn(item.shape))
+
+    return dataclasses.replace(
+        manifest,
+        inputs=tuple(turned(item) for item in manifest.inputs),
+        outputs=tuple(turned(item) for item in manifest.outputs),
+        states=tuple(turned(item) for item in manifest.states),
+    )
+
+
+def _turn(shape: Sequence[Any]) -> tuple[Any, ...]:
+    return (shape[0], shape[3], shape[1], shape[2])
+
+
+class _Writer:
+    """Turns one program into a graph."""
+
+    def __init__(self, program: Program, *, half: bool) -> None:
+        self._program, self._half = program, half
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._names: dict[str, str] = {}
+        self._small: dict[Any, str] = {}
+
+    def model(self) -> ModelProto:
+        """The file."""
+        inputs = [self._program.values[name] for name in self._program.inputs]
+        self._name_outputs()
+        kernels = {op.inputs[1] for op in self._program.ops if op.kind in ("conv", "depthwise")}
+        for name, data in self._program.constants.items():
+            if name not in kernels:  # their layout and size is the operation's business
+                self._constant(name, data.transpose(0, 3, 1, 2) if data.ndim == 4 else data)
+        self._transpose_frames()
+        for op in self._program.ops:
+            self._add_op(op)
+        outputs = {
+            name: self._program.values[value] for name, value in self._program.outputs.items()
+        }
+        for name, value in outputs.items():
+            if self._names[value.name] != name:
+                self._emit("Identity", [self._names[value.name]], name)
+        graph = helper.make_graph(
+            self._nodes,
+            "movinet",
+            [self._described(value.name, value) for value in inputs],
+            [self._described(name, value) for name, value in outputs.items()],
+            self._constants,
+        )
+        opsets = [helper.make_opsetid("", _OPSET)]
+        return helper.make_model(
+            graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="movinet"
+        )
+
+    def _name_outputs(self) -> None:
+        """Values keep their names, but what the file gives out has that of the output."""
+        self._names = {name: name for name in self._program.values}
+        for name, value in self._program.outputs.items():
+            if value not in self._program.inputs and self._names[value] == value:
+                self._names[value] = name
+
+    def _described(self, name: str, value: Value) -> Any:
+        shape: list[int | str] = list(value.shape)
+        if self._program.dynamic_batch and value.batch_axis is not None:
+            count = value.shape[value.batch_axis]
+            shape[value.batch_axis] = "batch" if count == 1 else f"{count}*batch"
+        if value.name != "frames" and len(shape) == 4:
+            shape = list(_turn(shape))
+        return helper.make_tensor_value_info(name, _TYPES[value.dtype], shape)
+
+    def _constant(self, name: str, data: NDArray[Any]) -> None:
+        data = np.ascontiguousarray(data)
+        if self._half and data.dtype == np.float32 and data.size > 1:
+            stored = f"{name}/float16"
+            self._constants.append(numpy_helper.from_array(data.astype(np.float16), stored))
+            self._emit("Cast", [stored], name, to=TensorProto.FLOAT)
+        else:
+            self._constants.append(numpy_helper.from_array(data, name))
+
+    def _shared(self, data: NDArray[Any]) -> str:
+        """The name of a small constant, one for all that are equal."""
+        key = (data.dtype.str, data.shape, data.tobytes())
+        if key not in self._small:
+            self._small[key] = f"constant/{len(self._small)}"
+            self._constants.append(numpy_helper.from_array(data, self._small[key]))
+        return self._small[key]
+
+    def _integers(self, *values: int) -> str:
+        return self._shared(np.array(values, np.int64))
+
+    def _emit(self, operator: str, inputs: Sequence[str], output: str, **how: Any) -> str:
+        self._nodes.append(helper.make_node(operator, inputs, [output], name=output, **how))
+        return output
+
+    def _transpose_frames(self) -> None:
+        self._names["frames"] = self._emit(
+            "Transpose", ["frames"], "frames/channels_first", perm=(0, 3, 1, 2)
+        )
+
+    def _add_op(self, op: Op) -> None:
+        inputs, output = [self._names[name] for name in op.inputs], self._names[op.output]
+        if op.kind in _PLAIN:
+            self._emit(_PLAIN[op.kind], inputs, output)
+            return
+        special: dict[str, Callable[[Op, list[str], str], None]] = {
+            "conv": self._conv,
+            "depthwise": self._conv,
+            "dense": self._dense,
+            "relu6": self._relu6,
+            "pool": self._pool,
+            "mean": self._mean,
+            "concat": self._concat,
+            "slice": self._slice,
+            "reshape": self._reshape,
+            "cast": self._cast,
+            "resize": self._resize,
+            "softmax": self._softmax,
+        }
+        special[op.kind](op, inputs, output)
+
+    def _conv(self, op: Op, inputs: list[str], output: str) -> None:
+        """A dense or a depthwise convolution."""
+        how, x = op.attributes, self._program.values[op.inputs[0]]
+        kernel = self._program.constants[op.inputs[1]]
+        kernel = kernel.transpose((3, 0, 1, 2) if op.kind == "depthwise" else (0, 3, 1, 2))
+        stride, padding = how["stride"], ((0, 0), (0, 0))
+        if how.get("padding", "SAME") == "SAME":
+            rows, columns = (
+                same_padding(side, width, stride)
+                for side, width in zip(x.shape[1:3], kernel.shape[2:], strict=True)
+            )
+            # WebGPU wants as much before as after: a zero before the kernel makes it so.
+            odd = [(after - before, 0) for before, after in (rows, columns)]
+            kernel = np.pad(kernel, [(0, 0), (0, 0), *odd])
+            padding = (rows, columns)
+        self._constant(op.inputs[1], kernel)
+        pads = [after for _, after in padding]
+        groups = x.shape[3] if op.kind == "depthwise" else 1
+        self._relu6_of(
+            op,
+            output,
+            "Conv",
+            inputs,
+            kernel_shape=kernel.shape[2:],
+            strides=(stride, stride),
+            pads=(*pads, *pads),
+            dilations=(how.get("dilation", 1), 1),
+            group=groups,
+        )
+
+    def _dense(self, op: Op, inputs: list[str], output: str) -> None:
+        self._relu6_of(op, output, "Gemm", inputs, transB=1)
+
+    def _relu6_of(self, op: Op, output: str, operator: str, inputs: list[str], **how: Any) -> None:
+        """An operator, and relu6 where the operation has it."""
+        if op.attributes.get("relu6"):
+            self._relu6(op, [self._emit(operator, inputs, f"{output}/linear", **how)], output)
+        else:
+            self._emit(operator, inputs, output, **how)
+
+    def _relu6(self, _: Op, inputs: list[str], output: str) -> None:
+        limits = [self._shared(np.array(limit, np.float32)) for limit in (0, 6)]
+        self._emit("Clip", [*inputs, *limits], output)
+
+    def _pool(self, op: Op, inputs: list[str], output: str) -> None:
+        rows, columns = (same_padding(side, 3, 2) for side in self._shape(op.inputs[0])[1:3])
+        self._emit(
+            "AveragePool",
+            inputs,
+            output,
+            kernel_shape=(3, 3),
+            strides=(2, 2),
+            pads=(rows[0], columns[0], rows[1], columns[1]),
+            count_include_pad=0,
+        )
+
+    def _mean(self, op: Op, inputs: list[str], output: str) -> None:
+        axes = op.attributes["axes"]
+        if len(self._shape(op.inputs[0])) == 4 and axes == (1, 2):
+            # Not ReduceMean: ONNX Runtime keeps this one in the layout of its convolutions.
+            pooled = self._emit("GlobalAveragePool", inputs, f"{output}/image")
+            self._emit("Flatten", [pooled], output)
+            return
+        axes = [self._axis(op, axis) for axis in axes]
+        self._emit("ReduceMean", [*inputs, self._integers(*axes)], output, keepdims=0)
+
+    def _concat(self, op: Op, inputs: list[str], output: str) -> None:
+        self._emit("Concat", inputs, output, axis=self._axis(op, op.attributes["axis"]))
+
+    def _slice(self, op: Op, inputs: list[str], output: str) -> None:
+        how, axis = op.attributes, self._axis(op, op.attributes["axis"])
+        bounds = (how["start"], how["start"] + how["size"], axis)
+        self._emit("Slice", [*inputs, *(self._integers(bound) for bound in bounds)], output)
+
+    def _reshape(self, op: Op, inputs: list[str], output: str) -> None:
+        """Channels stay the last axis in the program: here they are the first meanwhile."""
+        before, value = self._shape(op.inputs[0]), self._program.values[op.output]
+        after, free = list(value.shape), None
+        if self._program.dynamic_batch:
+            free = value.batch_axis
+        if free is not None:
+            after[free] = -1
+        x = inputs[0]
+        if len(after) < 4:
+            self._emit("Reshape", [x, self._integers(*after)], output)
+            return
+        if after[1:3] == [1, 1] and len(before) == 2:  # vectors as images of one pixel
+            self._emit("Reshape", [x, self._integers(*_turn(after))], output)
+            return
+        if len(before) == 2:
+            x = self._emit("Transpose", [x], f"{output}/channels", perm=(1, 0))
+        elif before[0] != 1:
+            x = self._emit("Transpose", [x], f"{output}/channels", perm=(1, 0, 2, 3))
+        if after[0] == 1:
+            self._emit("Reshape", [x, self._integers(1, after[3], *after[1:3])], output)
+            return
+        shape = self._integers(after[3], *after[:3])
+        x = self._emit("Reshape", [x, shape], f"{output}/reshaped")
+        self._emit("Transpose", [x], output, perm=(1, 0, 2, 3))
+
+    def _cast(self, _: Op, inputs: list[str], output: str) -> None:
+        self._emit("Cast", inputs, output, to=TensorProto.FLOAT)
+
+    def _resize(self, op: Op, inputs: list[str], output: str) -> None:
+        size = self._integers(*self._shape(op.output)[1:3])
+        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        self._emit("Resize", [*inputs, "", "", size], output, axes=(2, 3), **how)
+
+    def _softmax(self, _: Op, inputs: list[str], output: str) -> None:
+        self._emit("Softmax", inputs, output, axis=1)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return self._program.values[name].shape
+
+    def _axis(self, op: Op, axis: int) -> int:
+        return _AXIS[axis] if len(self._shape(op.inputs[0])) == 4 else axis

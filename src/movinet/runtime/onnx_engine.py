@@ -1,0 +1,119 @@
+"""Run .onnx files with ONNX Runtime.
+
+A stream's state is a set of ONNX Runtime's own values: what a step gives out is what the next one
+takes in, and nothing of it is copied. The frames are read where they lie; the prediction is copied
+once, out of the engine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.errors import MissingExtraError
+from movinet.runtime.engine import StateValues
+from movinet.runtime.fitting import check_fit, initial_values, no_manifest, not_loaded
+from movinet.runtime.manifest import Manifest
+
+_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+#: By state name.
+OnnxState = dict[str, Any]
+
+
+class OnnxEngine:
+    """One .onnx file behind the engine protocol.
+
+    Attributes:
+        manifest: What travels with it.
+    """
+
+    def __init__(self, session: Any, manifest: Manifest) -> None:
+        from onnxruntime import OrtValue
+
+        self.manifest = manifest
+        self._session, self._value = session, OrtValue.ortvalue_from_numpy
+        self._outputs = [spec.name for spec in manifest.outputs]
+        self._prediction = self._outputs.index(manifest.output)
+
+    @classmethod
+    def open(cls, path: Path, *, num_threads: int = 1) -> OnnxEngine:
+        """Load a file.
+
+        Args:
+            path: The file.
+            num_threads: Threads of one step.
+
+        Raises:
+            CheckpointError: If it is not an .onnx file of movinet.
+            MissingExtraError: If ONNX Runtime is not installed.
+        """
+        session = _session(path, num_threads)
+        text = session.get_modelmeta().custom_metadata_map.get("movinet")
+        if text is None:
+            raise no_manifest(path)
+        manifest = Manifest.parse(text, str(path))
+        check_fit(path, manifest, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
+        return cls(session, manifest)
+
+    def new_state(self, batch_size: int) -> OnnxState:
+        """See `Engine.new_state`."""
+        values = initial_values(self.manifest, batch_size)
+        return {name: self._value(value) for name, value in values.items()}
+
+    def step(
+        self, frames: NDArray[Any], decay: NDArray[np.float32], state: OnnxState
+    ) -> NDArray[np.float32]:
+        """See `Engine.step`."""
+        given = {
+            "frames": self._value(np.ascontiguousarray(frames)),
+            "decay": self._value(decay),
+            **state,
+        }
+        results = self._session.run_with_ort_values(self._outputs, given)
+        fresh = dict(zip(self._outputs, results, strict=True))
+        # All are taken from the old state before any is replaced.
+        state.update(
+            {
+                spec.name: fresh[spec.next]
+                if spec.next in fresh
+                else state[spec.next.removeprefix("state:")]
+                for spec in self.manifest.states
+            }
+        )
+        return results[self._prediction].numpy()
+
+    def read_state(self, state: OnnxState) -> dict[str, NDArray[np.float32]]:
+        """See `Engine.read_state`."""
+        return {name: np.array(value.numpy()) for name, value in state.items()}
+
+    def write_state(self, state: OnnxState, values: StateValues) -> None:
+        """See `Engine.write_state`."""
+        for name in state:
+            state[name] = self._value(np.array(values[name], np.float32, order="C"))
+
+    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        """See `Engine.clip`."""
+        given = {"frames": np.ascontiguousarray(frames)}
+        return self._session.run([self.manifest.output], given)[0]
+
+
+def _session(path: Path, num_threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise MissingExtraError("running .onnx files", "onnx") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; they are raised anyway
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+        raise not_loaded(path, "ONNX Runtime", error) from None
+
+
+def _tensors(items: list[Any]) -> dict[str, tuple[Any, str]]:
+    return {item.name: (item.shape, _TYPES.get(item.type, item.type)) for item in items}

@@ -3,9 +3,9 @@
 Frames are square, of the short side that the model wants resized frames to have: nobody resizes,
 everybody crops the middle.
 
-`invoke` and `compiled` are the engine alone by both of LiteRT's interfaces, the same for the
-reference's files and ours. `ReferenceLoop` is what the reference documents; ours is a stream as
-users call it, and `our_step` what that calls its engine for.
+`invoke` is the engine alone, the same for the reference's files and ours. `ReferenceLoop` is what
+the reference documents; ours is a stream as users call it, and `our_step` what that calls its
+engine for.
 """
 
 from __future__ import annotations
@@ -37,22 +37,6 @@ def invoke(file: Path, size: int) -> Step:
     for detail in made.get_input_details():
         made.set_tensor(detail["index"], fill(detail, size))
     return lambda frame: made.invoke()  # noqa: ARG005
-
-
-def compiled(file: Path, size: int) -> Step:
-    """The engine alone by LiteRT's other interface, CompiledModel, which our runtime uses."""
-    from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, Options
-
-    made = CompiledModel.from_file(
-        str(file), options=Options(cpu_options=CpuOptions(num_threads=1))
-    )
-    (signature,) = made.get_signature_list()
-    inputs = made.create_input_buffers(0)
-    details = made.get_input_tensor_details(signature)
-    for buffer, detail in zip(inputs, details.values(), strict=True):
-        buffer.write(fill(detail, size))
-    outputs = made.create_output_buffers(0)
-    return lambda frame: made.run_by_index(0, inputs, outputs)  # noqa: ARG005
 
 
 def fill(detail: Mapping[str, Any], size: int) -> np.ndarray:
@@ -124,12 +108,11 @@ class ReferenceStep:
         return made.get_tensor(self._logits)[0]
 
 
-def our_step(file: Path) -> Step:
+def our_step(file: Path, size: int) -> Step:
     """What our stream calls its engine for: a frame goes in, logits come out, states move on."""
     engine = movinet.load(file).engine
-    manifest = engine.manifest
-    shape, dtype = manifest.frames.shape, np.dtype(manifest.frames.dtype)
-    frames = fill({"shape": (1, *shape[1:]), "dtype": dtype}, shape[1])
+    dtype = engine.manifest.frames.dtype
+    frames = fill({"shape": (1, size, size, 3), "dtype": dtype}, size)
     state, decay = engine.new_state(1), np.ones((1, 1), np.float32)
     return lambda frame: engine.step(frames, decay, state)  # noqa: ARG005
 

@@ -5,8 +5,9 @@ turns, `--frames` frames each. ``--reference FOLDER`` has the files that
 `tools/build_reference_tflite.py` makes; ours are then exported from the same weights, and the
 outputs compared first. ``--peer FOLDER`` is a checkout of github.com/Atze00/MoViNet-pytorch (pip
 install einops fvcore). ``--exported FOLDER`` keeps our files, or has them: MODEL.tflite, MODEL.onnx
-and so on. ``--endless 20000`` then streams that many frames and tells whether latency and memory
-stay flat. ``--json`` prints everything as data, ``--plot FILE`` draws it.
+and so on; ``--also FILE`` is another file of the one model, quantised for example.
+``--endless 20000`` then streams that many frames and tells whether latency and memory stay flat.
+``--json`` prints everything as data, ``--plot FILE`` draws it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,6 @@ from stream_contenders import (
     ReferenceLoop,
     ReferenceStep,
     Step,
-    compiled,
     invoke,
     our_step,
     peer,
@@ -39,7 +40,7 @@ from stream_contenders import (
 _COLD = 2
 _WINDOW = 1000
 #: What each kind of measurement adds Python to.
-_BELOW = {"stream": "step", "step": "compiled"}
+_BELOW = {"stream": "step", "step": "invoke"}
 
 
 def main() -> None:
@@ -54,12 +55,13 @@ def main() -> None:
             if options.reference:
                 result["largest difference"] = compare(reference_file(name, options), files, frames)
             times = measure(contenders(name, files, options), frames, options)
-            result["ms"] = {label: quartiles(1e3 * values) for label, values in times.items()}
-            result["ratios"] = ratios(times)
+            for clock, seconds in times.items():
+                table = {label: quartiles(1e3 * values) for label, values in seconds.items()}
+                result[clock] = {"ms": table, "ratios": ratios(seconds)}
             report["models"][name] = result
             show(name, result, options)
             if options.endless:
-                kept = endless(files[0], frames, options.endless)
+                kept = endless(next(iter(files.values())), frames, options.endless)
                 report["endless"][name] = kept
                 show_endless(kept, options)
     if not options.reference:
@@ -79,14 +81,24 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, help="what build_reference_tflite.py made")
     parser.add_argument("--peer", type=Path, help="a checkout of Atze00/MoViNet-pytorch")
     parser.add_argument("--exported", type=Path, help="where our files are kept")
+    parser.add_argument("--also", nargs="+", type=Path, default=[], metavar="FILE")
     parser.add_argument("--endless", type=int, default=0, metavar="FRAMES")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot", type=Path)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.also and len(options.models) > 1:
+        parser.error("--also goes with one model")
+    if options.reference:
+        for name in options.models:
+            if not reference_file(name, options).is_file():
+                parser.error(f"{reference_file(name, options)}: build_reference_tflite.py makes it")
+    return options
 
 
 def machine() -> dict[str, str]:
-    return {"python": platform.python_version(), "system": platform.platform()}
+    packages = ("ai-edge-litert", "numpy", "onnxruntime", "openvino", "torch")
+    found = {item.name: item.version for item in metadata.distributions() if item.name in packages}
+    return {"system": platform.platform(), "python": platform.python_version(), **found}
 
 
 def random_frames(name: str) -> np.ndarray:
@@ -98,77 +110,83 @@ def reference_file(name: str, options: argparse.Namespace) -> Path:
     return options.reference / f"{name.removesuffix('_stream')}.tflite"
 
 
-def our_files(name: str, folder: Path, options: argparse.Namespace) -> list[Path]:
-    """Our files of a model, exported unless they are there."""
+def our_files(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Path]:
+    """Our files of a model by label, exported unless they are there."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.{suffix}" for suffix in options.formats]
-    missing = [file for file in files if not file.exists()]
+    files = {suffix: folder / f"{name}.{suffix}" for suffix in options.formats}
+    missing = [file for file in files.values() if not file.exists()]
     if missing:
         weights = str(options.reference / name[:2]) if options.reference else None
         model = movinet.create_model(name, weights=weights)
         for file in missing:
-            movinet.export(model, file, image_size=input_spec(name).image_size)
-    return files
+            movinet.export(model, file)
+    return files | {file.name: file for file in options.also}
 
 
-def contenders(name: str, files: list[Path], options: argparse.Namespace) -> dict[str, Step]:
+def contenders(
+    name: str, files: Mapping[str, Path], options: argparse.Namespace
+) -> dict[str, Step]:
     """What takes turns, by label: the kind of measurement, a colon, whose."""
     size = input_spec(name).image_size
     steps: dict[str, Step] = {}
     if options.reference:
         theirs = reference_file(name, options)
         steps["invoke: reference"] = invoke(theirs, size)
-        steps["compiled: reference"] = compiled(theirs, size)
         dynamic = theirs.with_name(f"{theirs.stem}_dynamic.tflite")
         if dynamic.exists():
             steps["invoke: reference, int8 weights"] = invoke(dynamic, size)
         steps["step: reference"] = ReferenceStep(theirs)
         steps["stream: reference"] = ReferenceLoop(theirs)
-    for file in files:
-        suffix = file.suffix[1:]
-        if suffix == "tflite":
-            steps["invoke: ours, tflite"] = invoke(file, size)
-            steps["compiled: ours, tflite"] = compiled(file, size)
-        steps[f"step: ours, {suffix}"] = our_step(file)
-        steps[f"stream: ours, {suffix}"] = movinet.load(file).stream()
+    for label, file in files.items():
+        if file.suffix == ".tflite":
+            steps[f"invoke: ours, {label}"] = invoke(file, size)
+        steps[f"step: ours, {label}"] = our_step(file, size)
+        steps[f"stream: ours, {label}"] = movinet.load(file).stream()
     if options.peer:
         steps["stream: Atze00, PyTorch"] = peer(options.peer, name, size)
     return steps
 
 
-def compare(theirs: Path, files: list[Path], frames: np.ndarray) -> dict[str, float]:
+def compare(theirs: Path, files: Mapping[str, Path], frames: np.ndarray) -> dict[str, float]:
     """Largest difference of any probability in ten frames, for each of our files."""
     loop = ReferenceLoop(theirs)
     expected = np.stack([loop(frame) for frame in frames[:10]])
     differences = {}
-    for file in files:
+    for label, file in files.items():
         stream = movinet.load(file).stream()
         got = np.stack([stream(frame) for frame in frames[:10]])
-        differences[file.suffix[1:]] = float(np.abs(got - expected).max())
+        differences[label] = float(np.abs(got - expected).max())
     return differences
 
 
 def measure(
     steps: Mapping[str, Step], frames: np.ndarray, options: argparse.Namespace
-) -> dict[str, np.ndarray]:
-    """Seconds (rounds, frames) of each; all take turns, and another one begins every round."""
-    times = {label: np.zeros((options.rounds, options.frames)) for label in steps}
+) -> dict[str, dict[str, np.ndarray]]:
+    """Seconds (rounds, frames) by clock and label; all take turns, each round begins with another.
+
+    Processor time leaves out when the machine did something else, and adds up all threads.
+    """
+    clocks = {"wall": time.perf_counter, "processor": time.process_time}
     labels = list(steps)
+    times = {
+        clock: {label: np.zeros((options.rounds, options.frames)) for label in labels}
+        for clock in clocks
+    }
     for turn in range(options.rounds):
         for label in labels[turn % len(labels) :] + labels[: turn % len(labels)]:
             step = steps[label]
             for number in range(-_COLD, options.frames):
                 frame = frames[number % len(frames)]
-                start = time.perf_counter()
+                start = {clock: now() for clock, now in clocks.items()}
                 step(frame)
-                if number >= 0:
-                    times[label][turn, number] = time.perf_counter() - start
+                for clock, now in clocks.items() if number >= 0 else ():
+                    times[clock][label][turn, number] = now() - start[clock]
     return times
 
 
 def quartiles(values: np.ndarray) -> dict[str, float]:
-    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return {"25 %": float(low), "median": float(median), "75 %": float(high)}
+    least, low, median, high = np.quantile(values, (0, 0.25, 0.5, 0.75))
+    return {"min": least, "25 %": low, "median": median, "75 %": high}
 
 
 def ratios(times: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -190,13 +208,18 @@ def show(name: str, result: Mapping[str, Any], options: argparse.Namespace) -> N
     if options.json:
         return
     print(f"{name}: {options.rounds} turns of {options.frames} frames, one thread")
-    for suffix, difference in result.get("largest difference", {}).items():
-        print(f"  {suffix}: probabilities differ from the reference's by at most {difference:.1e}")
-    for title, table in (("ms", result["ms"]), ("ratio in a round", result["ratios"])):
-        width = max((len(label) for label in table), default=0)
-        print(f"  {title:{width}}     25 %   median     75 %")
-        for label, row in table.items():
-            print(f"  {label:{width}} {' '.join(f'{value:8.3f}' for value in row.values())}")
+    for label, difference in result.get("largest difference", {}).items():
+        print(f"  {label}: probabilities differ from the reference's by at most {difference:.1e}")
+    for what, title in (("ms", "ms"), ("ratios", "ratios in a round")):
+        wall, processor = result["wall"][what], result["processor"][what]
+        width = max((len(label) for label in wall), default=0)
+        print(
+            f"  {title:{width}}   wall:   min     25 %   median     75 %   processor: 25 % to 75 %"
+        )
+        for label, row in wall.items():
+            left = " ".join(f"{value:8.3f}" for value in row.values())
+            right = " ".join(f"{value:8.3f}" for value in list(processor[label].values())[1:])
+            print(f"  {label:{width}}   {left}   {right}")
 
 
 def endless(file: Path, frames: np.ndarray, count: int) -> list[dict[str, float]]:
@@ -239,7 +262,7 @@ def plot(report: Mapping[str, Any], file: Path) -> None:
     figure = Figure(figsize=(8, 2.5 * (len(rows) + len(endless_rows))), layout="constrained")
     axes = figure.subplots(len(rows) + len(endless_rows), squeeze=False)[:, 0]
     for axis, (name, result) in zip(axes, rows, strict=False):
-        table = result["ms"]
+        table = result["wall"]["ms"]
         middle = [row["median"] for row in table.values()]
         spread = [
             [row["median"] - row["25 %"] for row in table.values()],

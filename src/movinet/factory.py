@@ -19,12 +19,11 @@ from movinet.errors import CheckpointError, ConfigError
 from movinet.labels import load_labels
 from movinet.model import MoViNet
 from movinet.presets import ENSEMBLES, input_spec, list_models, preset_config, unknown_model_message
-from movinet.runtime.base import ModelInfo
+from movinet.runtime.base import RANDOM, ModelInfo
 from movinet.weights.identify import check_fit, count_classes, describe_variant, identify
 from movinet.weights.loading import PUBLISHED, RawWeights, read_weights
 from movinet.weights.metadata import Metadata
 
-RANDOM = "random weights"
 #: Outputs of a model without weights: the classes of Kinetics 600, as in the paper.
 DEFAULT_CLASSES = 600
 

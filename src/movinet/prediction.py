@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from movinet.errors import ConfigError, MovinetError
-from movinet.presets import list_models, unknown_model_message
+from movinet.probabilities import softmax
 from movinet.runtime.base import Runtime
+from movinet.runtime.choosing import check_for_files, load_runtime
 
 if TYPE_CHECKING:
     from movinet.config import InputSpec
@@ -85,8 +86,9 @@ def predict(
 
     Args:
         video: A video file.
-        model: A preset (`movinet.list_models`) or a loaded runtime. May be left out where `weights`
-            say what they belong to.
+        model: An exported file, which runs without PyTorch (`movinet.export`); a preset
+            (`movinet.list_models`); or a loaded runtime. May be left out where `weights` say what
+            they belong to.
         weights: Published weights or a file of weights; None is random weights.
         labels: Names of the classes, where the weights don't say.
         head_activation: After the classifier's hidden layer, where it differs from the preset's.
@@ -124,6 +126,8 @@ def predict(
     from movinet.video.files import local_path
 
     members, path = _members(runtime), local_path(video)
+    for member in members:
+        check_for_files(member, window)
     on_skipped = on_skipped or _warning_of(path)
     if runtime.info.streaming:
         if views is not None or crops != 1 or stride is not None or window is not None:
@@ -139,21 +143,6 @@ def predict(
     if views is not None or crops != 1:
         raise ConfigError("stride slides one centre crop over the video: leave out views and crops")
     return _predictions(path, runtime, _slide(path, members, specs, stride, on_skipped))
-
-
-def load_runtime(
-    model: str | None,
-    *,
-    weights: str | None = None,
-    labels: Sequence[str] | None = None,
-    head_activation: str | None = None,
-) -> Runtime:
-    """Load a model for prediction; the arguments and errors are those of `predict`."""
-    if model is not None and model not in list_models():
-        raise ConfigError(unknown_model_message(model))  # whatever is installed
-    from movinet.runtime.torch_engine import load_torch_runtime
-
-    return load_torch_runtime(model, weights, labels, head_activation)
 
 
 def _check_options(
@@ -226,12 +215,6 @@ def _predictions(
                 f"{path} at {time:.2f} s; are its weights ({info.origin}) broken?"
             )
         yield Prediction(path, time, probabilities, info.labels)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis, float64."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def _frames(

@@ -13,7 +13,7 @@ from movinet.exporting.calibration import measure_ranges, read_clips
 from movinet.exporting.folding import fold
 from movinet.exporting.graph import GraphOptions, build_graph
 from movinet.exporting.quantize import activation_scale, to_int8
-from movinet.prediction import softmax
+from movinet.probabilities import softmax
 from networks import TINY, make_model
 
 SPEC = InputSpec(image_size=48, short_side=48, frame_rate=5.0, num_frames=4)

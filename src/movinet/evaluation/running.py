@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.evaluation.looking import Frames, Look, stream_frames, window_clips
-from movinet.prediction import softmax
+from movinet.probabilities import softmax
 from movinet.runtime.base import Runtime
 from movinet.video.container import SkippedPacket
 

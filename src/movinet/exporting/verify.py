@@ -12,7 +12,7 @@ from movinet.errors import MovinetError
 from movinet.exporting.calibration import Clips
 from movinet.exporting.graph import GraphOptions
 from movinet.model import MoViNet
-from movinet.prediction import softmax
+from movinet.probabilities import softmax
 from movinet.runtime.exported import ExportedRuntime, ExportedStream
 from movinet.video.preprocessing import crop_pixels
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from movinet.config import InputSpec
 
+#: Origin of weights that nobody trained.
+RANDOM = "random weights"
+
 
 @dataclass(frozen=True)
 class ModelInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from movinet.decay import decay_from_half_life
 from movinet.errors import ConfigError
-from movinet.prediction import softmax
+from movinet.probabilities import softmax
 from movinet.runtime.base import ModelInfo
 from movinet.runtime.engine import Engine
 from movinet.video.preprocessing import crop_pixels
@@ -52,9 +53,12 @@ class ExportedRuntime:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.manifest = engine, engine.manifest
         manifest = engine.manifest
+        spec = manifest.input
+        if manifest.kind == "clip":  # it holds no other length
+            spec = dataclasses.replace(spec, num_frames=manifest.num_frames)
         self.info = ModelInfo(
             manifest.name,
-            manifest.input,
+            spec,
             manifest.labels,
             manifest.kind == "step",
             manifest.origin,

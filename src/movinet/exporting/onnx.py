@@ -31,7 +31,11 @@ except ModuleNotFoundError:
 
 #: The first in which the size of a resize can be given for rows and columns alone.
 _OPSET, _IR_VERSION = 18, 8
-_TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
+_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "uint8": TensorProto.UINT8,
+    "int8": TensorProto.INT8,
+}
 #: Operations that are one operator: kind -> its name.
 _PLAIN = {
     "add": "Add",
@@ -53,8 +57,9 @@ _AXIS = (0, 2, 3, 1)
 def write_onnx(program: Program, manifest: Manifest, path: Path) -> Manifest:
     """Write an .onnx file.
 
-    Where `manifest.quantization` is "float16", constants are stored so; they become float32 when
-    the file is loaded, and the arithmetic stays float32.
+    What is quantised is written with operators that turn it into float32 and back, between which
+    ONNX Runtime finds the operations that it does in integers. Kernels in float16 become float32
+    when the file is loaded.
 
     Args:
         program: The graph.
@@ -65,13 +70,19 @@ def write_onnx(program: Program, manifest: Manifest, path: Path) -> Manifest:
     Returns:
         The manifest as written: 4-D states have channels before rows and columns.
     """
+    model, manifest = make_model(program, manifest)
+    save_model(model, path)
+    return manifest
+
+
+def make_model(program: Program, manifest: Manifest) -> tuple[ModelProto, Manifest]:
+    """What `write_onnx` writes, and the manifest as in the file."""
     manifest = _channels_first(manifest)
-    model = _Writer(program, half=manifest.quantization == "float16").model()
+    model = _Writer(program).model()
     model.doc_string = f"MoViNet {manifest.name}"
     texts = {"movinet": manifest.to_json(), "labels": "\n".join(manifest.labels)}
     helper.set_model_props(model, texts)
-    save_model(model, path)
-    return manifest
+    return model, manifest
 
 
 def _channels_first(manifest: Manifest) -> Manifest:
@@ -97,20 +108,24 @@ def _turn(shape: Sequence[Any]) -> tuple[Any, ...]:
 class _Writer:
     """Turns one program into a graph."""
 
-    def __init__(self, program: Program, *, half: bool) -> None:
-        self._program, self._half = program, half
+    def __init__(self, program: Program) -> None:
+        self._program = program
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._names: dict[str, str] = {}
         self._small: dict[Any, str] = {}
+        self._floats: dict[str, str] = {}
+        #: Kernels that are stored otherwise -> what they are made of.
+        self._stored = {op.output: op.inputs[0] for op in program.ops if op.kind == "dequantize"}
 
     def model(self) -> ModelProto:
         """The file."""
         inputs = [self._program.values[name] for name in self._program.inputs]
         self._name_outputs()
-        kernels = {op.inputs[1] for op in self._program.ops if op.kind in ("conv", "depthwise")}
+        convolutions = [op for op in self._program.ops if op.kind in ("conv", "depthwise")]
+        kernels = {self._stored.get(op.inputs[1], op.inputs[1]) for op in convolutions}
         for name, data in self._program.constants.items():
-            if name not in kernels:  # their layout and size is the operation's business
+            if name not in kernels:  # their layout and size are the operation's business
                 self._constant(name, data.transpose(0, 3, 1, 2) if data.ndim == 4 else data)
         self._transpose_frames()
         for op in self._program.ops:
@@ -150,13 +165,7 @@ class _Writer:
         return helper.make_tensor_value_info(name, _TYPES[value.dtype], shape)
 
     def _constant(self, name: str, data: NDArray[Any]) -> None:
-        data = np.ascontiguousarray(data)
-        if self._half and data.dtype == np.float32 and data.size > 1:
-            stored = f"{name}/float16"
-            self._constants.append(numpy_helper.from_array(data.astype(np.float16), stored))
-            self._emit("Cast", [stored], name, to=TensorProto.FLOAT)
-        else:
-            self._constants.append(numpy_helper.from_array(data, name))
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(data), name))
 
     def _shared(self, data: NDArray[Any]) -> str:
         """The name of a small constant, one for all that are equal."""
@@ -178,8 +187,51 @@ class _Writer:
             "Transpose", ["frames"], "frames/channels_first", perm=(0, 3, 1, 2)
         )
 
+    def _scale(self, name: str) -> tuple[list[str], int]:
+        """What turns a tensor's integers into numbers: a scale and a zero; and their axis."""
+        scale, dtype = self._program.scales[name], self._program.values[name].dtype
+        single = len(scale.scale) == 1
+        factors = scale.scale[0] if single else scale.scale
+        zeros = np.full(np.shape(factors), scale.zero_point, dtype)
+        # A depthwise kernel has its outputs first here, as every other.
+        return [self._shared(np.asarray(factors)), self._shared(zeros)], 0
+
+    def _as_float(self, name: str) -> str:
+        """A tensor as float32."""
+        if self._program.values[name].dtype not in ("int8", "int32"):
+            return self._names[name]
+        if name not in self._floats:
+            x = self._names[name]
+            scale, axis = self._scale(name)
+            self._floats[name] = self._emit(
+                "DequantizeLinear", [x, *scale], f"{x}/dequantized", axis=axis
+            )
+        return self._floats[name]
+
     def _add_op(self, op: Op) -> None:
-        inputs, output = [self._names[name] for name in op.inputs], self._names[op.output]
+        """Write an operation: of floats, but for joining, which is the same of integers."""
+        output = self._names[op.output]
+        if op.kind == "concat":
+            self._emit_op(op, [self._names[name] for name in op.inputs], output)
+        elif op.kind == "dequantize":
+            self._dequantize(op)
+        elif self._program.values[op.output].dtype == "int8":
+            x = [self._as_float(name) for name in op.inputs]
+            if op.kind != "quantize":
+                self._emit_op(op, x, f"{output}/exact")
+                x = [f"{output}/exact"]
+            self._emit("QuantizeLinear", [*x, *self._scale(op.output)[0]], output)
+        else:
+            self._emit_op(op, [self._as_float(name) for name in op.inputs], output)
+
+    def _dequantize(self, op: Op) -> None:
+        name = op.inputs[0]
+        if self._program.values[name].dtype == "float16":
+            self._emit("Cast", [name], self._names[op.output], to=TensorProto.FLOAT)
+        else:
+            self._names[op.output] = self._as_float(name)
+
+    def _emit_op(self, op: Op, inputs: list[str], output: str) -> None:
         if op.kind in _PLAIN:
             self._emit(_PLAIN[op.kind], inputs, output)
             return
@@ -202,7 +254,8 @@ class _Writer:
     def _conv(self, op: Op, inputs: list[str], output: str) -> None:
         """A dense or a depthwise convolution."""
         how, x = op.attributes, self._program.values[op.inputs[0]]
-        kernel = self._program.constants[op.inputs[1]]
+        stored = self._stored.get(op.inputs[1], op.inputs[1])
+        kernel = self._program.constants[stored]
         kernel = kernel.transpose((3, 0, 1, 2) if op.kind == "depthwise" else (0, 3, 1, 2))
         stride, padding = how["stride"], ((0, 0), (0, 0))
         if how.get("padding", "SAME") == "SAME":
@@ -214,7 +267,7 @@ class _Writer:
             odd = [(after - before, 0) for before, after in (rows, columns)]
             kernel = np.pad(kernel, [(0, 0), (0, 0), *odd])
             padding = (rows, columns)
-        self._constant(op.inputs[1], kernel)
+        self._constant(stored, kernel)
         pads = [after for _, after in padding]
         groups = x.shape[3] if op.kind == "depthwise" else 1
         self._relu6_of(

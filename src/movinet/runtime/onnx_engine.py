@@ -18,7 +18,7 @@ from movinet.runtime.engine import StateValues
 from movinet.runtime.fitting import check_fit, initial_values, no_manifest, not_loaded
 from movinet.runtime.manifest import Manifest
 
-_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 #: By state name.
 OnnxState = dict[str, Any]
 
@@ -85,14 +85,15 @@ class OnnxEngine:
         )
         return results[self._prediction].numpy()
 
-    def read_state(self, state: OnnxState) -> dict[str, NDArray[np.float32]]:
+    def read_state(self, state: OnnxState) -> dict[str, NDArray[Any]]:
         """See `Engine.read_state`."""
         return {name: np.array(value.numpy()) for name, value in state.items()}
 
     def write_state(self, state: OnnxState, values: StateValues) -> None:
         """See `Engine.write_state`."""
-        for name in state:
-            state[name] = self._value(np.array(values[name], np.float32, order="C"))
+        for spec in self.manifest.states:
+            value = np.array(values[spec.name], spec.dtype, order="C")
+            state[spec.name] = self._value(value)
 
     def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """See `Engine.clip`."""

@@ -189,6 +189,16 @@ def test_broken_files_are_told_in_one_line(file: Path, tmp_path: Path) -> None:
         movinet.load(file.with_suffix(".bin"))
 
 
+def test_the_order_of_the_manifest_means_nothing(file: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        values = json.loads(archive.read("movinet.json"))
+    wanted = outputs(movinet.load(file).stream())
+    for name in ("states", "inputs", "outputs"):
+        values[name].reverse()
+    other = movinet.load(rewritten(file, tmp_path / "x.tflite", json.dumps(values)))
+    np.testing.assert_array_equal(outputs(other.stream()), wanted)
+
+
 def test_a_manifest_of_another_graph_is_refused(file: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         values = json.loads(archive.read("movinet.json"))

@@ -70,3 +70,28 @@ def initial_values(manifest: Manifest, batch_size: int) -> dict[str, NDArray[Any
         )
         for state in manifest.states
     }
+
+
+def moves_in_place(manifest: Manifest) -> list[tuple[str, str, bool]]:
+    """How to hand a state on within its own memory: nothing is overwritten before it has moved.
+
+    Returns:
+        (state, where its next value is, whether that is another state and not an output).
+
+    Raises:
+        CheckpointError: If two states would have to change places.
+    """
+    waiting = {
+        state.name: (state.next.removeprefix("state:"), state.next.startswith("state:"))
+        for state in manifest.states
+    }
+    moves = []
+    while waiting:
+        needed = {source for name, (source, held) in waiting.items() if held and source != name}
+        free = [name for name in waiting if name not in needed]
+        if not free:
+            raise CheckpointError(
+                f"{manifest.name}: the states of its manifest change places: {sorted(waiting)[:3]}"
+            )
+        moves += [(name, *waiting.pop(name)) for name in free]
+    return moves

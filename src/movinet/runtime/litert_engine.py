@@ -1,7 +1,8 @@
 """Run .tflite files with LiteRT.
 
-A step copies the state into the interpreter, and the new frames and sums out of it, once each: its
-interface asks for that. Past frames only change their places among the stream's own arrays.
+LiteRT's interpreter owns the memory of its tensors. While one stream is stepped again and again,
+its state stays there, and each step moves the past frames up by one: one copy of the state a step.
+When another stream takes its turn, the state of the first is copied out and that of the other in.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,25 @@ from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError, MissingExtraError
 from movinet.runtime.engine import StateValues
-from movinet.runtime.fitting import check_fit, initial_values, no_manifest, not_loaded
+from movinet.runtime.fitting import (
+    check_fit,
+    initial_values,
+    moves_in_place,
+    no_manifest,
+    not_loaded,
+)
 from movinet.runtime.manifest import MAX_BYTES, Manifest
 
-#: A stream's state: its arrays by name.
-LiteRTState = dict[str, NDArray[Any]]
+
+@dataclass(eq=False)
+class LiteRTState:
+    """A stream's state.
+
+    Attributes:
+        values: Its arrays by name; out of date while it is in the interpreter.
+    """
+
+    values: dict[str, NDArray[Any]]
 
 
 class LiteRTEngine:
@@ -38,15 +54,6 @@ class LiteRTEngine:
         self._path, self._num_threads = path, num_threads
         self._graphs: dict[int, _Graph] = {}
         self._graph(manifest.batch_size or 1)
-        states = manifest.states
-        self._moves = [
-            (state.name, state.next.removeprefix("state:"))
-            for state in states
-            if state.next.startswith("state:")
-        ]
-        self._fresh = [
-            (state.name, state.next) for state in states if not state.next.startswith("state:")
-        ]
 
     @classmethod
     def open(cls, path: Path, *, num_threads: int = 1) -> LiteRTEngine:
@@ -64,31 +71,32 @@ class LiteRTEngine:
 
     def new_state(self, batch_size: int) -> LiteRTState:
         """The state of streams that have seen nothing."""
-        return initial_values(self.manifest, batch_size)
+        return LiteRTState(initial_values(self.manifest, batch_size))
 
     def step(
         self, frames: NDArray[Any], decay: NDArray[np.float32], state: LiteRTState
     ) -> NDArray[np.float32]:
         """See `Engine.step`."""
-        graph = self._graph(len(decay))
-        outputs = graph.run({"frames": frames, "decay": decay, **state})
-        moved = {name: state[source] for name, source in self._moves}
-        state.update(moved)
-        state.update((name, outputs[source]) for name, source in self._fresh)
-        return outputs[self.manifest.output]
+        return self._graph(len(decay)).step(frames, decay, state)
 
     def read_state(self, state: LiteRTState) -> dict[str, NDArray[Any]]:
         """See `Engine.read_state`."""
-        return {name: values.copy() for name, values in state.items()}
+        for graph in self._graphs.values():
+            graph.release(state)
+        return {name: values.copy() for name, values in state.values.items()}
 
     def write_state(self, state: LiteRTState, values: StateValues) -> None:
         """See `Engine.write_state`."""
-        state.update((name, np.array(values[name], held.dtype)) for name, held in state.items())
+        for graph in self._graphs.values():
+            graph.release(state)
+        state.values = {
+            name: np.array(values[name], held.dtype) for name, held in state.values.items()
+        }
 
     def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """See `Engine.clip`."""
         graph = self._graph(self.manifest.batch_size or 1)
-        return graph.run({"frames": frames})[self.manifest.output]
+        return graph.clip(frames)
 
     def _graph(self, batch_size: int) -> _Graph:
         """The graph for a batch; there is one for each size in use."""
@@ -120,15 +128,58 @@ class _Graph:
                 interpreter.resize_tensor_input(self._inputs[spec.name], shape)
         with _quiet():
             interpreter.allocate_tensors()
-        self._interpreter = interpreter
+        self._interpreter, self._manifest = interpreter, manifest
+        self._resident: LiteRTState | None = None
+        self._steps = 0
+        self._sources = [
+            (state.next.removeprefix("state:"), state.next.startswith("state:"))
+            for state in manifest.states
+        ]
+        self._moves = [
+            (self._inputs[target], (self._inputs if held else self._outputs)[source])
+            for target, source, held in moves_in_place(manifest)
+        ]
 
-    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Copies of all outputs."""
-        interpreter = self._interpreter
-        for name, index in self._inputs.items():
-            interpreter.set_tensor(index, inputs[name])
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
+    def step(
+        self, frames: NDArray[Any], decay: NDArray[np.float32], state: LiteRTState
+    ) -> NDArray[np.float32]:
+        """See `Engine.step`."""
+        if self._resident is state:
+            self._move_up()
+        else:
+            self.release(self._resident)
+            for name, values in state.values.items():
+                self._interpreter.set_tensor(self._inputs[name], values)
+            self._resident, self._steps = state, 0
+        self._interpreter.set_tensor(self._inputs["decay"], decay)
+        self._steps += 1
+        return self.clip(frames)
+
+    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        """The prediction of some frames, with the state as it is."""
+        self._interpreter.set_tensor(self._inputs["frames"], frames)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._outputs[self._manifest.output])
+
+    def release(self, state: LiteRTState | None) -> None:
+        """Bring a state's arrays up to date, if it is in the interpreter, and let it go."""
+        if state is None or self._resident is not state:
+            return
+        get = self._interpreter.get_tensor
+        if self._steps > 1:  # after one step the arrays are still what went in
+            state.values = {name: get(self._inputs[name]) for name in state.values}
+        before = state.values
+        state.values = {
+            spec.name: before[source] if held else get(self._outputs[source])
+            for spec, (source, held) in zip(self._manifest.states, self._sources, strict=True)
+        }
+        self._resident = None
+
+    def _move_up(self) -> None:
+        """Let each state tensor take its next value, where it lies."""
+        tensor = self._interpreter.tensor
+        for target, source in self._moves:
+            np.copyto(tensor(target)(), tensor(source)())
 
 
 def _tensors(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,7 +17,6 @@ from movinet.errors import ConfigError
 from movinet.exporting.calibration import Calibration, read_clips
 from movinet.exporting.folding import fold
 from movinet.exporting.graph import Graph, GraphOptions, build_graph
-from movinet.exporting.program import Program
 from movinet.exporting.quantize import quantized
 from movinet.exporting.verify import Agreement, compare
 from movinet.factory import LoadedModel
@@ -28,7 +27,7 @@ from movinet.runtime.base import ModelInfo
 from movinet.runtime.loading import load
 from movinet.runtime.manifest import Manifest, TensorSpec
 
-Write = Callable[[Program, Manifest, Path], None]
+Write = Callable[[Any, Manifest, Path], object]
 #: suffix -> (module, function) that writes it
 WRITERS = {
     ".tflite": ("movinet.exporting.litert", "write_litert"),
@@ -107,8 +106,7 @@ def export(
         OSError: If the file cannot be written.
     """
     path = Path(path)
-    if path.suffix not in WRITERS:
-        raise ConfigError(f"{path}: an export ends in one of {', '.join(WRITERS)}")
+    check_output(path)
     loaded = _loaded(model, labels, input_spec, image_size)
     network, spec = loaded.model, loaded.info.input
     assert isinstance(network, MoViNet)
@@ -126,15 +124,26 @@ def export(
     _check(options)
     module, name = WRITERS[path.suffix]
     write: Write = getattr(importlib.import_module(module), name)
+    native = path.suffix == ".mvn"
+    if native and quantize is not None:
+        raise ConfigError("the native engine runs float32 files: leave quantize out")
     clips = None if calibration is None else read_clips(calibration, spec)
-    graph = quantized(build_graph(fold(network), options), quantize, clips)
+    folded = fold(network)
+    graph = quantized(build_graph(folded, options), quantize, clips)
     manifest = _manifest(graph, loaded, options, quantize)
     with replacing(path) as temporary:
-        write(graph.program, manifest, temporary)
+        # The native engine has a graph of its own.
+        write(folded if native else graph.program, manifest, temporary)
         agreement = compare(network, load(temporary), options, quantize, clips)
         agreement.check(str(path))
     counts = collections.Counter(op.kind for op in graph.program.ops)
     return Exported(path, manifest, path.stat().st_size, dict(counts.most_common()), agreement)
+
+
+def check_output(path: Path) -> None:
+    """Raise ConfigError unless a file's suffix is that of a format."""
+    if path.suffix not in WRITERS:
+        raise ConfigError(f"{path}: an export ends in one of {', '.join(WRITERS)}")
 
 
 def _loaded(

@@ -117,6 +117,22 @@ def our_step(file: Path, size: int) -> Step:
     return lambda frame: engine.step(frames, decay, state)  # noqa: ARG005
 
 
+class OurStreams:
+    """Several streams in one call, each given the same frames.
+
+    Attributes:
+        streams: How many.
+    """
+
+    def __init__(self, file: Path, streams: int) -> None:
+        self.streams = streams
+        self._stream = movinet.load(file).stream(batch_size=streams)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Probabilities (streams, classes) after one more frame, (height, width, 3) uint8."""
+        return self._stream([frame] * self.streams)
+
+
 def peer(folder: Path, name: str, size: int) -> Step:
     """Atze00's port, frame by frame in PyTorch."""
     import torch

@@ -5,7 +5,8 @@ turns, `--frames` frames each. ``--reference FOLDER`` has the files that
 `tools/build_reference_tflite.py` makes; ours are then exported from the same weights, and the
 outputs compared first. ``--peer FOLDER`` is a checkout of github.com/Atze00/MoViNet-pytorch (pip
 install einops fvcore). ``--exported FOLDER`` keeps our files, or has them: MODEL.tflite, MODEL.onnx
-and so on; ``--also FILE`` is another file of the one model, quantised for example.
+and so on; ``--also FILE`` is another file of the one model, quantised for example. ``--streams 8``
+measures ours stepping that many at once too, as time for each.
 ``--endless 20000`` then streams that many frames and tells whether latency and memory stay flat.
 ``--json`` prints everything as data, ``--plot FILE`` draws it.
 """
@@ -28,6 +29,7 @@ import numpy as np
 import movinet
 from movinet.presets import input_spec
 from stream_contenders import (
+    OurStreams,
     ReferenceLoop,
     ReferenceStep,
     Step,
@@ -40,7 +42,7 @@ from stream_contenders import (
 _COLD = 2
 _WINDOW = 1000
 #: What each kind of measurement adds Python to.
-_BELOW = {"stream": "step", "step": "invoke"}
+_BELOW = {"streams": "stream", "stream": "step", "step": "invoke"}
 
 
 def main() -> None:
@@ -49,14 +51,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.exported or Path(temporary)
         for name in options.models:
-            files = our_files(name, folder, options)
+            files = our_files(name, folder, options, 1)
             frames = random_frames(name)
             result: dict[str, Any] = {}
             if options.reference:
                 result["largest difference"] = compare(reference_file(name, options), files, frames)
-            times = measure(contenders(name, files, options), frames, options)
+            steps = contenders(name, files, options)
+            if options.streams > 1:
+                for label, file in our_files(name, folder, options, options.streams).items():
+                    steps[f"streams: ours, {label}"] = OurStreams(file, options.streams)
+            times = measure(steps, frames, options)
             for clock, seconds in times.items():
-                table = {label: quartiles(1e3 * values) for label, values in seconds.items()}
+                table = {
+                    label: {"min": 1e3 * values.min(), **quartiles(1e3 * values)}
+                    for label, values in seconds.items()
+                }
                 result[clock] = {"ms": table, "ratios": ratios(seconds)}
             report["models"][name] = result
             show(name, result, options)
@@ -81,6 +90,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, help="what build_reference_tflite.py made")
     parser.add_argument("--peer", type=Path, help="a checkout of Atze00/MoViNet-pytorch")
     parser.add_argument("--exported", type=Path, help="where our files are kept")
+    parser.add_argument("--streams", type=int, default=1, help="in one call")
     parser.add_argument("--also", nargs="+", type=Path, default=[], metavar="FILE")
     parser.add_argument("--endless", type=int, default=0, metavar="FRAMES")
     parser.add_argument("--json", action="store_true")
@@ -110,17 +120,20 @@ def reference_file(name: str, options: argparse.Namespace) -> Path:
     return options.reference / f"{name.removesuffix('_stream')}.tflite"
 
 
-def our_files(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Path]:
+def our_files(
+    name: str, folder: Path, options: argparse.Namespace, streams: int
+) -> dict[str, Path]:
     """Our files of a model by label, exported unless they are there."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {suffix: folder / f"{name}.{suffix}" for suffix in options.formats}
+    stem = f"{name}_x{streams}" if streams > 1 else name
+    files = {suffix: folder / f"{stem}.{suffix}" for suffix in options.formats}
     missing = [file for file in files.values() if not file.exists()]
     if missing:
         weights = str(options.reference / name[:2]) if options.reference else None
         model = movinet.create_model(name, weights=weights)
         for file in missing:
-            movinet.export(model, file)
-    return files | {file.name: file for file in options.also}
+            movinet.export(model, file, batch_size=streams)
+    return files if streams > 1 else files | {file.name: file for file in options.also}
 
 
 def contenders(
@@ -164,7 +177,8 @@ def measure(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Seconds (rounds, frames) by clock and label; all take turns, each round begins with another.
 
-    Processor time leaves out when the machine did something else, and adds up all threads.
+    Processor time leaves out when the machine did something else, and adds up all threads. Where a
+    call steps several streams, its time is shared among them.
     """
     clocks = {"wall": time.perf_counter, "processor": time.process_time}
     labels = list(steps)
@@ -180,13 +194,14 @@ def measure(
                 start = {clock: now() for clock, now in clocks.items()}
                 step(frame)
                 for clock, now in clocks.items() if number >= 0 else ():
-                    times[clock][label][turn, number] = now() - start[clock]
+                    spent = now() - start[clock]
+                    times[clock][label][turn, number] = spent / getattr(step, "streams", 1)
     return times
 
 
 def quartiles(values: np.ndarray) -> dict[str, float]:
-    least, low, median, high = np.quantile(values, (0, 0.25, 0.5, 0.75))
-    return {"min": least, "25 %": low, "median": median, "75 %": high}
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return {"25 %": low, "median": median, "75 %": high}
 
 
 def ratios(times: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -198,6 +213,8 @@ def ratios(times: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
         bases = [f"{kind}: reference"] if whose != "reference" else []
         if below := _BELOW.get(kind):
             bases.append(f"{below}: {whose}")
+        if kind == "step" and f"invoke: {whose}" not in medians:
+            bases.append("invoke: reference")  # an engine that has no such call
         for base in bases:
             if base in medians:
                 found[f"{label} / {base}"] = quartiles(values / medians[base])
@@ -207,18 +224,22 @@ def ratios(times: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
 def show(name: str, result: Mapping[str, Any], options: argparse.Namespace) -> None:
     if options.json:
         return
-    print(f"{name}: {options.rounds} turns of {options.frames} frames, one thread")
+    print(
+        f"{name}: {options.rounds} turns of {options.frames} frames, one thread; on the left wall "
+        "time, on the right processor time"
+    )
     for label, difference in result.get("largest difference", {}).items():
         print(f"  {label}: probabilities differ from the reference's by at most {difference:.1e}")
     for what, title in (("ms", "ms"), ("ratios", "ratios in a round")):
         wall, processor = result["wall"][what], result["processor"][what]
         width = max((len(label) for label in wall), default=0)
-        print(
-            f"  {title:{width}}   wall:   min     25 %   median     75 %   processor: 25 % to 75 %"
-        )
-        for label, row in wall.items():
-            left = " ".join(f"{value:8.3f}" for value in row.values())
-            right = " ".join(f"{value:8.3f}" for value in list(processor[label].values())[1:])
+        head = " ".join(f"{key:>8}" for key in next(iter(wall.values()), ()))
+        print(f"  {title:{width}}   {head}   {head}")
+        for label in wall:
+            left, right = (
+                " ".join(f"{value:8.3f}" for value in table[label].values())
+                for table in (wall, processor)
+            )
             print(f"  {label:{width}}   {left}   {right}")
 
 

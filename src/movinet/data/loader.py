@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
 from typing import NamedTuple, Self
@@ -108,7 +108,9 @@ class TrainLoader:
         self._requests = _TrainRequests(
             data, config.engine.seed, self.steps_per_epoch, size, range(rank * share, size)[:share]
         )
-        self._loader = _make_loader(_TrainViews(data, config), config, self._requests)
+        self._loader = _make_loader(
+            _Views(data, config, _training, must_be_read=True), config, self._requests
+        )
         self._stream: Iterator[Batch] = iter(())
         self._position: int | None = None  # of the stream
 
@@ -153,7 +155,9 @@ class EvalLoader:
             [_Request((), ((index, data.samples[index]),)) for index in mine[i : i + per_batch]]
             for i in range(0, len(mine), per_batch)
         ]
-        self._loader = _make_loader(_EvalViews(data, config), config, self._requests)
+        self._loader = _make_loader(
+            _Views(data, config, _evaluation, must_be_read=False), config, self._requests
+        )
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -224,34 +228,55 @@ class _Item:
     failures: tuple[Failure, ...]
 
 
+#: What is seen of a sample, (views, time, height, width, 3), with a generator of draws.
+_View = Callable[[Sample, TrainConfig, np.random.Generator], NDArray[np.uint8]]
+
+
+def _training(sample: Sample, config: TrainConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
+    spec = replace(test_input(config.input), num_frames=config.input.train_frames)
+    return training_view(sample, spec, config.augment, rng)[None]
+
+
+def _evaluation(sample: Sample, config: TrainConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
+    del rng  # nothing is random
+    return evaluation_views(sample, test_input(config.input), config.run.views, config.run.crops)
+
+
 class _Views(Dataset["_Item | MovinetError"]):
     """Answers requests, in a worker.
 
     Errors are handed on as values: raised, they would come out of PyTorch with a traceback.
+
+    Args:
+        data: Where the samples are from.
+        config: Of the run.
+        view: What is seen of them.
+        must_be_read: Whether it is an error if no candidate can be read; else nothing comes of the
+            request but failures.
     """
 
-    def __init__(self, data: DataSet, config: TrainConfig) -> None:
+    def __init__(
+        self, data: DataSet, config: TrainConfig, view: _View, *, must_be_read: bool
+    ) -> None:
         self.name, self.classes, self.multi_label = data.name, len(data.labels), data.multi_label
-        self.config, self.spec = config, test_input(config.input)
+        self.config, self.view, self.must_be_read = config, view, must_be_read
 
     def __getitem__(self, request: _Request) -> _Item | MovinetError:
         failures: list[Failure] = []
         for attempt, (index, sample) in enumerate(request.candidates):
             try:
-                video = self.view(sample, np.random.default_rng((*request.draw, attempt)))
+                rng = np.random.default_rng((*request.draw, attempt))
+                video = self.view(sample, self.config, rng)
             except VideoError as error:
                 failures.append(Failure(index, sample.media.name, str(error)))
             else:
                 return _Item(video, self._target(sample), index, tuple(failures))
-        return self.without_video(failures)
-
-    def view(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """(views, time, height, width, 3)."""
-        raise NotImplementedError
-
-    def without_video(self, failures: list[Failure]) -> _Item | MovinetError:
-        """The answer where no candidate can be read."""
-        raise NotImplementedError
+        if not self.must_be_read:
+            return _Item(None, 0, failures[0].sample, tuple(failures))
+        return VideoError(
+            f"{self.name}: {len(failures)} samples in a row cannot be read, the first: "
+            f"{failures[0].reason}; 'movinet data check' finds bad files"
+        )
 
     def collate(self, items: list[_Item | MovinetError]) -> Batch | MovinetError:
         """Items as a batch."""
@@ -280,31 +305,10 @@ class _Views(Dataset["_Item | MovinetError"]):
         return target
 
     def _empty(self, failures: tuple[Failure, ...]) -> Batch:
-        size = self.spec.image_size
-        video = torch.empty((0, self.spec.num_frames, size, size, 3), dtype=torch.uint8)
+        size, length = self.config.input.image_size, self.config.input.test_frames
+        video = torch.empty((0, length, size, size, 3), dtype=torch.uint8)
         targets = torch.empty((0, self.classes)) if self.multi_label else torch.empty(0).long()
         return Batch(video, targets, torch.empty(0).long(), failures)
-
-
-class _TrainViews(_Views):
-    def view(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
-        spec = replace(self.spec, num_frames=self.config.input.train_frames)
-        return training_view(sample, spec, self.config.augment, rng)[None]
-
-    def without_video(self, failures: list[Failure]) -> MovinetError:
-        return VideoError(
-            f"{self.name}: {len(failures)} samples in a row cannot be read, the first: "
-            f"{failures[0].reason}; 'movinet data check' finds bad files"
-        )
-
-
-class _EvalViews(_Views):
-    def view(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
-        del rng
-        return evaluation_views(sample, self.spec, self.config.run.views, self.config.run.crops)
-
-    def without_video(self, failures: list[Failure]) -> _Item:
-        return _Item(None, 0, failures[0].sample, tuple(failures))
 
 
 def _make_loader(

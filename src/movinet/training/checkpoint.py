@@ -6,8 +6,6 @@ import dataclasses
 import hashlib
 import io
 import os
-import pickle
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,8 @@ from movinet.training.config import TrainConfig
 
 #: Of the content; another one is refused.
 _FORMAT = 1
+#: What every checkpoint has beside it.
+_CONTENT = {"config": dict, "labels": list, "data": list, "progress": dict, "model": dict}
 #: Settings that may change while a run goes on: they change neither weights nor what is compared.
 _FREE = frozenset(
     {
@@ -160,24 +160,20 @@ def read_checkpoint(path: Path, *, lazily: bool = False) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
-    except (
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ):
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    except Exception:  # damaged bytes make PyTorch fail in any way it can
         raise CheckpointError(
             f"{path}: broken, or not a checkpoint of a training run; remove it to start from the "
             "beginning, or choose another run.folder"
         ) from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(
             f"{path}: not a checkpoint of a training run of this version; choose another run.folder"
         )
+    for key, kind in _CONTENT.items():
+        if not isinstance(content.get(key), kind):
+            raise CheckpointError(f"{path}: has no {key}; remove it, or choose another run.folder")
     return content
 
 

@@ -55,7 +55,7 @@ def test_a_run_learns_and_leaves_everything(tmp_path: Path) -> None:
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         *("config.yaml", "labels.txt", "log.jsonl", "curves.png", "model.safetensors"),
-        *("checkpoints", "tensorboard", ".lock"),
+        *("best.safetensors", "checkpoints", "tensorboard", ".lock"),
     }
     train = [r for r in records(tmp_path / "log.jsonl") if r["kind"] == "train"]
     assert [r["step"] for r in train] == [*range(1, 25)]
@@ -154,6 +154,18 @@ def test_bad_samples_are_named_once(tmp_path: Path, capfd: pytest.CaptureFixture
     )
     evals = [r for r in records(tmp_path / "log.jsonl") if r["kind"] == "eval"]
     assert [r["samples"] for r in evals] == [4, 4]
+
+
+def test_the_best_network_is_kept_as_it_was_measured(tmp_path: Path) -> None:
+    figures = run(tiny_config(tmp_path, optimizer__learning_rate=0.2, schedule__steps=6))
+    best = stored(tmp_path / "checkpoints/best.pt")
+    loaded = load_model(None, str(tmp_path / "best.safetensors"))
+    assert f"{best['progress']['step']} steps" in loaded.info.origin
+    assert best["progress"]["step"] == figures["best_step"]
+    ours = loaded.model.state_dict()
+    average = {k: v for k, v in best["ema"]["average"].items() if k in ours}
+    assert average
+    torch.testing.assert_close({k: ours[k] for k in average}, average, rtol=0, atol=0)
 
 
 def test_a_warm_up_as_long_as_the_run(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class DataSection(Section):
         root: Folder that relative paths of a manifest or Kinetics CSV start from; by default the
             manifest's own.
         labels: Text file with one class a line; by default the classes that `train` has.
+        exclude: List of bad files, as ``movinet data check -o`` writes it; both leave them out.
         multi_label: A sample may have any number of labels; losses and metrics change with it.
         workers: Processes that decode; 0 decodes in the training process.
         prefetch: Batches that each worker holds ready.
@@ -93,6 +94,7 @@ class DataSection(Section):
     valid: str | None = None
     root: str | None = None
     labels: str | None = None
+    exclude: str | None = None
     multi_label: bool = False
     workers: int = Field(default=2, ge=0, le=256)
     prefetch: int = Field(default=2, ge=1, le=64)

@@ -22,6 +22,7 @@ from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
 from movinet.training.inputs import find_checkpoint, open_labels, open_valid
 from movinet.training.logs import Messages, RunLog
+from movinet.training.results import BEST_WEIGHTS, write_network
 from movinet.training.stopping import Stop, stoppable
 from movinet.training.validation import PRIMARY, validate
 
@@ -155,6 +156,8 @@ class _Evaluator:
         if best is None or primary > best:
             progress = progress_of(found, self._best)
             progress.best, progress.best_step = primary, progress.step
+            labels = tuple(found["labels"])
+            write_network(BEST_WEIGHTS, self._model, self._config, labels, progress.step)
             write_checkpoint(self._best, {**found, "progress": dataclasses.asdict(progress)})
 
     def _load(self, found: Mapping[str, Any]) -> None:

@@ -2,29 +2,78 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
-from movinet.data.samples import DataSet
+from movinet.data.quarantine import exclude
+from movinet.data.samples import DataSet, Sample
 from movinet.data.sources import open_data
 from movinet.errors import ConfigError
 from movinet.labels import load_labels
 from movinet.training.checkpoint import check_config, read_checkpoint
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
+from movinet.video.media import Media
+
+#: Of classes, how many a message names.
+_NAMED = 5
 
 
 def open_train(config: TrainConfig) -> DataSet:
-    """The training data."""
+    """The training data.
+
+    Raises:
+        ConfigError: If it cannot be opened, or has one class alone.
+
+    Warns:
+        UserWarning: If there are classes without a sample.
+    """
     assert config.data.train is not None
     labels = None if config.data.labels is None else load_labels(config.data.labels)
-    return _open(config.data.train, config, labels)
+    data = _open(config.data.train, config, labels)
+    if len(data.labels) == 1 and not data.multi_label:
+        raise ConfigError(
+            f"{data.name}: all samples are {data.labels[0]!r}; it takes two classes to learn to "
+            "tell them apart"
+        )
+    there = {c for sample in data.samples for c in sample.labels}
+    if missing := [label for c, label in enumerate(data.labels) if c not in there]:
+        more = ", ..." if len(missing) > _NAMED else ""
+        warnings.warn(
+            f"{data.name}: no sample of {len(missing)} of the {len(data.labels)} classes "
+            f"({', '.join(missing[:_NAMED])}{more}), which cannot be learnt",
+            stacklevel=2,
+        )
+    return data
 
 
-def open_valid(config: TrainConfig, labels: tuple[str, ...] | None) -> DataSet:
-    """The evaluation data, with the classes of the training data; None takes its own."""
+def open_valid(
+    config: TrainConfig, labels: tuple[str, ...] | None, train: DataSet | None = None
+) -> DataSet:
+    """The evaluation data.
+
+    Args:
+        config: The run.
+        labels: The classes of the training data; None takes its own.
+        train: The training data, if that is known.
+
+    Raises:
+        ConfigError: If it cannot be opened.
+
+    Warns:
+        UserWarning: If samples are in the training data too.
+    """
     assert config.data.valid is not None
-    return _open(config.data.valid, config, labels)
+    data = _open(config.data.valid, config, labels)
+    known = set(map(_part, () if train is None else train.samples))
+    if common := sum(_part(sample) in known for sample in data.samples):
+        warnings.warn(
+            f"{data.name}: {common} of {len(data)} samples are training data too: the figures will "
+            "say how well they were learnt by heart",
+            stacklevel=2,
+        )
+    return data
 
 
 def open_labels(config: TrainConfig) -> tuple[str, ...] | None:
@@ -56,9 +105,23 @@ def find_checkpoint(
     return processes.share(found)
 
 
+def _part(sample: Sample) -> tuple[Media, float | None, float | None]:
+    """What identifies a sample in any data set."""
+    return sample.media, sample.start, sample.end
+
+
 def _open(where: str, config: TrainConfig, labels: tuple[str, ...] | None) -> DataSet:
     section = config.data
     data = open_data(where, root=section.root, labels=labels, multi_label=section.multi_label)
     if not len(data):
         raise ConfigError(f"{data.name}: there is no sample in it")
-    return data
+    if section.exclude is None:
+        return data
+    kept, _ = exclude(data, Path(section.exclude))  # the list may be of more than this data
+    if len(kept) < len(data):
+        warnings.warn(
+            f"{data.name}: {len(data) - len(kept)} of {len(data)} samples are on the list "
+            f"{section.exclude} and left out",
+            stacklevel=3,
+        )
+    return kept

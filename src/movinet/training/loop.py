@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from movinet.training.checkpoint import Checkpoints, Identity, Progress
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
 from movinet.training.logs import Meter, RunLog
+from movinet.training.results import BEST_WEIGHTS, write_network
 from movinet.training.step import Trainer
 from movinet.training.stopping import Stop
 from movinet.training.validation import PRIMARY, validate
@@ -178,21 +179,31 @@ class Loop:
             figures = validate(
                 model, self.valid_loader, self.config, self.processes, self.stop, failures
             )
+            is_best = figures is not None and self._is_best(figures)
+            if is_best and self.processes.is_main:
+                labels, step = self.identity.labels, self.progress.step
+                write_network(BEST_WEIGHTS, model, self.config, labels, step)
         self._tell(failures)
         if figures is None:
             self.stopping = self.stop.signal or signal.SIGTERM
             return
         self.progress.evaluated = self.progress.step
         self.progress.metrics.update(figures)
-        primary = figures[PRIMARY[self.config.data.multi_label]]
-        if self.progress.best is None or primary > self.progress.best:
-            self.progress.best, self.progress.best_step = primary, self.progress.step
+        if is_best:
             self._write(self.checkpoints.best)
         seconds = time.monotonic() - began
         self.log.evaluation(
             {"step": self.progress.step, "epoch": self._epoch(), **figures, "seconds": seconds}
         )
         self.save()
+
+    def _is_best(self, figures: Mapping[str, float]) -> bool:
+        """Whether figures are the best so far, which are then noted."""
+        primary = figures[PRIMARY[self.config.data.multi_label]]
+        if self.progress.best is not None and primary <= self.progress.best:
+            return False
+        self.progress.best, self.progress.best_step = primary, self.progress.step
+        return True
 
     def _write(self, path: Path) -> None:
         if self.processes.is_main:

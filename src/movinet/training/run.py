@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from movinet.data.samples import DataSet
 from movinet.errors import ConfigError, MovinetError, TrainingError
 from movinet.files import replacing
 from movinet.model import MoViNet
-from movinet.training.build import build_model, test_input
+from movinet.training.build import build_model
 from movinet.training.checkpoint import (
     Checkpoints,
     Identity,
@@ -34,13 +35,13 @@ from movinet.training.loop import Loop
 from movinet.training.memory import keep_freed_memory
 from movinet.training.plots import plot_curves
 from movinet.training.recipes import to_yaml
+from movinet.training.results import WEIGHTS, write_network
 from movinet.training.step import Trainer
 from movinet.training.stopping import stoppable
 from movinet.training.validation import PRIMARY
-from movinet.weights.saving import save_weights
 
-#: Files in a run's folder.
-LOG, WEIGHTS = "log.jsonl", "model.safetensors"
+#: In a run's folder.
+LOG = "log.jsonl"
 
 
 def run(config: TrainConfig) -> dict[str, float]:
@@ -61,11 +62,15 @@ def run(config: TrainConfig) -> dict[str, float]:
         MovinetError: If data, weights or a checkpoint cannot be read or written.
         SystemExit: If a signal asked to stop, with 128 + its number, after saving.
     """
-    _check(config)
     keep_freed_memory()
     folder = Path(config.run.folder)
-    with joined(config.engine) as processes, _threads(config.engine.threads):
+    with (
+        joined(config.engine) as processes,
+        _threads(config.engine.threads),
+        _only_warnings_of_main(processes),
+    ):
         try:
+            _check(config)
             match config.run.mode:
                 case "eval":
                     return evaluate_once(config, processes)
@@ -142,7 +147,7 @@ def _prepare(
     train_loader = TrainLoader(train, config, rank=rank, world_size=size)
     valid_loader = None
     if config.run.mode == "train_and_eval":
-        valid = open_valid(config, train.labels)
+        valid = open_valid(config, train.labels, train)
         valid_loader = EvalLoader(valid, config, rank=rank, world_size=size)
     progress.total = _total_steps(config, train_loader.steps_per_epoch)
     model = _build(config, train, messages, resumes=found is not None)
@@ -206,15 +211,8 @@ def _finish(loop: Loop, folder: Path) -> None:
     """Write the trained network and the curves, and note that all is done."""
     with loop.trainer.evaluating() as model:
         if loop.processes.is_main:
-            save_weights(
-                folder / WEIGHTS,
-                model.state_dict(),
-                config=model.config,
-                input_spec=test_input(loop.config.input),
-                preset=None if loop.config.model.architecture else loop.config.model.preset,
-                labels=loop.identity.labels,
-                origin=f"trained by movinet train, {loop.progress.step} steps, run {folder.name}",
-            )
+            labels, step = loop.identity.labels, loop.progress.step
+            write_network(WEIGHTS, model, loop.config, labels, step)
     if loop.processes.is_main:
         plot_curves(folder / LOG, folder / "curves.png")
     loop.progress.finished = True
@@ -253,6 +251,15 @@ def _only_run_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def _only_warnings_of_main(processes: Processes) -> Iterator[None]:
+    """All processes open the same data: one tells what is wrong with it."""
+    with warnings.catch_warnings():
+        if not processes.is_main:
+            warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager

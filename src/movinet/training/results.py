@@ -1,0 +1,41 @@
+"""What a run gives: networks that every other command takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from movinet.model import MoViNet
+from movinet.training.build import test_input
+from movinet.training.config import TrainConfig
+from movinet.weights.saving import save_weights
+
+#: In a run's folder: the network at the end, and that of the best evaluation.
+WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"
+
+
+def write_network(
+    name: str, model: MoViNet, config: TrainConfig, labels: Sequence[str], step: int
+) -> None:
+    """Write a network into the folder of its run, with its classes and input.
+
+    Args:
+        name: Of the file.
+        model: As it is evaluated, with averaged weights if they are kept.
+        config: Of the run.
+        labels: Names of the classes.
+        step: Updates made.
+
+    Raises:
+        CheckpointError: If it cannot be written.
+    """
+    folder = Path(config.run.folder)
+    save_weights(
+        folder / name,
+        model.state_dict(),
+        config=model.config,
+        input_spec=test_input(config.input),
+        preset=None if config.model.architecture else config.model.preset,
+        labels=labels,
+        origin=f"trained by movinet train, {step} steps, run {folder.name}",
+    )

@@ -1,0 +1,56 @@
+"""What a run says of the data that it is given."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import made_up_data, tiny_config
+
+from movinet.data.samples import DataSet
+from movinet.errors import ConfigError
+from movinet.training.run import run
+
+
+@pytest.fixture(autouse=True)
+def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("movinet.training.inputs.open_data", made_up_data)
+
+
+def test_one_class_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(where: str, **_: Any) -> DataSet:
+        data = made_up_data(where)
+        samples = tuple(sample for sample in data.samples if sample.labels == (0,))
+        return DataSet(where, samples, data.labels[:1])
+
+    monkeypatch.setattr("movinet.training.inputs.open_data", one)
+    with pytest.raises(ConfigError, match="all samples are 'dark'; it takes two classes"):
+        run(tiny_config(tmp_path / "run"))
+
+
+def test_classes_without_samples_are_told(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("dark\nlight\nstriped\npurple\n")
+    config = tiny_config(tmp_path / "run", data__labels=str(labels), schedule__steps=2)
+    with pytest.warns(UserWarning, match=r"no sample of 1 of the 4 classes \(purple\)"):
+        run(config)
+
+
+def test_evaluating_on_training_data_is_told(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, data__valid="train:5", schedule__steps=2)
+    with pytest.warns(UserWarning, match="train:5: 5 of 5 samples are training data too"):
+        run(config)
+
+
+def test_a_list_of_bad_files_is_left_out(tmp_path: Path) -> None:
+    listed = tmp_path / "bad.txt"
+    listed.write_text("train/3.mp4\ntrain/5.mp4\nvalid/2.mp4\nelsewhere.mp4\n")
+    config = tiny_config(tmp_path / "run", data__exclude=str(listed), schedule__steps=2)
+    with pytest.warns(UserWarning, match="samples are on the list") as told:
+        run(config)
+    assert [str(each.message).partition(" samples")[0] for each in told] == [
+        "train:10: 2 of 10",
+        "valid:5: 1 of 5",
+    ]
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["samples"] == 4

@@ -32,6 +32,9 @@ class Numbered:
     def extent(self) -> tuple[float, float]:
         return 0.0, self.seconds
 
+    def told_end(self) -> float:
+        return 0.0
+
     def frames(
         self, times: Sequence[float], slack: float, skipped: list[SkippedPacket]
     ) -> Iterator[Image]:

@@ -13,7 +13,7 @@ from movinet.config import InputSpec
 from movinet.data.clips import training_view
 from movinet.data.loader import EvalLoader, Failure, TrainLoader
 from movinet.data.samples import DataSet, Sample
-from movinet.data.sampling import training_times
+from movinet.data.sampling import span_of, training_times
 from movinet.errors import VideoError
 from movinet.training.config import AugmentSection
 from movinet.video import VideoFile, views
@@ -70,6 +70,31 @@ def test_samples_beyond_their_video_are_named() -> None:
     sample = Sample("a", Numbered("a.mp4", 0, 8.0), (0,), start=9.0)
     with pytest.raises(VideoError, match=r"a.mp4: the sample begins at 9 s, the video ends at 8 s"):
         shown(sample, 0)
+
+
+def test_a_sample_that_ends_after_its_video_ends_with_it(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", map(numbered, range(50)))  # two seconds
+    sample = Sample("a", VideoFile(path), (0,), start=1.2, end=9.0)
+    starts = set()
+    for seed in range(40):
+        frames = shown(sample, seed)
+        assert set((np.diff(frames) % 20).tolist()) == {5}  # its 20 frames again and again
+        starts.add(frames[0])
+    assert starts <= set(range(30, 50))
+    late = Sample("a", VideoFile(path), (0,), start=2.5, end=9.0)
+    with pytest.raises(VideoError, match=r"the sample begins at 2\.5 s, the video ends at 2 s"):
+        shown(late, 0)
+
+
+def test_a_long_video_is_not_read_through_for_a_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> tuple[float, float]:
+        raise AssertionError(f"{path} is read through")
+
+    monkeypatch.setattr("movinet.video.media.extent", refuse)
+    path = make_video(tmp_path / "a.mp4", map(numbered, range(50)))
+    assert span_of(Sample("a", VideoFile(path), (0,), start=0.5, end=2.0)) == (0.5, 2.0)
 
 
 def test_without_crops_training_sees_what_a_test_sees() -> None:

@@ -39,6 +39,9 @@ class MadeUp:
             raise VideoError(f"{self.name}: not a video")
         return 0.0, 2.0
 
+    def told_end(self) -> float:
+        return 2.0
+
     def frames(
         self, times: Sequence[float], slack: float, skipped: list[SkippedPacket]
     ) -> Iterator[Image]:

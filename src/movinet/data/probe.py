@@ -26,20 +26,6 @@ from movinet.video.media import Media, VideoFile
 MOMENTS, _FRAMES, CELLS = 6, 4, 8
 #: A file that ends this much before its header says is cut off: seconds, and share of its length.
 _MISSING_SECONDS, _MISSING_SHARE = 0.25, 0.05
-#: ffmpeg's names of formats whose headers say no length: it guesses one from the bit rate.
-_UNTOLD = {
-    "h261",
-    "h263",
-    "h264",
-    "hevc",
-    "m4v",
-    "mjpeg",
-    "mpeg",
-    "mpegvideo",
-    "vvc",
-    "obu",
-    "cavs",
-}
 _BLOCK = 1 << 20
 
 
@@ -100,7 +86,7 @@ def read_header(media: Media) -> Header:
 
 def _told_seconds(source: Source) -> float | None:
     """The length that a header tells."""
-    if source.container.format.name in _UNTOLD:
+    if not source.tells_length:
         return None
     if source.stream.duration:
         return source.stream.duration * source.tick
@@ -136,8 +122,7 @@ def _count_frames(media: Media, start: float, end: float) -> tuple[int, str]:
     count, last = 0, 0.0
     source = open_source(media.source, media.thread_type)
     with source.container:
-        told = source.container.duration or 0
-        told = 0.0 if source.container.format.name in _UNTOLD else told / av.time_base
+        told = (source.container.duration or 0) / av.time_base if source.tells_length else 0.0
         try:
             # All streams: a header tells the length of the longest, which may be the sound.
             for packet in source.container.demux():

@@ -13,13 +13,16 @@ from movinet.video.sampling import tolerance
 
 
 def span_of(sample: Sample) -> tuple[float, float]:
-    """Where a sample begins and ends, seconds.
+    """Where a sample begins and ends in its video, seconds.
+
+    An end after that of the video is that of the video: its last frame is not shown on and on.
 
     Raises:
         VideoError: If its video cannot be read, or ends before the sample begins.
     """
-    if sample.start is not None and sample.end is not None:
-        return sample.start, sample.end  # a long file need not be read through
+    given = sample.start, sample.end
+    if given[0] is not None and given[1] is not None and given[1] <= sample.media.told_end():
+        return given[0], given[1]  # a long file need not be read through
     first, last = sample.media.extent()
     start = first if sample.start is None else max(first, sample.start)
     end = last if sample.end is None else min(last, sample.end)

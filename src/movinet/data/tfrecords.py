@@ -55,6 +55,10 @@ class JpegFrames:
         """See `Media.extent`."""
         return 0.0, len(_images(self.source)) / self.frame_rate
 
+    def told_end(self) -> float:
+        """See `Media.told_end`: a record has no header."""
+        return 0.0
+
     def frames(
         self, times: Sequence[float], slack: float, skipped: list[SkippedPacket]
     ) -> Iterator[Image]:

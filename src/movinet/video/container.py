@@ -36,6 +36,10 @@ _FORMATS = (
     "av1,obu,evc,cavsvideo,dirac,dnxhd,vc1,vc1test,ivf,flv,live_flv,kux,asf,asf_o,ogg,gif,apng,mxf,"
     "nut,rm,dv,gxf,wtv,nsv,nuv,amv,roq,bink,smk,yuv4mpegpipe,mp3,wav,flac,aac,aiff"
 )
+#: Formats whose headers say no length: ffmpeg guesses one from the bit rate.
+_LENGTH_IS_GUESSED = (
+    *("h261", "h263", "h264", "hevc", "m4v", "mjpeg", "mpeg", "mpegvideo", "vvc", "obu", "cavs"),
+)
 
 
 class Region(NamedTuple):
@@ -125,6 +129,11 @@ class Source:
         if video is not None:
             ends.append(((self.stream.start_time or 0) + video - self.origin) * self.tick)
         return min(ends, default=math.inf)
+
+    @property
+    def tells_length(self) -> bool:
+        """Whether the lengths that ffmpeg gives are what the file says."""
+        return self.container.format.name not in _LENGTH_IS_GUESSED
 
     def pts(self, item: Packet | VideoFrame) -> int | None:
         """The presentation timestamp of a packet or frame, None if unknown."""

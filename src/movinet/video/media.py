@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,14 @@ class Media(Protocol):
 
     def extent(self) -> tuple[float, float]:
         """When the first frame appears and the last one goes, seconds.
+
+        Raises:
+            VideoError: If it cannot be read.
+        """
+        ...
+
+    def told_end(self) -> float:
+        """When the header says that it ends, seconds; 0 if it says nothing, and it may be wrong.
 
         Raises:
             VideoError: If it cannot be read.
@@ -80,6 +89,10 @@ class VideoFile:
         """See `Media.extent`."""
         return _extent(self.source)
 
+    def told_end(self) -> float:
+        """See `Media.told_end`."""
+        return _told_end(self.source)
+
     def frames(
         self, times: Sequence[float], slack: float, skipped: list[SkippedPacket]
     ) -> Iterator[Image]:
@@ -113,3 +126,12 @@ def _nothing(name: str, start: float, skipped: Sequence[SkippedPacket]) -> Video
 def _extent(source: Path | Region) -> tuple[float, float]:
     """The extent of a file; kept, since finding it reads through all packets."""
     return extent(source)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _told_end(path: Path | Region) -> float:
+    """What the header says; kept, since every clip asks."""
+    source = open_source(path, "NONE")
+    with source.container:
+        end = source.declared_end if source.tells_length else 0.0
+    return end if math.isfinite(end) else 0.0

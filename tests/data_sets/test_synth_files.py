@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from data_sets.made_clips import die
 from movinet.data.synth import TASKS, generate, render_clip
 from movinet.errors import ConfigError, MissingExtraError, MovinetError, VideoError
 
@@ -110,6 +111,15 @@ def refused(out: Path, **arguments: Any) -> str:
         generate(out, **settings)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+@pytest.mark.heavy
+def test_a_process_that_is_ended_from_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_write_clip", die)
+    with pytest.raises(VideoError, match="repeat the call to go on, with fewer workers"):
+        generate(tmp_path / "out", seed=1, clips_per_class=1, workers=2)
 
 
 def test_other_peoples_folders_are_left_alone(made: Path, tmp_path: Path) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
+from contextlib import closing
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -24,6 +21,7 @@ from av.video.reformatter import (
     VideoReformatter,
 )
 
+from movinet.data.processes import in_processes
 from movinet.data.synth.motions import TASKS, Task
 from movinet.data.synth.render import VERSION, Clip, check_seed, check_task, render_clip
 from movinet.errors import ConfigError, VideoError
@@ -80,31 +78,16 @@ def generate(
     _claim(out, task, seed)
     jobs = [(label, number) for number in range(clips_per_class) for label in TASKS[task]]
     write = partial(_write_clip, out, task, seed)
-    for done, _ in enumerate(_run(write, jobs, min(count, len(jobs))), start=1):
-        if progress is not None:
-            progress(done, len(jobs))
+    with closing(in_processes(write, jobs, count)) as written:
+        for done, path in enumerate(written, start=1):
+            if path is None:
+                raise VideoError(
+                    "a process that made clips was ended from outside; repeat the call to go on, "
+                    "with fewer workers if memory ran out"
+                )
+            if progress is not None:
+                progress(done, len(jobs))
     return out
-
-
-def _run(write: Callable[[_Job], None], jobs: list[_Job], workers: int) -> Iterator[None]:
-    """Do the jobs, here or in other processes."""
-    if workers == 1:
-        yield from map(write, jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_leave_interrupts) as pool:
-        try:
-            yield from pool.map(write, jobs, chunksize=8)
-        except BrokenProcessPool:
-            raise VideoError(
-                "a process that made clips was ended from outside; repeat the call to go on, with "
-                "fewer workers if memory ran out"
-            ) from None
-
-
-def _leave_interrupts() -> None:
-    """Let the process that started this one alone react to Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _claim(out: Path, task: Task, seed: int) -> None:
@@ -141,11 +124,12 @@ def _read_card(path: Path) -> dict[str, object]:
     return card if isinstance(card, dict) else {}
 
 
-def _write_clip(out: Path, task: Task, seed: int, job: _Job) -> None:
+def _write_clip(out: Path, task: Task, seed: int, job: _Job) -> Path:
+    """Make a clip, unless it is there."""
     label, number = job
     path = out / label / f"{label.replace(' ', '_')}_{seed}_{number:05d}.mp4"
     if path.exists():
-        return
+        return path
     clip = render_clip(task, label, seed, number)
     try:
         with replacing(path) as temporary:
@@ -154,6 +138,7 @@ def _write_clip(out: Path, task: Task, seed: int, job: _Job) -> None:
         raise VideoError(f"{path}: cannot be written ({reason_of(error)})") from None
     except OSError as error:
         raise VideoError(str(error)) from None
+    return path
 
 
 def _encode(path: Path, clip: Clip) -> None:

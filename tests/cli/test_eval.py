@@ -76,6 +76,22 @@ def test_json_is_all_that_is_on_stdout(run_eval: Run, folder: Path) -> None:
     assert f"warning: skipped: {folder / 'red' / 'bad.mp4'}: " in result.stderr
 
 
+def test_what_is_left_out_is_told_in_one_line_each(
+    run_eval: Run, folder: Path, tmp_path: Path
+) -> None:
+    write_video(folder / "loose.mkv", [RED] * 6)
+    listed = tmp_path / "bad.txt"
+    listed.write_text(f"{folder / 'green' / 'really red.mkv'}\tdamaged\tby hand\n")
+    result = run_eval("-w", "some.ckpt", "--data", folder, "--exclude", listed, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["count"] == 2
+    assert result.stderr.splitlines()[-2:] == [
+        f"warning: {folder}: 1 videos are in no folder of a class and left out, "
+        "loose.mkv the first",
+        "note: 1 of 3 samples are excluded",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "asked"),
     [

@@ -159,6 +159,18 @@ def test_labels_of_copies_count_for_what_looks_like_them(tmp_path: Path) -> None
 
 
 @pytest.mark.heavy
+def test_both_works_tell_how_far_they_are(tmp_path: Path) -> None:
+    clips = [sample(write_clip(tmp_path / f"{i}.mp4", i)) for i in range(3)]
+    looked, compared = [], []
+    check_data(
+        data_set(*clips),
+        progress=lambda *done: looked.append(done),
+        comparing=lambda *done: compared.append(done),
+    )
+    assert looked == [(1, 3), (2, 3), (3, 3)]
+    assert compared[-1] == (3, 3)
+
+
 def test_processes_find_the_same(tmp_path: Path) -> None:
     clips = [sample(write_clip(tmp_path / f"{i}.mp4", i // 2, crf=18 + i)) for i in range(6)]
     (tmp_path / "bad.mp4").write_bytes(b"bad")

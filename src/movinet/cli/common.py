@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec
 
 import typer
@@ -27,7 +29,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with _telling_warnings():
+                command(*args, **kwargs)
             sys.stdout.flush()  # here, where a closed pipe can still be handled
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
@@ -43,6 +46,19 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(FAILED) from None
 
     return run
+
+
+@contextlib.contextmanager
+def _telling_warnings() -> Iterator[None]:
+    """Show warnings as lines of this program, without Python's file names and source lines."""
+
+    def tell(message: Warning | str, *_where: object) -> None:
+        say("warning", str(message))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", module=r"movinet\.", category=UserWarning)
+        warnings.showwarning = tell
+        yield
 
 
 def out() -> Console:

@@ -16,6 +16,7 @@ from movinet.cli.data_common import (
     open_samples,
     parse_bytes,
     progress_bar,
+    progress_bars,
     say_some,
     scan_json,
     scan_table,
@@ -143,7 +144,7 @@ def check(
     from movinet.data.quarantine import write_quarantine
 
     found = open_samples(data, root, multi_label)
-    with progress_bar("checking") as progress:
+    with progress_bars("checking", "comparing") as (progress, comparing):
         findings = check_data(
             found,
             min_seconds=min_seconds,
@@ -151,6 +152,7 @@ def check(
             deep=deep,
             workers=workers,
             progress=progress,
+            comparing=comparing,
         )
     if output is not None:
         write_quarantine(output, findings)

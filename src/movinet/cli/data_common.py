@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from movinet.cli.common import err, out, printable, say
+from movinet.cli.common import err, out, say
 from movinet.errors import ConfigError, MissingExtraError
-from movinet.text import shorten
+from movinet.text import printable, shorten
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from movinet.data.quarantine import Finding
     from movinet.data.samples import DataSet
     from movinet.data.scan import Contents, Scan
 
+#: Tells of progress: what is done, and all.
+Step = Callable[[int, int], None]
 #: What is told one by one: messages, findings, and classes of a table.
 _MOST_TOLD, _MOST_FINDINGS, _MOST_CLASSES = 5, 20, 40
 _LABEL_WIDTH = 30
@@ -26,9 +30,13 @@ _UNITS = {"": 10**6, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 
 def open_samples(
-    data: str, root: str | None, multi_label: bool, excluded: Path | None = None
+    data: str,
+    root: str | None,
+    multi_label: bool,
+    excluded: Path | None = None,
+    labels: Sequence[str] | None = None,
 ) -> DataSet:
-    """A data set, without what a list has; what was left out otherwise is told on stderr."""
+    """A data set, without what a list has; how much that is, is told on stderr."""
     try:
         from movinet.data.quarantine import exclude
         from movinet.data.sources import open_data
@@ -36,11 +44,7 @@ def open_samples(
         if (error.name or "").startswith("movinet"):
             raise
         raise MissingExtraError("data sets", "train") from None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = open_data(data, root=root, multi_label=multi_label)
-    for each in caught:
-        say("warning", str(each.message))
+    found = open_data(data, root=root, labels=labels, multi_label=multi_label)
     if excluded is None:
         return found
     kept, unused = exclude(found, excluded)
@@ -64,18 +68,34 @@ def parse_bytes(option: str, text: str) -> int:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(what: str) -> Iterator[Step | None]:
     """A bar on stderr, if that is a terminal: a function of what is done and all."""
+    with progress_bars(what) as (step,):
+        yield step
+
+
+@contextmanager
+def progress_bars(*names: str) -> Iterator[list[Step | None]]:
+    """Bars for works one after another; each appears when its turn comes."""
     console = err()
     if not console.is_terminal:
-        yield None
+        yield [None] * len(names)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns: tuple[Any, ...] = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns: tuple[Any, ...] = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        tasks = [progress.add_task(name, total=None, visible=not i) for i, name in enumerate(names)]
+        yield [partial(_advance, progress, task) for task in tasks]
+
+
+def _advance(progress: Progress, task: TaskID, done: int, total: int) -> None:
+    progress.update(task, completed=done, total=total, visible=True)
 
 
 def say_some(kind: str, messages: Sequence[str]) -> None:

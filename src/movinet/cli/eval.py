@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from movinet.cli.common import err, say
+from movinet.cli.common import say
+from movinet.cli.models import MODEL_HELP, say_model, split_model
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,8 +26,7 @@ def command(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="A preset, such as a0_stream, or a file of weights, which tells its preset and "
-            "classes; by default the model in the package.",
+            help=f"{MODEL_HELP}; by default the model in the package.",
             show_default=False,
         ),
     ] = None,
@@ -65,6 +63,10 @@ def command(
     root: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Where the paths of a manifest start."),
+    ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Leave out what this list of 'data check' has."),
     ] = None,
     multi_label: Annotated[
         bool, typer.Option("--multi-label", help="A sample may have any number of labels.")
@@ -105,6 +107,8 @@ def command(
 
       movinet eval --data videos/
 
+      movinet eval exported.tflite --data test.csv
+
       movinet eval a2_base -w kinetics-600 --data validate.csv --views 10 --crops 3
 
       movinet eval run/model.safetensors --data test.csv --report report.html
@@ -113,7 +117,7 @@ def command(
     """
     if not data:
         raise ConfigError("give --data, as in: movinet eval --data videos/")
-    from movinet.data.sources import open_data
+    from movinet.cli.data_common import open_samples, progress_bar
     from movinet.evaluation import evaluate
     from movinet.evaluation.looking import Look
     from movinet.evaluation.report import check_report, write_report
@@ -122,8 +126,8 @@ def command(
     if report is not None:
         check_report(report)
     runtime = _load(model, weights, labels)
-    samples = open_data(data, root=root, labels=runtime.info.labels, multi_label=multi_label)
-    with _progress() as step:
+    samples = open_samples(data, root, multi_label, exclude, runtime.info.labels)
+    with progress_bar("evaluating") as step:
         evaluation = evaluate(
             runtime,
             samples,
@@ -146,26 +150,14 @@ def _load(model: str | None, weights: str | None, labels: str | None) -> Runtime
     """Load the model and say on stderr what it is."""
     from movinet import prediction
     from movinet.labels import load_labels
-    from movinet.presets import list_models, unknown_model_message
 
-    if model is not None and model not in list_models():
-        if not Path(model).exists() and not Path(model).suffix:
-            raise ConfigError(f"{unknown_model_message(model)}; nor is it a file of weights")
-        if weights is not None:
-            raise ConfigError(
-                f"{model!r} is a file of weights, and so is --weights {weights!r}: give one"
-            )
-        model, weights = None, model
-    elif model is None and weights is None:
+    if model is not None:
+        model, weights = split_model(model, weights)
+    elif weights is None:
         weights = DEFAULT_WEIGHTS
     names = None if labels is None else load_labels(labels)
     runtime = prediction.load_runtime(model, weights=weights, labels=names)
-    info = runtime.info
-    say("note", f"{info.name}, {len(info.labels)} classes; weights: {info.origin}")
-    for note in info.notes:
-        say("note", note)
-    if weights is None:
-        say("warning", "random weights: the figures mean nothing; give --weights")
+    say_model(runtime.info, "", "figures")
     return runtime
 
 
@@ -185,29 +177,3 @@ def _tell(kind: str, what: str, troubles: tuple[Trouble, ...]) -> None:
         say("warning", f"{kind}: {trouble.reason if named else ': '.join(trouble)}")
     if (left := len(troubles) - _NAMED) > 0:
         say("warning", f"{kind}: {left} more; {what} (--json and --report name them all)")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr if that is a terminal."""
-    console = err()
-    if not console.is_terminal:
-        yield lambda _done, _total: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("evaluating"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

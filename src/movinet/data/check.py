@@ -27,6 +27,7 @@ def check_data(
     deep: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
+    comparing: Progress | None = None,
 ) -> list[Finding]:
     """Everything that is wrong with a data set; each sample at most once.
 
@@ -40,6 +41,7 @@ def check_data(
         deep: Decode every sample wholly; else as much as it takes to compare them.
         workers: Processes.
         progress: Called with the samples looked at and all samples.
+        comparing: Called afterwards with the samples compared with the others, and all.
 
     Returns:
         In the order of the samples.
@@ -55,7 +57,7 @@ def check_data(
                 probes[index] = result
             if progress is not None:
                 progress(index + 1, len(data))
-    for index, fault in _duplicates(data, probes):
+    for index, fault in _duplicates(data, probes, comparing):
         found.setdefault(index, fault)
     return [_finding(data.samples[index], *found[index]) for index in sorted(found)]
 
@@ -84,11 +86,13 @@ def _fault(
     return None
 
 
-def _duplicates(data: DataSet, probes: dict[int, Probe]) -> Iterator[tuple[int, tuple[str, str]]]:
+def _duplicates(
+    data: DataSet, probes: dict[int, Probe], progress: Progress | None
+) -> Iterator[tuple[int, tuple[str, str]]]:
     labels_of: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for index, found in probes.items():
         labels_of[found.digest].add(data.samples[index].labels)
-    for group, how in find_duplicates(probes):
+    for group, how in find_duplicates(probes, progress):
         # Of all with the same bytes, one of which stands for the others where looks are compared.
         labels = set[tuple[int, ...]]().union(*(labels_of[probes[i].digest] for i in group))
         for position, index in enumerate(group):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +21,22 @@ _MOST_DIFFERENT = 0.2
 _MOST_MOVED = 0.4
 #: Where nothing moves, the largest difference of a cell.
 _LEAST_MOTION, _MOST_CHANGED = 0.05, 0.3
+#: Patterns by which the many are sorted out before those that are left are compared by all.
+_FIRST = 3
+#: Between two reports of progress, looks.
+_REPORT = 1000
 #: Compared are at most so many of the nearest: of a fixed camera there may be thousands.
 _NEAREST = 200
 
 
-def find_duplicates(probes: Mapping[int, Probe]) -> Iterator[tuple[list[int], str]]:
+def find_duplicates(
+    probes: Mapping[int, Probe], progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[list[int], str]]:
     """Groups of samples that are the same, and how: by their bytes first, then by their looks.
 
     Args:
         probes: Samples by their number.
+        progress: Called with the looks compared and all looks.
 
     Yields:
         Numbers in increasing order, and how they are the same. The first of those with the same
@@ -49,11 +56,13 @@ def find_duplicates(probes: Mapping[int, Probe]) -> Iterator[tuple[list[int], st
             looks.append((look - look.mean()) / look.std())
             told.append(index)
     if looks:
-        for group in _alike(np.stack(looks)):
+        for group in _alike(np.stack(looks), progress):
             yield [told[i] for i in group], "looks like"
 
 
-def _alike(looks: NDArray[np.float32]) -> list[list[int]]:
+def _alike(
+    looks: NDArray[np.float32], progress: Callable[[int, int], None] | None
+) -> list[list[int]]:
     """Groups of looks, each near another one of its group."""
     leader = list(range(len(looks)))
 
@@ -62,7 +71,9 @@ def _alike(looks: NDArray[np.float32]) -> list[list[int]]:
             index = leader[index]
         return index
 
-    for one, others in _candidates(looks):
+    for number, (one, others) in enumerate(_candidates(looks), start=1):
+        if progress is not None and (number % _REPORT == 0 or number == len(looks)):
+            progress(number, len(looks))
         for other in others[_near(looks[one], looks[others])].tolist():
             low, high = sorted((find(one), find(other)))
             leader[high] = low
@@ -73,7 +84,7 @@ def _alike(looks: NDArray[np.float32]) -> list[list[int]]:
 
 
 def _candidates(looks: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """For each look those that may be near, each pair once.
+    """Each look and those that may be near, each pair once.
 
     A mean of cells with any signs cannot differ by more than the mean difference of the cells.
     So looks are sorted by one such mean, and of those within reach the others are compared.
@@ -83,13 +94,18 @@ def _candidates(looks: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.in
     order = np.argsort(key, kind="stable")
     means, key = means[order], key[order]
     ends = np.searchsorted(key, key + _MOST_DIFFERENT, side="right")
+    # The time goes into this loop: of n looks, n^2 pairs are told apart by few numbers each.
+    first = np.ascontiguousarray(means[:, (-means.std(axis=0)).argsort()[1 : _FIRST + 1]].T)
     for position, end in enumerate(ends.tolist()):
-        gaps = np.abs(means[position + 1 : end] - means[position])
-        within = np.flatnonzero((gaps <= _MOST_DIFFERENT).all(axis=1))
+        within = np.arange(position + 1, end)
+        for column in first:
+            within = within[np.abs(column[within] - column[position]) <= _MOST_DIFFERENT]
+        gaps = np.abs(means[within] - means[position])
+        near = (gaps <= _MOST_DIFFERENT).all(axis=1)
+        within, gaps = within[near], gaps[near]
         if len(within) > _NEAREST:
-            within = within[np.argpartition(gaps[within].sum(axis=1), _NEAREST)[:_NEAREST]]
-        if len(within):
-            yield int(order[position]), order[position + 1 + within]
+            within = within[np.argpartition(gaps.sum(axis=1), _NEAREST)[:_NEAREST]]
+        yield int(order[position]), order[within]
 
 
 def _signs() -> NDArray[np.float32]:
@@ -107,12 +123,20 @@ def _signs() -> NDArray[np.float32]:
 def _near(look: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which of the others show the same video."""
     gaps = np.abs(others - look)
+    near = gaps.mean(axis=(1, 2, 3)) <= _MOST_DIFFERENT
+    near[near] = _moves_alike(look, others[near], gaps[near])
+    return near
+
+
+def _moves_alike(
+    look: NDArray[np.float32], others: NDArray[np.float32], gaps: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """In which of the others the same things move, or as little."""
     moved, moved_others = look - look.mean(axis=0), others - others.mean(axis=1, keepdims=True)
     motion = np.maximum(_rms(moved), _rms(moved_others))
     same_motion = _rms(moved_others - moved) <= _MOST_MOVED * motion
     unchanged = gaps.max(axis=(1, 2, 3)) <= _MOST_CHANGED
-    alike = np.where(motion < _LEAST_MOTION, unchanged, same_motion)
-    return (gaps.mean(axis=(1, 2, 3)) <= _MOST_DIFFERENT) & alike
+    return np.where(motion < _LEAST_MOTION, unchanged, same_motion)
 
 
 def _rms(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from fakes import (
     write_video,
 )
 from movinet.cli import build_app
+from movinet.runtime.base import RANDOM
 
 Run = Callable[..., Result]
 #: Red at first, blue later: the most probable class changes.
@@ -34,7 +35,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             model_info(
                 name=name,
                 streaming="base" not in name,
-                origin=f"origin of {options['weights']}",
+                origin=f"origin of {options['weights']}" if options["weights"] else RANDOM,
                 notes=("mind the gap",),
                 **({"labels": options["labels"]} if options["labels"] else {}),
             )

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "movinet.cli.predict",
     "train": "movinet.cli.train",
     "eval": "movinet.cli.eval",
+    "export": "movinet.cli.export",
 }
 #: commands that do their work without any argument instead of showing their help
 _WITHOUT_ARGUMENTS = ("list",)

@@ -16,6 +16,7 @@ import typer
 
 from movinet.cli.common import FAILED, err, printable, say
 from movinet.cli.jobs import Job, plan_jobs
+from movinet.cli.models import say_model
 from movinet.errors import ConfigError, MovinetError
 
 if TYPE_CHECKING:
@@ -50,7 +51,12 @@ def command(
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="NAME", help="Preset, such as a0_stream or a2_base."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME_OR_FILE",
+            help="An exported model, or a preset, such as a0_stream or a2_base.",
+        ),
     ] = None,
     weights: Annotated[
         str | None,
@@ -59,7 +65,7 @@ def command(
             "-w",
             metavar="NAME_OR_FILE",
             help="Published weights, such as kinetics-600, or a checkpoint. A file alone will do: "
-            "it tells its preset and classes.",
+            "it tells its preset and classes. So will motions, the model in the package.",
         ),
     ] = None,
     labels: Annotated[
@@ -131,6 +137,8 @@ def command(
 
       movinet predict video.mp4 --model a0_stream --weights kinetics-600
 
+      movinet predict video.mp4 --model exported.tflite
+
       movinet predict folder/ -w checkpoint.safetensors --json
 
       movinet predict video.mp4 -m a2_base -w kinetics-600 --views 4 --crops 3
@@ -139,7 +147,7 @@ def command(
     """
     if model is None and weights is None:
         raise ConfigError(
-            "give --model (see 'movinet list'), --weights or both, "
+            "give --model (an exported file, or see 'movinet list'), --weights or both, "
             "as in: movinet predict video.mp4 --model a0_stream --weights kinetics-600"
         )
     if every is not None and not 0 <= every < math.inf:
@@ -149,21 +157,21 @@ def command(
         _fail(jobs, as_json)
     runtime = _load(model, weights, labels, head_activation)
     view, shown = _View(views, crops, stride, window), _Shown(top, every, as_json)
-    _predict_all(jobs, runtime, weights, view, shown)
+    _predict_all(jobs, runtime, view, shown)
     if any(job.error for job in jobs):
         raise typer.Exit(FAILED)
 
 
-def _predict_all(
-    jobs: list[Job], runtime: Runtime, weights: str | None, view: _View, shown: _Shown
-) -> None:
+def _predict_all(jobs: list[Job], runtime: Runtime, view: _View, shown: _Shown) -> None:
     """Predict on one video after the other, and show each at once, or all as JSON at the end.
 
     What was done until an interruption is complete JSON too.
     """
     from movinet.cli.prediction_table import print_predictions
+    from movinet.runtime.base import RANDOM
 
-    described = f"{runtime.info.name}{'' if weights else ' with random weights'}"
+    random = runtime.info.origin == RANDOM
+    described = f"{runtime.info.name}{' with random weights' if random else ''}"
     results, stopped = [], None
     for number, job in enumerate(jobs):
         if job.error is None:
@@ -186,7 +194,7 @@ def _predict_all(
         if stopped is not None:
             break
     if shown.as_json:
-        print(json.dumps({"model": _model(runtime.info, weights), "results": results}, indent=2))
+        print(json.dumps({"model": _model(runtime.info), "results": results}, indent=2))
     if stopped is not None:
         sys.stdout.flush()
         raise stopped
@@ -213,17 +221,12 @@ def _load(
     runtime = prediction.load_runtime(
         model, weights=weights, labels=names, head_activation=head_activation
     )
-    info = runtime.info
     inputs = [member.info.input for member in runtime.members or [runtime]]
     sees = " and ".join(
         f"{spec.image_size}x{spec.image_size} pixels at {spec.frame_rate:g} frames per second"
         for spec in inputs
     )
-    say("note", f"{info.name}, {len(info.labels)} classes, {sees}; weights: {info.origin}")
-    for note in info.notes:
-        say("note", note)
-    if weights is None:
-        say("warning", "random weights: the predictions mean nothing; give --weights")
+    say_model(runtime.info, f", {sees}", "predictions")
     return runtime
 
 
@@ -316,12 +319,14 @@ def _skipped_line(job: Job) -> str | None:
     return f"skipped {count} corrupted packet{'s' if count > 1 else ''}{when}: {reasons}"
 
 
-def _model(info: ModelInfo, weights: str | None) -> dict[str, Any]:
+def _model(info: ModelInfo) -> dict[str, Any]:
     """The model as JSON values."""
+    from movinet.runtime.base import RANDOM
+
     return {
         "name": info.name,
         "origin": info.origin,
-        "random_weights": weights is None,
+        "random_weights": info.origin == RANDOM,
         "streaming": info.streaming,
         "frame_rate": info.input.frame_rate,
         "image_size": info.input.image_size,

@@ -178,6 +178,8 @@ def _loaded(
         info = dataclasses.replace(info, labels=tuple(labels))
     spec = spec or info.input
     if image_size is not None:
+        if image_size < 1:
+            raise ConfigError(f"image_size must be at least 1 pixel, not {image_size}")
         short_side = max(image_size, round(spec.short_side * image_size / spec.image_size))
         spec = dataclasses.replace(spec, image_size=image_size, short_side=short_side)
     return LoadedModel(network.eval(), dataclasses.replace(info, input=spec))

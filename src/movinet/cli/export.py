@@ -1,0 +1,229 @@
+"""`movinet export`: a model as one file that runs without PyTorch."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from movinet.cli.common import out, printable
+from movinet.cli.models import say_model, split_model
+from movinet.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from movinet.exporting.export import Exported
+
+#: Of the counted operations, those that are named.
+_NAMED = 6
+
+
+def command(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A preset, such as a0_stream, a file of weights, which tells its preset and "
+            "classes, or motions, the model in the package.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Its suffix is the format: .tflite (LiteRT), .onnx (ONNX Runtime), .xml "
+            "(OpenVINO), .pte (ExecuTorch), .pt2 (PyTorch), .mvn (movinet's own engine).",
+        ),
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            metavar="NAME_OR_FILE",
+            help="Published weights, such as kinetics-600, or a checkpoint.",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            "-l",
+            metavar="NAME_OR_FILE",
+            help="Names of the classes: kinetics-600 and the like, or a text file.",
+        ),
+    ] = None,
+    head_activation: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of the classifier, where it is not the preset's."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", help="Height and width of the frames.", show_default=False),
+    ] = None,
+    batch: Annotated[
+        str,
+        typer.Option(metavar="NUMBER|any", help="Streams, or clips, that are stepped together."),
+    ] = "1",
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Frames in one step of a stream (default 1), or in a clip (default the preset's).",
+            show_default=False,
+        ),
+    ] = None,
+    float_input: Annotated[
+        bool, typer.Option("--float-input", help="Frames as float32 in [0, 1], not as uint8.")
+    ] = False,
+    softmax: Annotated[
+        bool, typer.Option("--softmax", help="Let the file give probabilities, not logits.")
+    ] = False,
+    source_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Let the file resize and crop frames of this size itself.",
+        ),
+    ] = None,
+    quantize: Annotated[
+        Literal["float16", "dynamic", "mixed", "int8"] | None,
+        typer.Option(
+            help="float16: kernels; dynamic: int8 kernels; mixed: of both; int8: activations too.",
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="For int8: videos like those to come, or one of them."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="What was written as JSON.")] = False,
+) -> None:
+    """Write a model as one file that runs without PyTorch.
+
+    The file holds the network, the layout of a stream's state, labels and
+    preprocessing. It is run against the model before it gets its name: the
+    largest difference is printed, and a file that is wrong is not kept.
+
+    For example:
+
+      movinet export a0_stream -w kinetics-600 -o a0.tflite
+
+      movinet export run/model.safetensors -o mine.onnx --batch any
+
+      movinet export a2_base -w kinetics-600 -o a2.tflite --frames 20
+
+      movinet export run/model.safetensors -o mine.tflite --quantize int8 --calibration videos/
+    """
+    options = {
+        "image_size": image_size,
+        "batch_size": _batch(batch),
+        "num_frames": frames,
+        "uint8": not float_input,
+        "softmax": softmax,
+        "source_size": None if source_size is None else _size(source_size),
+        "quantize": quantize,
+        "calibration": calibration,
+    }
+    exported = _export(model, output, weights, labels, head_activation, options)
+    if as_json:
+        print(json.dumps(_facts(exported), indent=2))
+    else:
+        _print(exported)
+
+
+def _batch(text: str) -> int | None:
+    if text == "any":
+        return None
+    if not text.isdecimal():
+        raise ConfigError(f"--batch must be a number or any, not {text!r}")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if found is None:
+        raise ConfigError(f"--source-size must be HEIGHTxWIDTH, as in 720x1280, not {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def _export(
+    model: str,
+    output: Path,
+    weights: str | None,
+    labels: str | None,
+    head_activation: str | None,
+    options: dict[str, Any],
+) -> Exported:
+    """Load the model, say on stderr what it is, and write it."""
+    from movinet.labels import load_labels
+    from movinet.presets import ENSEMBLES
+    from movinet.runtime.choosing import is_exported
+
+    name, source = split_model(model, weights)
+    if name is not None and is_exported(name):
+        raise ConfigError(f"{name} is an exported model: export from the weights it was made from")
+    if name in ENSEMBLES:
+        members = " and ".join(ENSEMBLES[name])
+        raise ConfigError(f"{name} is an ensemble: export its members one by one, {members}")
+    names = None if labels is None else load_labels(labels)
+    try:
+        from movinet.exporting.export import check_output, export
+        from movinet.factory import load_model
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        raise MissingExtraError("exporting models", "export") from None
+    check_output(output)  # before anything is fetched
+    overrides = {} if head_activation is None else {"head_activation": head_activation}
+    loaded = load_model(name, source, labels=names, **overrides)
+    say_model(loaded.info, "", "predictions")
+    return export(loaded, output, **options)
+
+
+def _facts(exported: Exported) -> dict[str, Any]:
+    """What was written as JSON values."""
+    manifest, agreement = exported.manifest, exported.agreement
+    return {
+        "path": str(exported.path),
+        "bytes": exported.size,
+        "model": manifest.name,
+        "origin": manifest.origin,
+        "kind": manifest.kind,
+        "image_size": manifest.input.image_size,
+        "batch_size": manifest.batch_size,
+        "num_frames": manifest.num_frames,
+        "quantization": manifest.quantization,
+        "num_classes": len(manifest.labels),
+        "operations": exported.operations,
+        "agreement": vars(agreement),
+    }
+
+
+def _print(exported: Exported) -> None:
+    manifest, agreement, console = exported.manifest, exported.agreement, out()
+    step, size = manifest.kind == "step", manifest.input.image_size
+    many = "any number of" if manifest.batch_size is None else str(manifest.batch_size)
+    unit = ("stream" if step else "clip") + ("" if manifest.batch_size == 1 else "s")
+    frames = f"{manifest.num_frames} frame{'s' if manifest.num_frames > 1 else ''}"
+    shape = "x".join(str(side) for side in manifest.frames.shape[1:3])
+    kinds = [f"{count} {kind}" for kind, count in exported.operations.items()]
+    more = ", ..." if len(kinds) > _NAMED else ""
+    console.print(
+        printable(f"{exported.path}  {manifest.name}, {len(manifest.labels)} classes"), style="bold"
+    )
+    rows = {
+        "size": f"{exported.size / 1e6:.2f} MB, {manifest.quantization.replace('none', 'float32')}",
+        "takes": f"{frames} of {shape} {manifest.frames.dtype} at a time, for {many} {unit}",
+        "gives": manifest.output,
+        "operations": f"{sum(exported.operations.values())}: {', '.join(kinds[:_NAMED])}{more}",
+        "agreement": f"largest error {agreement.error:.1g} of the largest output, over "
+        + (f"{agreement.steps} steps with carried state" if step else "a clip"),
+    }
+    if size != manifest.frames.shape[1]:
+        rows["takes"] += f", resized to {size}x{size} inside"
+    for name, text in rows.items():
+        console.print(printable(f"  {name:12}{text}"))

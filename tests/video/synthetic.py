@@ -14,6 +14,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from movinet.video import VideoReader
+
 Image = NDArray[np.uint8]
 _BITS = (2, 5)  # rows and columns of black or white fields: ten bits
 
@@ -144,3 +146,13 @@ def damage(path: Path, index: int) -> None:
     start = packet.pos + 20 if found < 0 else found
     data[start : start + len(payload)] = b"\xff" * len(payload)
     path.write_bytes(data)
+
+
+def read(path: Path, **options) -> list[tuple[float, int]]:
+    """Time and number of every frame."""
+    return [(round(time, 4), number_of(image)) for time, image in VideoReader(path, **options)]
+
+
+def at(rate: float, count: int) -> list[tuple[float, int]]:
+    """What `read` gives of an undamaged video."""
+    return [(round(i / rate, 4), i) for i in range(count)]

@@ -1,19 +1,17 @@
 """Models from files of every form, and what is said of files that do not fit."""
 
 import gzip
-import http.server
 import os
 import subprocess
 import sys
 import tarfile
-import threading
 import unittest.mock
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from preset_tensors import tensors_of
 from tensorflow_files import rebuild
 
 import movinet
@@ -28,19 +26,12 @@ from movinet.runtime.torch_engine import wrap
 from movinet.weights.convert import tf_to_torch, torch_to_tf
 from movinet.weights.identify import identify
 from movinet.weights.keys import entries
-from movinet.weights.loading import read_weights
 from movinet.weights.saving import save_weights
 from networks import TINY, make_model, make_video, tiny_base, tiny_stream
 from reference_weights import video as reference_video
-from reference_weights import weight
 
 DATA = Path(__file__).parent.parent / "data" / "checkpoints"
 SPEC = InputSpec(32, 36, 5, 10)
-
-
-def tensors_of(preset: str, classes: int = 5, **overrides: object) -> dict[str, np.ndarray]:
-    config = preset_config(preset, num_classes=classes, **overrides)
-    return {e.tf_key: weight(e.tf_key, e.tf_shape) for e in entries(config)}
 
 
 @pytest.mark.parametrize("form", ["ckpt", "saved_model"])
@@ -364,65 +355,6 @@ def test_save_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert path.read_bytes() == b"before"
     with pytest.raises(CheckpointError, match="1 labels for 7"):
         save_weights(path, {}, config=model.config, input_spec=SPEC, labels=["a"])
-
-
-@pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that a local server offers as the published files."""
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, directory=str(folder), **kwargs)  # type: ignore[arg-type]
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("MOVINET_BASE_URL", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("MOVINET_HOME", str(tmp_path / "home"))
-    yield folder
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def publish(folder: Path, file_name: str, tensors: dict[str, np.ndarray]) -> None:
-    name = file_name.removesuffix(".tar.gz")
-    movinet.write_tf_checkpoint(folder / name / "ckpt-1", tensors)
-    with tarfile.open(folder / file_name, "w:gz", compresslevel=1) as archive:
-        archive.add(folder / name, name)
-
-
-def test_published_weights(mirror: Path) -> None:
-    """Fetched, converted and kept: the second time needs no server."""
-    tensors = tensors_of("a0_stream", 600)
-    publish(mirror, "movinet_a0_stream.tar.gz", tensors)
-    loaded = load_model("a0_stream", "kinetics-600")
-    assert isinstance(loaded.model, MoViNet)
-    assert loaded.info.labels == load_labels("kinetics-600")
-    assert "published kinetics-600 weights" in loaded.info.origin
-    assert loaded.info.notes == ()
-    back = torch_to_tf(loaded.model.state_dict(), loaded.model.config)
-    assert all(np.array_equal(back[key], value) for key, value in tensors.items())
-    (mirror / "movinet_a0_stream.tar.gz").unlink()
-    again = movinet.create_model("a0_stream", weights="kinetics-600")
-    video = make_video(1, 1)
-    assert torch.equal(again(video), loaded.model(video))
-    raw = read_weights("kinetics-600", "a0_stream")
-    assert raw.metadata is not None
-    assert raw.metadata.config == preset_config("a0_stream")
-
-
-def test_a_published_file_with_other_classes_is_reported(mirror: Path, tmp_path: Path) -> None:
-    """What a public report says of the Kinetics 400 file of A0: it is never kept."""
-    publish(mirror, "movinet_a0_base_k400.tar.gz", tensors_of("a0_base", 600))
-    with pytest.raises(CheckpointError, match=r"400 classes .* fit a0_base with 600 classes"):
-        movinet.create_model("a0_base", weights="kinetics-400")
-    assert not list((tmp_path / "home").rglob("*.safetensors"))
 
 
 def test_loading_brings_in_no_compiler(tmp_path: Path) -> None:

@@ -1,0 +1,15 @@
+"""Whole checkpoints of presets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from movinet.presets import preset_config
+from movinet.weights.keys import entries
+from reference_weights import weight
+
+
+def tensors_of(preset: str, classes: int = 5, **overrides: object) -> dict[str, np.ndarray]:
+    """The tensors by TensorFlow's keys."""
+    config = preset_config(preset, num_classes=classes, **overrides)
+    return {e.tf_key: weight(e.tf_key, e.tf_shape) for e in entries(config)}

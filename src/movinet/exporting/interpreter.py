@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from movinet.convolution import same_padding
+from movinet.exporting.kernels import arrange_kernel
 from movinet.exporting.program import Op, Program
 
 #: Called with each operation's output, and returning what takes its place.
@@ -40,30 +41,46 @@ class ProgramModule(nn.Module):
 
     Inside, 4-D tensors have PyTorch's order of dimensions, in channels-last memory.
 
+    Args:
+        program: The graph.
+        channels_first: States have PyTorch's order of dimensions as inputs and outputs too.
+
     Attributes:
         observe: Sees every operation's output, if set; 4-D ones in PyTorch's order.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *, channels_first: bool = False) -> None:
         super().__init__()
         self.program = program
         self.observe: Observe | None = None
-        self._places = {name: f"constant{i}" for i, name in enumerate(program.constants)}
-        for name, data in program.constants.items():
-            value = torch.from_numpy(data)
-            if value.ndim == 4:
-                value = value.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        self._channels_first = channels_first
+        self._paddings: dict[str, tuple[int, int]] = {}
+        constants = {
+            name: data.transpose(0, 3, 1, 2) if data.ndim == 4 else data
+            for name, data in program.constants.items()
+        }
+        for op in program.ops:
+            if op.kind in ("conv", "depthwise"):
+                name = op.inputs[1]
+                kernel, padding = arrange_kernel(program, op, program.constants[name])
+                constants[name], self._paddings[op.output] = kernel, padding
+        self._places = {name: f"constant{i}" for i, name in enumerate(constants)}
+        for name, data in constants.items():
+            value = torch.from_numpy(np.ascontiguousarray(data))
             self.register_buffer(self._places[name], value)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """One step, or one clip."""
         values = {name: getattr(self, place) for name, place in self._places.items()}
         for name, value in zip(self.program.inputs, inputs, strict=True):
-            values[name] = value.permute(0, 3, 1, 2) if value.ndim == 4 else value
+            turned = value.ndim == 4 and (name == "frames" or not self._channels_first)
+            values[name] = value.permute(0, 3, 1, 2) if turned else value
         for op in self.program.ops:
             y = self._run(op, [values[name] for name in op.inputs])
             values[op.output] = y if self.observe is None else self.observe(op.output, y)
         outputs = [values[name] for name in self.program.outputs.values()]
+        if self._channels_first:
+            return tuple(outputs)
         return tuple(y.permute(0, 2, 3, 1) if y.ndim == 4 else y for y in outputs)
 
     def _run(self, op: Op, x: Sequence[Tensor]) -> Tensor:
@@ -74,17 +91,18 @@ class ProgramModule(nn.Module):
             return _UNARY[op.kind](x[0])
         match op.kind:
             case "conv" | "depthwise":
-                return _convolve(op, *x)
+                return _convolve(op, self._paddings[op.output], *x)
             case "dense":
                 y = F.linear(x[0], x[1], x[2])
                 return F.relu6(y) if how["relu6"] else y
             case "pool":
                 height, width = x[0].shape[2:]
-                padding = (height % 2, width % 2)
-                return F.avg_pool2d(x[0], 3, 2, padding, ceil_mode=True, count_include_pad=False)
+                padding, rounded = (height % 2, width % 2), height % 2 + width % 2 < 2
+                return F.avg_pool2d(x[0], 3, 2, padding, rounded, count_include_pad=False)
             case "mean":
-                axes = [_AXIS[axis] if x[0].ndim == 4 else axis for axis in how["axes"]]
-                return x[0].mean(axes)
+                if x[0].ndim == 4:  # with the dimensions kept it is one operation of XNNPACK
+                    return x[0].mean([_AXIS[axis] for axis in how["axes"]], True).flatten(1)
+                return x[0].mean(how["axes"])
             case "concat":
                 axis = _AXIS[how["axis"]] if x[0].ndim == 4 else how["axis"]
                 return torch.cat(list(x), axis)
@@ -113,19 +131,10 @@ class ProgramModule(nn.Module):
         return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
 
 
-def _convolve(op: Op, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A dense convolution, or one of each channel, with TensorFlow's padding."""
-    stride, groups, dilation = op.attributes["stride"], 1, (1, 1)
-    if op.kind == "depthwise":
-        weight, groups = weight.transpose(0, 1), x.shape[1]
-        dilation = (op.attributes["dilation"], 1)
-    padding = (0, 0)
-    if op.attributes.get("padding", "SAME") == "SAME":
-        rows = same_padding(x.shape[2], weight.shape[2], stride)
-        columns = same_padding(x.shape[3], weight.shape[3], stride)
-        if rows[0] == rows[1] and columns[0] == columns[1]:
-            padding = (rows[0], columns[0])
-        else:
-            x = F.pad(x, (*columns, *rows))
-    y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    return F.relu6(y) if op.attributes.get("relu6") else y
+def _convolve(op: Op, padding: tuple[int, int], x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A dense convolution, or one of each channel."""
+    how = op.attributes
+    groups = len(weight) if op.kind == "depthwise" else 1
+    dilation = (how.get("dilation", 1), 1)
+    y = F.conv2d(x, weight, bias, how["stride"], padding, dilation, groups)
+    return F.relu6(y) if how.get("relu6") else y

@@ -11,7 +11,6 @@ the same padding at both ends of a convolution, no pool that rounds its size up.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from numpy.typing import NDArray
 
 from movinet.convolution import same_padding
 from movinet.errors import MissingExtraError
+from movinet.exporting.kernels import arrange_kernel
 from movinet.exporting.program import Op, Program, Value
+from movinet.runtime.fitting import channels_first
 from movinet.runtime.manifest import Manifest
 
 try:
@@ -77,28 +78,12 @@ def write_onnx(program: Program, manifest: Manifest, path: Path) -> Manifest:
 
 def make_model(program: Program, manifest: Manifest) -> tuple[ModelProto, Manifest]:
     """What `write_onnx` writes, and the manifest as in the file."""
-    manifest = _channels_first(manifest)
+    manifest = channels_first(manifest)
     model = _Writer(program).model()
     model.doc_string = f"MoViNet {manifest.name}"
     texts = {"movinet": manifest.to_json(), "labels": "\n".join(manifest.labels)}
     helper.set_model_props(model, texts)
     return model, manifest
-
-
-def _channels_first(manifest: Manifest) -> Manifest:
-    """The manifest with the shapes that the file has."""
-
-    def turned(item: Any) -> Any:
-        if item.name == "frames" or len(item.shape) != 4:
-            return item
-        return dataclasses.replace(item, shape=_turn(item.shape))
-
-    return dataclasses.replace(
-        manifest,
-        inputs=tuple(turned(item) for item in manifest.inputs),
-        outputs=tuple(turned(item) for item in manifest.outputs),
-        states=tuple(turned(item) for item in manifest.states),
-    )
 
 
 def _turn(shape: Sequence[Any]) -> tuple[Any, ...]:
@@ -253,33 +238,21 @@ class _Writer:
 
     def _conv(self, op: Op, inputs: list[str], output: str) -> None:
         """A dense or a depthwise convolution."""
-        how, x = op.attributes, self._program.values[op.inputs[0]]
+        how = op.attributes
         stored = self._stored.get(op.inputs[1], op.inputs[1])
-        kernel = self._program.constants[stored]
-        kernel = kernel.transpose((3, 0, 1, 2) if op.kind == "depthwise" else (0, 3, 1, 2))
-        stride, padding = how["stride"], ((0, 0), (0, 0))
-        if how.get("padding", "SAME") == "SAME":
-            rows, columns = (
-                same_padding(side, width, stride)
-                for side, width in zip(x.shape[1:3], kernel.shape[2:], strict=True)
-            )
-            # WebGPU wants as much before as after: a zero before the kernel makes it so.
-            odd = [(after - before, 0) for before, after in (rows, columns)]
-            kernel = np.pad(kernel, [(0, 0), (0, 0), *odd])
-            padding = (rows, columns)
+        data = self._program.constants[stored]
+        kernel, padding = arrange_kernel(self._program, op, data)
         self._constant(stored, kernel)
-        pads = [after for _, after in padding]
-        groups = x.shape[3] if op.kind == "depthwise" else 1
         self._relu6_of(
             op,
             output,
             "Conv",
             inputs,
             kernel_shape=kernel.shape[2:],
-            strides=(stride, stride),
-            pads=(*pads, *pads),
+            strides=(how["stride"], how["stride"]),
+            pads=(*padding, *padding),
             dilations=(how.get("dilation", 1), 1),
-            group=groups,
+            group=len(kernel) if op.kind == "depthwise" else 1,
         )
 
     def _dense(self, op: Op, inputs: list[str], output: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,20 @@ def moves_in_place(manifest: Manifest) -> list[tuple[str, str, bool]]:
             )
         moves += [(name, *waiting.pop(name)) for name in free]
     return moves
+
+
+def channels_first(manifest: Manifest) -> Manifest:
+    """The manifest of a file whose 4-D states are (batch, channels, height, width)."""
+
+    def turned(item: Any) -> Any:
+        if item.name == "frames" or len(item.shape) != 4:
+            return item
+        batch, height, width, channels = item.shape
+        return dataclasses.replace(item, shape=(batch, channels, height, width))
+
+    return dataclasses.replace(
+        manifest,
+        inputs=tuple(turned(item) for item in manifest.inputs),
+        outputs=tuple(turned(item) for item in manifest.outputs),
+        states=tuple(turned(item) for item in manifest.states),
+    )

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "movinet.cli.train",
     "eval": "movinet.cli.eval",
     "export": "movinet.cli.export",
+    "bench": "movinet.cli.bench",
 }
 #: commands that do their work without any argument instead of showing their help
 _WITHOUT_ARGUMENTS = ("list",)

@@ -24,7 +24,7 @@ from movinet.files import replacing
 from movinet.model import MoViNet
 from movinet.presets import input_spec
 from movinet.runtime.base import ModelInfo
-from movinet.runtime.loading import load
+from movinet.runtime.loading import BESIDE, file_size, load
 from movinet.runtime.manifest import Manifest, TensorSpec
 
 Write = Callable[[Any, Manifest, Path], object]
@@ -46,7 +46,7 @@ class Exported:
     Attributes:
         path: The file.
         manifest: What travels with it.
-        size: Of the file, bytes.
+        size: Of the file, and of those that belong to it, bytes.
         operations: How many of each kind the graph has.
         agreement: How near the file's outputs are to the model's.
     """
@@ -131,13 +131,13 @@ def export(
     folded = fold(network)
     graph = quantized(build_graph(folded, options), quantize, clips)
     manifest = _manifest(graph, loaded, options, quantize)
-    with replacing(path) as temporary:
+    with replacing(path, BESIDE.get(path.suffix, ())) as temporary:
         # The native engine has a graph of its own.
         write(folded if native else graph.program, manifest, temporary)
         agreement = compare(network, load(temporary), options, quantize, clips)
         agreement.check(str(path))
     counts = collections.Counter(op.kind for op in graph.program.ops)
-    return Exported(path, manifest, path.stat().st_size, dict(counts.most_common()), agreement)
+    return Exported(path, manifest, file_size(path), dict(counts.most_common()), agreement)
 
 
 def check_output(path: Path) -> None:

@@ -18,6 +18,14 @@ ENGINES = {
     ".pt2": ("movinet.runtime.torch_export_engine", "TorchExportEngine"),
     ".mvn": ("movinet.runtime.native", "NativeEngine"),
 }
+#: suffix -> suffixes of the files of the same name that belong to such a file
+BESIDE = {".xml": (".bin",)}
+
+
+def file_size(path: Path) -> int:
+    """Bytes of an exported model, with the files that belong to it."""
+    files = [path, *(path.with_suffix(suffix) for suffix in BESIDE.get(path.suffix, ()))]
+    return sum(file.stat().st_size for file in files)
 
 
 def load(path: str | os.PathLike[str], *, num_threads: int = 1) -> ExportedRuntime:

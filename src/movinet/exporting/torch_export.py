@@ -66,7 +66,7 @@ def export_program(
             free = {value.batch_axis: batch}
         example = torch.zeros(shape, dtype=_TYPES[value.dtype])
         if channels_first and name != "frames" and example.ndim == 4:
-            example = example.permute(0, 3, 1, 2)
+            example = example.permute(0, 3, 1, 2).contiguous()
         inputs.append(example)
         dynamic.append(free)
     with torch.no_grad():

@@ -1,0 +1,51 @@
+"""Write a program as an ExecuTorch file whose arithmetic XNNPACK does."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from movinet.errors import ConfigError, MissingExtraError
+from movinet.exporting.program import Program
+from movinet.exporting.torch_export import export_program
+from movinet.runtime.fitting import channels_first
+from movinet.runtime.manifest import Manifest
+
+try:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+    from executorch.exir.passes import MemoryPlanningPass
+except ModuleNotFoundError:
+    raise MissingExtraError("writing .pte files", "executorch") from None
+
+
+def write_executorch(program: Program, manifest: Manifest, path: Path) -> Manifest:
+    """Write a .pte file.
+
+    Args:
+        program: The graph.
+        manifest: Travels with it, as what the method "movinet" returns, a string.
+        path: The file.
+
+    Returns:
+        The manifest as written: 4-D states have channels before rows and columns.
+
+    Raises:
+        ConfigError: If the batch is free, or the program is quantised.
+    """
+    if program.dynamic_batch:
+        raise ConfigError("a .pte file is exported with a fixed batch_size, not with a free one")
+    manifest = channels_first(manifest)
+    exported = export_program(program, manifest, channels_first=True)
+    with warnings.catch_warnings():  # of what PyTorch's and ExecuTorch's own code does
+        warnings.simplefilter("ignore")
+        lowered = to_edge_transform_and_lower(
+            exported,
+            partitioner=[XnnpackPartitioner()],
+            constant_methods={"movinet": manifest.to_json()},
+        )
+        # Inputs are read where the caller has them, not copied into planned memory.
+        planning = MemoryPlanningPass(alloc_graph_input=False)
+        finished = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
+    path.write_bytes(finished.buffer)
+    return manifest

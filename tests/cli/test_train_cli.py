@@ -135,16 +135,6 @@ def test_wrong_usage_is_one_line(run: Run, arguments: list[str], hint: str) -> N
     assert hint in result.stderr
 
 
-def test_of_several_processes_one_tells_what_is_wrong(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    assert run("fintune").stderr.startswith("error: no recipe")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    result = run("fintune")
-    assert (result.exit_code, result.stderr) == (2, "")
-
-
 def test_help_has_examples(run: Run) -> None:
     text = run("--help").stdout
     assert re.search(r"For example:\s+movinet train finetune data.train=", text)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from movinet.cli.common import USAGE, err, out
+from movinet.cli.common import err, out
 from movinet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -62,12 +61,7 @@ def command(
         return
     if recipe is None:
         raise ConfigError(f"name a recipe ({', '.join(recipes.list_recipes())}) or a .yaml file")
-    try:
-        config = recipes.load_config(recipe, settings or ())
-    except ConfigError:
-        if os.environ.get("LOCAL_RANK", "0") != "0":  # torchrun's first process tells for all
-            raise typer.Exit(USAGE) from None
-        raise
+    config = recipes.load_config(recipe, settings or ())
     if show:
         print(config.model_dump_json(indent=2) if as_json else recipes.to_yaml(config).rstrip())
         return

@@ -17,6 +17,12 @@ def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("movinet.training.inputs.open_data", made_up_data)
 
 
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"run\.folder: '.*/file' cannot be made .*File exists"):
+        run(tiny_config(tmp_path / "file"))
+
+
 def test_one_class_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def one(where: str, **_: Any) -> DataSet:
         data = made_up_data(where)

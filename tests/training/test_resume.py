@@ -232,3 +232,14 @@ def test_a_broken_checkpoint(tmp_path: Path, breaks: Callable[[Path], None]) -> 
     with pytest.raises(CheckpointError, match=r"last\.pt: (.*not a checkpoint|has no)") as error:
         run(config)
     assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_of_values_that_are_not_numbers(tmp_path: Path, before_step: Hook) -> None:
+    before_step(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 1 else None)
+    with pytest.raises(SystemExit):
+        run(tiny_config(tmp_path))
+    content = stored(tmp_path)
+    content["model"]["stem.weight"][0] = float("nan")
+    torch.save(content, tmp_path / "checkpoints/last.pt")
+    with pytest.raises(CheckpointError, match=r"last\.pt: holds values that are not numbers"):
+        run(tiny_config(tmp_path))

@@ -41,8 +41,12 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         except ConfigError as error:
             say("error", str(error))
             raise typer.Exit(USAGE) from None
-        except (MovinetError, OSError) as error:
+        except MovinetError as error:
             say("error", str(error))
+            raise typer.Exit(FAILED) from None
+        except OSError as error:
+            named = error.filename is not None and error.strerror is not None
+            say("error", f"{error.filename}: {error.strerror}" if named else str(error))
             raise typer.Exit(FAILED) from None
 
     return run

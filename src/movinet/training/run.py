@@ -14,7 +14,7 @@ import torch
 
 from movinet.data.loader import EvalLoader, TrainLoader
 from movinet.data.samples import DataSet
-from movinet.errors import ConfigError, MovinetError, TrainingError
+from movinet.errors import CheckpointError, ConfigError, MovinetError, TrainingError
 from movinet.files import replacing
 from movinet.model import MoViNet
 from movinet.training.build import build_model
@@ -155,6 +155,9 @@ def _prepare(
     if found is not None:
         trainer.load_state_dict(found, str(checkpoints.last))
         messages.say("note", f"going on after step {progress.step} of {progress.total}")
+    if not trainer.is_finite():
+        where = config.model.weights if found is None else checkpoints.last
+        raise CheckpointError(f"{where}: holds values that are not numbers (NaN or infinite)")
     if processes.is_main:
         checkpoints.clean()
         _describe_run(config, folder, train.labels)
@@ -239,13 +242,17 @@ def _stop_message(loop: Loop) -> str:
 @contextlib.contextmanager
 def _only_run_in(folder: Path) -> Iterator[None]:
     """Hold a run's folder against other runs; the system frees it however the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise ConfigError(
             f"another process trains in {folder}: wait for it, or choose another run.folder"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"run.folder: {str(folder)!r} cannot be made or written to ({error.strerror})"
         ) from None
     try:
         yield

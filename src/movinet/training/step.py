@@ -112,7 +112,7 @@ class Trainer:
             yield self.model
 
     def is_finite(self) -> bool:
-        """Whether every weight, statistic and average is a number."""
+        """Whether every weight and statistic is a number."""
         tensors = [t for t in self.model.state_dict().values() if t.is_floating_point()]
         norms = torch.stack(torch._foreach_norm(tensors))
         return bool(torch.isfinite(norms).all())

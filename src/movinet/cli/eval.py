@@ -173,7 +173,6 @@ def _show(evaluation: Evaluation, as_json: bool) -> None:
 def _tell(kind: str, what: str, troubles: tuple[Trouble, ...]) -> None:
     """Warn of samples with trouble; all of them are in the JSON and the report."""
     for trouble in troubles[:_NAMED]:
-        named = trouble.name in trouble.reason
-        say("warning", f"{kind}: {trouble.reason if named else ': '.join(trouble)}")
+        say("warning", f"{kind}: {': '.join(trouble)}")
     if (left := len(troubles) - _NAMED) > 0:
         say("warning", f"{kind}: {left} more; {what} (--json and --report name them all)")

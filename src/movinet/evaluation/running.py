@@ -91,7 +91,8 @@ def run_model(
             seen = _look(runtime, of_sample, data.multi_label)
         except (VideoError, OSError) as error:
             deque(of_sample, maxlen=0)  # the other windows
-            skipped.append(Trouble(sample.media.name, str(error)))
+            name = sample.media.name
+            skipped.append(Trouble(name, str(error).removeprefix(f"{name}: ")))
         else:
             _check_output(runtime, sample, seen.probabilities)
             done.append((sample, seen.probabilities))
@@ -103,7 +104,7 @@ def run_model(
         if progress is not None:
             progress(index + 1, len(data))
     if not done:
-        first = skipped[0].reason if skipped else "it is empty"
+        first = ": ".join(skipped[0]) if skipped else "it is empty"
         raise VideoError(f"{data.name}: not one of {len(data)} samples can be read; {first}")
     samples, stacked = zip(*done, strict=True)
     return Outputs(samples, np.stack(stacked), tuple(running), tuple(skipped), tuple(damaged))

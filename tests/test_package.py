@@ -31,6 +31,10 @@ MODEL_HALF = {
     "movinet.data.synth.render",
     "movinet.data.synth.scene",
     "movinet.ensemble",
+    *(f"movinet.exporting.{name}" for name in ("calibration", "executorch", "export", "folding")),
+    *(f"movinet.exporting.{name}" for name in ("graph", "interpreter", "kernels", "native")),
+    *(f"movinet.exporting.{name}" for name in ("onnx", "openvino", "quantize", "time")),
+    *(f"movinet.exporting.{name}" for name in ("torch_export", "verify")),
     "movinet.factory",
     "movinet.layers",
     "movinet.model",
@@ -50,6 +54,7 @@ MODEL_HALF = {
     "movinet.training.optimizers",
     "movinet.training.overrides",
     "movinet.training.recipes",
+    "movinet.training.results",
     "movinet.training.rmsprop",
     "movinet.training.run",
     "movinet.training.step",
@@ -62,8 +67,8 @@ MODEL_HALF = {
 EXTRAS = (
     *("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL"),
     *("braceexpand", "tensorboard", "torchmetrics", "webdataset", "yaml"),
+    *("executorch", "onnx", "onnxruntime", "openvino"),
 )
-ENGINES = ("ai_edge_litert", "executorch", "onnxruntime", "openvino", "tflite_runtime")
 #: As if the extras were not installed.
 WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS!r}))\n"
 
@@ -89,7 +94,7 @@ def modules() -> list[str]:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    heavy = {*EXTRAS, *ENGINES, "av", "numpy", "rich", "typer"}
+    heavy = {*EXTRAS, "ai_edge_litert", "av", "numpy", "rich", "typer"}
     done = run(f"import movinet, sys; print(*sorted({heavy!r} & set(sys.modules)))")
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
@@ -132,13 +137,16 @@ for name in sys.argv[1:]:
 def test_names_that_need_an_extra_say_how_to_install_it() -> None:
     code = """
 import movinet
-try:
-    movinet.create_model
-except movinet.MissingExtraError as error:
-    print(error)
+for name in ("create_model", "export"):
+    try:
+        getattr(movinet, name)
+    except movinet.MissingExtraError as error:
+        print(error)
 """
     done = run(WITHOUT_EXTRAS + code)
-    assert "pip install 'movinet[torch]'" in done.stdout, done.stderr
+    model, export = done.stdout.splitlines()
+    assert "pip install 'movinet[torch]'" in model
+    assert "pip install 'movinet[export]'" in export
 
 
 def test_command_line_without_an_extra_is_one_line() -> None:
@@ -188,6 +196,7 @@ def test_wheel_is_whole(tmp_path: Path) -> None:
         "movinet/demo/clip.mp4",
         "movinet/embedded/motions.md",
         "movinet/embedded/motions.safetensors",
+        "movinet/embedded/motions.tflite",
         "movinet/evaluation/report.html",
         "movinet/training/recipes/a0_stream.yaml",
     }

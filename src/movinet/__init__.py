@@ -103,7 +103,8 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "safetensors"):
             raise
-        raise MissingExtraError(f"movinet.{name}", "torch") from None
+        extra = "export" if name == "export" else "torch"
+        raise MissingExtraError(f"movinet.{name}", extra) from None
     globals()[name] = value
     return value
 

@@ -68,6 +68,7 @@ def _draw_latency(axes: Axes, figures: Sequence[Figures]) -> None:
             f"{median:.3g}", (median, row), (0, 8), textcoords="offset points", ha="center"
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("latency of a step (ms): median, 90 % and 99 % of the steps")
     axes.margins(y=0.25)
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 from movinet.cli import build_app
 from movinet.config import InputSpec
 from movinet.exporting.export import export
+from movinet.model import MoViNet
 from networks import make_model, tiny_base, tiny_stream
 
 SPEC = InputSpec(32, 36, 5, 4)
@@ -27,13 +29,14 @@ def bench(*arguments: object) -> Result:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     stream, base = make_model(tiny_stream()), make_model(tiny_base())
-    for name, model, options in (
+    cases: tuple[tuple[str, MoViNet, dict[str, Any]], ...] = (
         ("one", stream, {}),
         ("any", stream, {"batch_size": None}),
         ("two", stream, {"batch_size": 2, "num_frames": 3}),
         ("resizes", stream, {"source_size": (40, 50)}),
         ("clip", base, {"num_frames": 3}),
-    ):
+    )
+    for name, model, options in cases:
         export(model, folder / f"{name}.tflite", input_spec=SPEC, **options)
     return folder
 
@@ -101,7 +104,7 @@ def test_what_cannot_be_is_one_line(folder: Path, arguments: str, code: int, mes
     assert (done.exit_code, done.stdout) == (code, "")
 
 
-def test_a_process_that_dies_is_one_line(folder: Path) -> None:
+def test_a_process_that_dies_is_one_line() -> None:
     code = (
         "import os, movinet.benchmarking as b\n"
         "b._Running = lambda *_: os._exit(9)\n"

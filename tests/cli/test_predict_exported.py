@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from movinet.config import InputSpec
 from movinet.data.sources import open_data
 from movinet.evaluation import evaluate
 from movinet.exporting.export import export
+from movinet.model import MoViNet
 from movinet.prediction import load_runtime
 from movinet.runtime.torch_engine import load_torch_runtime
 from movinet.weights.saving import save_weights
@@ -48,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     stream = make_model(tiny_stream(), num_classes=3)
     base = make_model(tiny_base(), num_classes=3)
-    for name, model, options in (
+    cases: tuple[tuple[str, MoViNet, dict[str, Any]], ...] = (
         ("stream.tflite", stream, {}),
         ("softmax.tflite", stream, {"softmax": True, "batch_size": None, "uint8": False}),
         ("resizes.tflite", stream, {"source_size": (32, 32)}),
@@ -56,7 +58,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("chunks.tflite", stream, {"num_frames": 4}),
         ("clip.tflite", base, {"num_frames": 3}),
         ("clips.tflite", base, {"num_frames": 3, "batch_size": 2}),
-    ):
+    )
+    for name, model, options in cases:
         export(model, folder / name, labels=LABELS, input_spec=SPEC, **options)
     save_weights(
         folder / "stream.safetensors",

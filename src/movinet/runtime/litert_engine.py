@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet.errors import CheckpointError, MissingExtraError
+from movinet.errors import CheckpointError, MovinetError
 from movinet.runtime.engine import StateValues
 from movinet.runtime.fitting import (
     check_fit,
@@ -65,7 +65,7 @@ class LiteRTEngine:
 
         Raises:
             CheckpointError: If it is not a .tflite file of movinet.
-            MissingExtraError: If LiteRT is not installed.
+            MovinetError: If LiteRT is not installed.
         """
         return cls(path, read_manifest(path), num_threads)
 
@@ -223,7 +223,10 @@ def _interpreter(path: Path, threads: int) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError:
-        raise MissingExtraError("running .tflite files", "litert") from None
+        raise MovinetError(
+            f"{path}: running it needs LiteRT: pip install ai-edge-litert; Intel Macs, for which "
+            "there is none, run .onnx files"
+        ) from None
     try:
         with _quiet():
             return Interpreter(str(path), num_threads=threads)

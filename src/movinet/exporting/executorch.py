@@ -12,9 +12,11 @@ from movinet.runtime.fitting import channels_first
 from movinet.runtime.manifest import Manifest
 
 try:
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
-    from executorch.exir.passes import MemoryPlanningPass
+    with warnings.catch_warnings():  # its imports warn of each other
+        warnings.simplefilter("ignore")
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+        from executorch.exir.passes import MemoryPlanningPass
 except ModuleNotFoundError:
     raise MissingExtraError("writing .pte files", "executorch") from None
 

@@ -1,0 +1,153 @@
+"""torch.export's archives: they do what the model does, and are never trusted."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import movinet
+from exported_formats import (
+    BASE,
+    SPEC,
+    STREAM,
+    check_any_batch,
+    check_engine,
+    export,
+    export_preset,
+    refused,
+)
+from movinet.errors import ConfigError
+from networks import PRESETS
+
+pytestmark = pytest.mark.heavy  # torch.export takes seconds for the smallest network
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_frames": 3, "batch_size": 2, "softmax": True},
+        {"uint8": False},
+        {"source_size": (60, 45)},
+    ],
+)
+def test_streams_export_with_every_option(options, tmp_path: Path) -> None:
+    done = export(STREAM, tmp_path / "x.pt2", **options)
+    assert done.agreement.steps > 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pt2"]
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 2}])
+def test_base_models_export_as_clips(options, tmp_path: Path) -> None:
+    assert export(BASE, tmp_path / "x.pt2", **options).agreement.error < 1e-4
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_exports(name: str, tmp_path: Path) -> None:
+    assert export_preset(name, tmp_path / "x.pt2").agreement.error < 1e-4
+
+
+def test_streams_keep_to_themselves(tmp_path: Path) -> None:
+    export(STREAM, tmp_path / "x.pt2")
+    check_engine(tmp_path / "x.pt2")
+
+
+def test_any_number_of_streams_may_go_together(tmp_path: Path) -> None:
+    export(STREAM, tmp_path / "x.pt2", batch_size=None)
+    check_any_batch(tmp_path / "x.pt2")
+
+
+def test_quantised_programs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"quantize is not for \.pt2 and \.pte files"):
+        export(STREAM, tmp_path / "x.pt2", quantize="float16")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "x.pt2"
+    export(STREAM, path, batch_size=None)
+    return path
+
+
+def test_the_file_says_what_it_is(archive: Path) -> None:
+    assert movinet.load(archive).manifest.input == SPEC
+    with zipfile.ZipFile(archive) as files:
+        name = next(name for name in files.namelist() if name.endswith("model.json"))
+        assert str(Path(movinet.__file__).parent) not in files.read(name).decode()
+
+
+def rewrite(archive: Path, path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+    """A copy of an archive in which something was changed."""
+    with zipfile.ZipFile(archive) as files:
+        texts = {name.partition("/")[2]: files.read(name) for name in files.namelist()}
+    change(texts)
+    with zipfile.ZipFile(path, "w") as files:
+        for name, text in texts.items():
+            files.writestr(f"x/{name}", text)
+    return path
+
+
+def graph_with(change: Callable[[dict], None]) -> Callable[[dict[str, bytes]], None]:
+    def changed(texts: dict[str, bytes]) -> None:
+        graph = json.loads(texts["models/model.json"])
+        change(graph)
+        texts["models/model.json"] = json.dumps(graph).encode()
+
+    return changed
+
+
+def call_out(graph: dict) -> None:
+    graph["graph_module"]["graph"]["nodes"][0]["target"] = "torch.hub.load"
+
+
+def compute_size(graph: dict) -> None:
+    text = json.dumps(graph).replace("Symbol(", "__import__('os').system('true') or Symbol(")
+    graph.update(json.loads(text))
+
+
+def guard(graph: dict) -> None:
+    graph["guards_code"] = ["__import__('os').system('true') == 0"]
+
+
+def nest(graph: dict) -> None:
+    text = json.dumps(graph).replace("builtins.tuple", "collections.defaultdict")
+    graph.update(json.loads(text))
+
+
+def pickle_weights(texts: dict[str, bytes]) -> None:
+    name = "data/weights/model_weights_config.json"
+    texts[name] = texts[name].replace(b'"use_pickle": false', b'"use_pickle": true')
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (graph_with(call_out), "the operation 'torch.hub.load'"),
+        (graph_with(compute_size), "the expression .*__import__"),
+        (graph_with(guard), "the condition .*__import__"),
+        (graph_with(nest), "arguments in 'collections.defaultdict'"),
+        (pickle_weights, "a pickled tensor"),
+        (lambda texts: texts.update({"data/sample_inputs/model.pt": b"pickle"}), "model.pt"),
+        (lambda texts: texts.update({"data/constants/custom_obj_0": b"pickle"}), "custom_obj_0"),
+        (lambda texts: texts.update({"data/aotinductor/model/x.so": b"code"}), "x.so"),
+        (lambda texts: texts.pop("extra/movinet.json"), "it has no movinet manifest"),
+        (lambda texts: texts.pop("models/model.json"), "its graph is not complete"),
+    ],
+)
+def test_what_could_run_code_is_refused(change, message: str, archive: Path, tmp_path) -> None:
+    refused(rewrite(archive, tmp_path / "x.pt2", change), message)
+
+
+def test_a_rewritten_archive_is_still_one(archive: Path, tmp_path: Path) -> None:
+    """So the refusals above are of what was changed."""
+    movinet.load(rewrite(archive, tmp_path / "x.pt2", lambda _: None))
+
+
+def test_other_files_are_refused(archive: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt2"
+    path.write_bytes(b"no archive")
+    refused(path, r"it is not a \.pt2 file")
+    path.write_bytes(archive.read_bytes()[:5000])
+    refused(path, r"it is not a \.pt2 file")

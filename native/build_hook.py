@@ -50,11 +50,15 @@ class NativeBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the engine, and put it into the wheel; for an editable one into the sources."""
         package = Path(self.root) / "src" / "movinet"
+        if version == "editable":
+            # One of an older source would be worse than none.
+            for path in package.glob("_native.*.so"):
+                path.unlink()
         try:
             _check_wanted()
             self._temporary = tempfile.TemporaryDirectory(prefix="movinet-native-")
             module = _compile(Path(self.root) / "native", Path(self._temporary.name))
-        except _NotBuiltError as reason:
+        except (_NotBuiltError, OSError) as reason:
             if _CHOICES[_choice()] == "required":
                 sys.exit(f"movinet's native engine is not built: {reason}")
             self.app.display_warning(
@@ -63,10 +67,7 @@ class NativeBuildHook(BuildHookInterface):
             )
             return
         if version == "editable":
-            # First beside it: a process that runs the old one keeps it.
-            beside = package / f".{module.name}.new"
-            shutil.copyfile(module, beside)
-            beside.replace(package / module.name)
+            shutil.copyfile(module, package / module.name)
         else:
             build_data["force_include"][str(module)] = f"movinet/{module.name}"
             build_data["pure_python"] = False

@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   while (fread(frame, sizeof *frame, size, stdin) == size) {
-    if (movinet_step(stream, frame, 1, 1.f, logits)) {
+    if (movinet_step(stream, frame, MOVINET_FLOATS, 1, 1.f, logits)) {
       fprintf(stderr, "%s\n", movinet_error());
       return 1;
     }

@@ -3,7 +3,7 @@
  *   movinet_model* model;
  *   if (movinet_load("a0.mvn", &model)) { puts(movinet_error()); return 1; }
  *   movinet_stream* stream = movinet_stream_new(model);
- *   for each frame: movinet_step(stream, frame, 1, 1.f, logits);
+ *   for each frame: movinet_step(stream, frame, MOVINET_BYTES, 1, 1.f, logits);
  *
  * A model may be used by several threads at once, a stream by one at a time. Functions that return
  * int return 0, or an error code, whose reason movinet_error() then tells in one line.
@@ -20,6 +20,9 @@ extern "C" {
 
 typedef struct movinet_model movinet_model;
 typedef struct movinet_stream movinet_stream;
+
+/* RGB as floats in [0, 1], or as bytes in [0, 255]. */
+typedef enum movinet_pixels { MOVINET_FLOATS, MOVINET_BYTES } movinet_pixels;
 
 enum { MOVINET_OK = 0, MOVINET_USAGE = 1, MOVINET_FILE = 2, MOVINET_MEMORY = 3 };
 
@@ -48,18 +51,19 @@ void movinet_reset(movinet_stream* stream);
 void movinet_snapshot(const movinet_stream* stream, void* bytes);
 void movinet_restore(movinet_stream* stream, const void* bytes);
 
-/* See the next frames: `frames` is [count][height][width][3] RGB in [0, 1], `logits` receives
- * `classes` floats, of everything seen since the start. `decay`, in (0, 1], is what the poolings
- * over past frames keep a frame; 1 is their mean, the published way. */
-int movinet_step(movinet_stream* stream, const float* frames, int count, float decay,
-                 float* logits);
+/* See the next frames: `frames` is [count][height][width][3], `logits` receives `classes` floats,
+ * of everything seen since the start. `decay`, in (0, 1], is what the poolings over past frames
+ * keep a frame; 1 is their mean, the published way. */
+int movinet_step(movinet_stream* stream, const void* frames, movinet_pixels pixels, int count,
+                 float decay, float* logits);
 
 /* The same for several streams of one model in one call, which is faster: `frames` is
- * [streams][count][height][width][3], `decays` one for each stream or null for 1. With
- * `every_frame`, `logits` is [streams][count][classes], after each frame; else
+ * [count][streams][height][width][3], `decays` one for each stream or null for 1. With
+ * `every_frame`, `logits` is [count][streams][classes], after each frame; else
  * [streams][classes]. */
-int movinet_step_many(movinet_stream* const* streams, int stream_count, const float* frames,
-                      int count, const float* decays, int every_frame, float* logits);
+int movinet_step_many(movinet_stream* const* streams, int stream_count, const void* frames,
+                      movinet_pixels pixels, int count, const float* decays, int every_frame,
+                      float* logits);
 
 #ifdef __cplusplus
 }

@@ -80,13 +80,14 @@ void movinet_restore(movinet_stream* stream, const void* bytes) {
   std::memcpy(stream->state.data(), bytes, stream->state.size());
 }
 
-int movinet_step(movinet_stream* stream, const float* frames, int count, float decay,
-                 float* logits) {
-  return movinet_step_many(&stream, 1, frames, count, &decay, 0, logits);
+int movinet_step(movinet_stream* stream, const void* frames, movinet_pixels pixels, int count,
+                 float decay, float* logits) {
+  return movinet_step_many(&stream, 1, frames, pixels, count, &decay, 0, logits);
 }
 
-int movinet_step_many(movinet_stream* const* streams, int stream_count, const float* frames,
-                      int count, const float* decays, int every_frame, float* logits) {
+int movinet_step_many(movinet_stream* const* streams, int stream_count, const void* frames,
+                      movinet_pixels pixels, int count, const float* decays, int every_frame,
+                      float* logits) {
   return guarded([&] {
     if (stream_count < 1 || count < 1)
       throw Error(Error::Kind::usage, "a step needs at least one stream and one frame");
@@ -98,7 +99,8 @@ int movinet_step_many(movinet_stream* const* streams, int stream_count, const fl
         throw Error(Error::Kind::usage, "the streams of a step must be of one model");
       states.push_back(streams[s]->state.data());
     }
-    streams[0]->network.step(states.data(), stream_count, frames, count, decays, every_frame != 0,
-                             logits);
+    const auto kind = pixels == MOVINET_BYTES ? movinet::Pixels::bytes : movinet::Pixels::floats;
+    streams[0]->network.step(states.data(), stream_count, frames, kind, count, decays,
+                             every_frame != 0, logits);
   });
 }

@@ -92,11 +92,11 @@ constexpr int panel_of(int v) { return v * kLanes / kPanel; }
 constexpr int lane_of(int v) { return v * kLanes % kPanel; }
 
 // How a product walks over a: a place's distance to the next, and the length of a run of inputs.
-template <int kRowStride, int kRun, int kRows, int kVectors>
+template <int kRowStride, int kLength, int kRows, int kVectors>
 MOVINET_INLINE void multiply(Vector (&sums)[kRows][kVectors], const float* a, size_t a_panel,
                              const float* b, size_t b_panel, int inputs) {
-  for (; inputs > 0; inputs -= kRun, a += a_panel) {
-    const int count = std::min(inputs, kRun);
+  for (; inputs > 0; inputs -= kLength, a += a_panel) {
+    const int count = std::min(inputs, kLength);
     for (int i = 0; i < count; i++, b += kPanel) {
       Vector w[kVectors];
 #pragma GCC unroll 16
@@ -111,7 +111,7 @@ MOVINET_INLINE void multiply(Vector (&sums)[kRows][kVectors], const float* a, si
   }
 }
 
-template <int kRowStride, int kRun, int kRows, int kVectors>
+template <int kRowStride, int kLength, int kRows, int kVectors>
 void tile(const Product& p, const float* a, const float* b, int row, int channel) {
   Vector sums[kRows][kVectors];
   const size_t start = channel / kPanel * p.c_panel + row * kPanel + channel % kPanel;
@@ -129,7 +129,7 @@ void tile(const Product& p, const float* a, const float* b, int row, int channel
       for (int v = 0; v < kVectors; v++)
         sums[r][v] += load(from + panel_of(v) * p.c_panel + r * kPanel + lane_of(v));
   }
-  multiply<kRowStride, kRun>(sums, a, p.a_panel, b, static_cast<size_t>(p.inputs) * kPanel,
+  multiply<kRowStride, kLength>(sums, a, p.a_panel, b, static_cast<size_t>(p.inputs) * kPanel,
                              p.inputs);
   float* to = p.c + start;
   with_activation(p.activation, [&]<Activation kActivation>() {
@@ -142,74 +142,118 @@ void tile(const Product& p, const float* a, const float* b, int row, int channel
   });
 }
 
-template <int kRowStride, int kRun, int kVectors, int kRows = kTileRows>
+// A narrow tile is higher: as many sums are on their way.
+template <int kVectors>
+constexpr int kRowsOf = kTileRows * (kTileVectors / kVectors);
+
+template <int kRowStride, int kLength, int kVectors, int kRows = kRowsOf<kVectors>>
 MOVINET_INLINE void tile_of_rows(int rows, const Product& p, const float* a, const float* b,
                                  int row, int channel) {
   if constexpr (kRows > 0) {
-    if (rows == kRows) return tile<kRowStride, kRun, kRows, kVectors>(p, a, b, row, channel);
-    tile_of_rows<kRowStride, kRun, kVectors, kRows - 1>(rows, p, a, b, row, channel);
+    if (rows == kRows) return tile<kRowStride, kLength, kRows, kVectors>(p, a, b, row, channel);
+    tile_of_rows<kRowStride, kLength, kVectors, kRows - 1>(rows, p, a, b, row, channel);
+  }
+}
+
+MOVINET_INLINE void fetch(Ahead& ahead, int lines) {
+  while (lines > 0 && ahead.count) {
+    Ahead::Region& region = ahead.regions[ahead.count - 1];
+    for (; lines > 0 && region.at < region.end; lines--, region.at += 64)
+      __builtin_prefetch(region.at, 0, 2);
+    if (region.at >= region.end) ahead.count--;
+  }
+}
+
+template <int kRowStride, int kLength, int kVectors>
+MOVINET_INLINE void column_of_tiles(const Product& p, const float* b, int channel, int lines) {
+  const int tiles = (p.rows + kRowsOf<kVectors> - 1) / kRowsOf<kVectors>;
+  for (int t = 0, row = 0; t < tiles; t++) {
+    // Tiles of nearly equal height: a last one of few rows would run at a fraction of the speed.
+    const int end = static_cast<int>(static_cast<int64_t>(p.rows) * (t + 1) / tiles);
+    const float* a = p.a + static_cast<size_t>(row) * kRowStride;
+    if (p.ahead) fetch(*p.ahead, lines / tiles + 1);
+    tile_of_rows<kRowStride, kLength, kVectors>(end - row, p, a, b, row, channel);
+    row = end;
   }
 }
 
 // Every group of output channels stays in the first cache while all places pass by.
-template <int kRowStride, int kRun>
+template <int kRowStride, int kLength>
 void run_product(const Product& p) {
-  const int tiles = (p.rows + kTileRows - 1) / kTileRows;
+  const int groups = (p.outputs + kTileChannels - 1) / kTileChannels;
   for (int channel = 0; channel < p.outputs; channel += kTileChannels) {
     const float* b = p.b + static_cast<size_t>(channel / kPanel) * p.inputs * kPanel;
-    const bool whole = p.outputs - channel > kTileChannels / 2;
-    for (int t = 0, row = 0; t < tiles; t++) {
-      // Tiles of nearly equal height: a last one of few rows would run at a fraction of the speed.
-      const int end = static_cast<int>(static_cast<int64_t>(p.rows) * (t + 1) / tiles);
-      const float* a = p.a + static_cast<size_t>(row) * kRowStride;
-      if (whole)
-        tile_of_rows<kRowStride, kRun, kTileVectors>(end - row, p, a, b, row, channel);
-      else
-        tile_of_rows<kRowStride, kRun, kTileVectors / 2>(end - row, p, a, b, row, channel);
-      row = end;
-    }
+    if (p.outputs - channel > kTileChannels / 2)
+      column_of_tiles<kRowStride, kLength, kTileVectors>(p, b, channel, p.lines / groups);
+    else
+      column_of_tiles<kRowStride, kLength, kTileVectors / 2>(p, b, channel, p.lines / groups);
   }
   if (is_exponential(p.activation))
     for (size_t i = 0; i < panels(p.outputs); i++) finish(p.activation, p.c + i * p.c_panel, p.rows);
 }
 
-// A single place: limited by how fast weights arrive, so several sums for each vector are needed
-// to have more than one load on its way.
-void product_of_one(const Product& p) {
-  constexpr int kWays = 4, kVectors = kPanel / kLanes;
-  for (int channel = 0; channel < p.outputs; channel += kPanel) {
-    const float* b = p.b + static_cast<size_t>(channel) * p.inputs;
-    Vector sums[kWays][kVectors] = {};
-    for (int v = 0; v < kVectors; v++) sums[0][v] = load(p.bias + channel + v * kLanes);
-    const size_t at = channel / kPanel * p.c_panel;
-    if (p.residual)
-      for (int v = 0; v < kVectors; v++) sums[0][v] += load(p.residual + at + v * kLanes);
-    const float* a = p.a;
-    int left = p.inputs;
-    for (; left >= kPanel; left -= kPanel, a += p.a_panel)
-      for (int i = 0; i < kPanel; i += kWays, b += kWays * kPanel)
-#pragma GCC unroll 16
-        for (int w = 0; w < kWays; w++)
-#pragma GCC unroll 16
-          for (int v = 0; v < kVectors; v++)
-            sums[w][v] += splat(a[i + w]) * load(b + w * kPanel + v * kLanes);
-    for (int i = 0; i < left; i++, b += kPanel)
-      for (int v = 0; v < kVectors; v++) sums[0][v] += splat(a[i]) * load(b + v * kLanes);
-    with_activation(p.activation, [&]<Activation kActivation>() {
-      for (int v = 0; v < kVectors; v++)
-        store(p.c + at + v * kLanes,
-              activate<kActivation>((sums[0][v] + sums[1][v]) + (sums[2][v] + sums[3][v])));
-    });
-    finish(p.activation, p.c + at, 1);
-  }
-}
-
 void product(const Product& p) {
-  if (p.rows == 1) return product_of_one(p);
   run_product<kPanel, kPanel>(p);
 }
 
 void stem(const Product& p) { run_product<2 * 3, 3 * 3>(p); }
+
+// kRows rows of one panel. Even and odd inputs have sums of their own, for more than one addition
+// at a time.
+template <int kRows>
+void dense_rows(const Dense& d, int row, int channel) {
+  constexpr int kVectors = kPanel / kLanes, kWays = 2;
+  const size_t panel = channel / kPanel, a_panel = static_cast<size_t>(d.rows) * kPanel;
+  const float* a = d.a + row * kPanel;
+  const int16_t* b = d.b + panel * d.inputs * kPanel;
+  const float* scale = d.scale + panel * ((d.inputs + kRun - 1) / kRun) * kPanel;
+  Vector totals[kRows][kVectors];
+  for (int r = 0; r < kRows; r++)
+    for (int v = 0; v < kVectors; v++) totals[r][v] = load(d.bias + channel + v * kLanes);
+  for (int start = 0; start < d.inputs; start += kRun, scale += kPanel) {
+    Vector sums[kRows][kVectors][kWays] = {};
+    const int end = std::min(start + kRun, d.inputs);
+    for (int from = start; from < end; from += kPanel, a += a_panel) {
+      const int count = std::min(kPanel, end - from);
+      for (int i = 0; i + kWays <= count; i += kWays, b += kWays * kPanel)
+#pragma GCC unroll 16
+        for (int w = 0; w < kWays; w++)
+#pragma GCC unroll 16
+          for (int v = 0; v < kVectors; v++) {
+            const Vector weight = load_int16(b + w * kPanel + v * kLanes);
+#pragma GCC unroll 16
+            for (int r = 0; r < kRows; r++)
+              sums[r][v][w] += splat(a[r * kPanel + i + w]) * weight;
+          }
+      if (count % kWays) {
+        for (int v = 0; v < kVectors; v++)
+          for (int r = 0; r < kRows; r++)
+            sums[r][v][0] += splat(a[r * kPanel + count - 1]) * load_int16(b + v * kLanes);
+        b += kPanel;
+      }
+    }
+    for (int r = 0; r < kRows; r++)
+      for (int v = 0; v < kVectors; v++)
+        totals[r][v] += (sums[r][v][0] + sums[r][v][1]) * load(scale + v * kLanes);
+  }
+  float* c = d.c + panel * a_panel + row * kPanel;
+  with_activation(d.activation, [&]<Activation kActivation>() {
+    for (int r = 0; r < kRows; r++)
+      for (int v = 0; v < kVectors; v++)
+        store(c + r * kPanel + v * kLanes, activate<kActivation>(totals[r][v]));
+  });
+  finish(d.activation, c, kRows);
+}
+
+void dense(const Dense& d) {
+  for (int channel = 0; channel < d.outputs; channel += kPanel)
+    for (int row = 0; row < d.rows;) {
+      const int left = d.rows - row;
+      if (left >= 4) dense_rows<4>(d, row, channel), row += 4;
+      else if (left >= 2) dense_rows<2>(d, row, channel), row += 2;
+      else dense_rows<1>(d, row, channel), row += 1;
+    }
+}
 
 // Depthwise --------------------------------------------------------------------------------------
 
@@ -259,8 +303,10 @@ void depthwise_row(const DepthwiseRow& by_reference) {
     int column = 0;
     for (; column + 4 <= d.width; column += 4)
       total += neighbours<kKernel, kStride, 4, kActivation>(d, rows, column, lane);
-    for (; column < d.width; column++)
-      total += neighbours<kKernel, kStride, 1, kActivation>(d, rows, column, lane);
+    const int left = d.width - column;
+    if (left == 3) total += neighbours<kKernel, kStride, 3, kActivation>(d, rows, column, lane);
+    if (left == 2) total += neighbours<kKernel, kStride, 2, kActivation>(d, rows, column, lane);
+    if (left == 1) total += neighbours<kKernel, kStride, 1, kActivation>(d, rows, column, lane);
     store(d.sums + lane, load(d.sums + lane) + total);
   }
 }
@@ -346,7 +392,8 @@ void taps(const Taps& t) {
 
 // Small ones -------------------------------------------------------------------------------------
 
-void average_pool(const float* in, int height, int width, float* out) {
+void average_pool(const float* in, int height, int width, int channels, float* out) {
+  const int vectors = vectors_of(channels);
   const auto first = [](int o, int size) { return o * 2 - size % 2; };  // SAME padding
   for (int i = 0; i < (height + 1) / 2; i++) {
     const int top = std::max(first(i, height), 0), bottom = std::min(first(i, height) + 3, height);
@@ -355,10 +402,10 @@ void average_pool(const float* in, int height, int width, float* out) {
       Vector sums[kPanel / kLanes] = {};
       for (int y = top; y < bottom; y++)
         for (int x = left; x < right; x++)
-          for (int v = 0; v < kPanel / kLanes; v++)
+          for (int v = 0; v < vectors; v++)
             sums[v] += load(in + (static_cast<size_t>(y) * width + x) * kPanel + v * kLanes);
       const float share = 1.f / ((bottom - top) * (right - left));
-      for (int v = 0; v < kPanel / kLanes; v++) store(out + v * kLanes, sums[v] * share);
+      for (int v = 0; v < vectors; v++) store(out + v * kLanes, sums[v] * share);
     }
   }
 }
@@ -379,6 +426,26 @@ void scale_rows(const float* b, const float* scale, float* out, int inputs, size
     }
 }
 
+int64_t spin(int64_t multiply_adds) {
+  constexpr int kSums = 12;
+  Vector sums[kSums], x = splat(1e-3f), w = splat(1e-3f);
+  for (int i = 0; i < kSums; i++) sums[i] = splat(static_cast<float>(i));  // none like another
+  int64_t done = 0;
+  for (; done < multiply_adds; done += kSums * kLanes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; i++) sums[i] += x * w;
+#if defined(__AVX2__)
+    asm volatile("" : "+v"(x));  // the compiler may not take the product out of the loop
+#else
+    asm volatile("" : "+m"(x));
+#endif
+  }
+  for (int i = 1; i < kSums; i++) sums[0] += sums[i];
+  volatile float kept = sums[0][0];
+  (void)kept;
+  return done;
+}
+
 }  // namespace
 
 #define MOVINET_QUOTE(name) #name
@@ -391,6 +458,7 @@ const Kernels MOVINET_TABLE(MOVINET_ISA) = {
     .name = MOVINET_NAME(MOVINET_ISA),
     .panels_at_once = std::max(1, kTileChannels / kPanel),
     .product = product,
+    .dense = dense,
     .stem = stem,
     .depthwise = depthwise,
     .taps = taps,
@@ -398,6 +466,7 @@ const Kernels MOVINET_TABLE(MOVINET_ISA) = {
     .scale_columns = scale_columns,
     .scale_rows = scale_rows,
     .sum_rows = sum_rows,
+    .spin = spin,
 };
 
 }  // namespace movinet

@@ -19,6 +19,27 @@ constexpr size_t padded(size_t channels) { return panels(channels) * kPanel; }
 
 enum class Activation : uint32_t { none, relu6, hard_swish, swish, hard_sigmoid, sigmoid, count };
 
+// Memory that will be needed soon, fetched into the cache bit by bit while a product, which needs
+// little of it for a while, computes.
+struct Ahead {
+  struct Region {
+    const char *at, *end;
+  };
+  Region regions[2 * kMaxKernel + 4];
+  int count = 0;  // regions that are left, the last one first
+
+  void add(const void* at, size_t bytes) {
+    const char* from = static_cast<const char*>(at);
+    if (bytes) regions[count++] = {from, from + bytes};
+  }
+  int lines() const {
+    ptrdiff_t bytes = 0;
+    for (int i = 0; i < count; i++) bytes += regions[i].end - regions[i].at;
+    return static_cast<int>(bytes / 64);
+  }
+  void forget_all_but(int kept) { count = count < kept ? count : kept; }
+};
+
 // c = activation(bias + residual + a * b).
 struct Product {
   const float* a;         // [inputs / 16][rows ...][16]
@@ -28,6 +49,21 @@ struct Product {
   const float* residual;  // as c, may be c itself; or null
   float* c;               // [outputs / 16][rows ...][16]
   size_t c_panel;
+  int rows, inputs, outputs;
+  Activation activation;
+  Ahead* ahead = nullptr;
+  int lines = 0;  // of `ahead`, to fetch meanwhile
+};
+
+// The same for few rows, where reading the weights is the work: they are 16-bit integers, and each
+// run of kRun inputs of an output has a scale of its own. That errs by 3e-5 of an output.
+constexpr int kRun = 64;
+struct Dense {
+  const float* a;    // [inputs / 16][rows][16]
+  const int16_t* b;  // [outputs / 16][inputs][16]
+  const float* scale;  // [outputs / 16][inputs / kRun][16]
+  const float* bias;
+  float* c;  // [outputs / 16][rows][16]
   int rows, inputs, outputs;
   Activation activation;
 };
@@ -59,19 +95,23 @@ struct Kernels {
   const char* name;
   int panels_at_once;  // what `product` computes of c in one go
   void (*product)(const Product&);
+  void (*dense)(const Dense&);
   // A 3x3 convolution of stride 2 of RGB rows, as a product: `a` is the first of three padded
   // rows [column][3] that are `a_panel` floats apart; b is [outputs / 16][27][16].
   void (*stem)(const Product&);
   void (*depthwise)(const DepthwiseRow&);
   void (*taps)(const Taps&);
   // out[o] = mean of the places of a 3x3 window, stride 2, that are inside; one panel.
-  void (*average_pool)(const float* in, int height, int width, float* out);
+  void (*average_pool)(const float* in, int height, int width, int channels, float* out);
   // out[r][i] = in[r][i] * scale[i], in one panel.
   void (*scale_columns)(const float* in, const float* scale, float* out, size_t rows);
   // out[panel][k][i] = b[panel][k][i] * scale[k].
   void (*scale_rows)(const float* b, const float* scale, float* out, int inputs, size_t panels);
   // sums[i] += in[r][i] over all rows, in one panel.
   void (*sum_rows)(const float* in, float* sums, size_t rows);
+  // Does at least this many multiply-adds in registers alone, as fast as the core can; returns how
+  // many. Benchmarks measure the rest against it.
+  int64_t (*spin)(int64_t multiply_adds);
 };
 
 // The instruction sets that this build has and this machine can run, the best one first.

@@ -40,8 +40,8 @@ Network::Network(const std::string& path, const char* isa) : kernels_(find_kerne
     channels = record.outputs;
   }
   head_ = pack(file, static_cast<int>(channels), static_cast<int>(header_.head));
-  hidden_ = pack(file, head_.outputs, static_cast<int>(header_.hidden));
-  classifier_ = pack(file, hidden_.outputs, static_cast<int>(header_.classes));
+  hidden_ = pack_dense(file, head_.outputs, static_cast<int>(header_.hidden));
+  classifier_ = pack_dense(file, hidden_.outputs, static_cast<int>(header_.classes));
   file.check_end();
   head_part_ = add_part(0, head_.outputs, {1, 1});
   check_memory();
@@ -59,6 +59,31 @@ Pointwise Network::pack(File& file, int inputs, int outputs) {
                   packed + (start * k) + i * kPanel);
   std::copy_n(bias, n, padded_bias);
   return {inputs, outputs, packed, padded_bias};
+}
+
+// The same as 16-bit integers, in runs of inputs that share a scale.
+DenseLayer Network::pack_dense(File& file, int inputs, int outputs) {
+  const size_t k = inputs, n = outputs, runs = (k + kRun - 1) / kRun;
+  const float *weight = file.next(k * n), *bias = file.next(n);
+  auto* packed = reinterpret_cast<int16_t*>(arena_.floats((k * padded(n) + 1) / 2));
+  float *scale = arena_.floats(runs * padded(n)), *padded_bias = arena_.floats(padded(n));
+  for (size_t j = 0; j < n; j++)
+    for (size_t run = 0; run < runs; run++) {
+      const size_t start = run * kRun, end = std::min(start + kRun, k), lane = j % kPanel;
+      float most = 0;
+      // A weight that is no number makes the scale, and so the output, none.
+      for (size_t i = start; i < end; i++)
+        most = most < std::fabs(weight[i * n + j]) || std::isnan(weight[i * n + j])
+                   ? std::fabs(weight[i * n + j])
+                   : most;
+      const float unit = most / 32767;
+      scale[(j / kPanel * runs + run) * kPanel + lane] = unit;
+      for (size_t i = start; i < end && unit > 0 && std::isfinite(unit); i++)
+        packed[(j / kPanel * k + i) * kPanel + lane] =
+            static_cast<int16_t>(std::lrint(weight[i * n + j] / unit));
+    }
+  std::copy_n(bias, n, padded_bias);
+  return {inputs, outputs, packed, scale, padded_bias};
 }
 
 // (rows, channels) to [panel][rows][16].
@@ -91,8 +116,8 @@ void Network::load_block(File& file, const BlockRecord& record, Size size) {
   }
   if (pooling != Pooling::none) {
     const int pooled = pooling == Pooling::both ? 2 * expand : expand;
-    b.reduce = pack(file, pooled, record.reduced);
-    b.gate = pack(file, record.reduced, expand);
+    b.reduce = pack_dense(file, pooled, record.reduced);
+    b.gate = pack_dense(file, record.reduced, expand);
     if (pooling != Pooling::over_space) b.sum_part = add_part(0, expand, {1, 1});
     const auto known = std::find(encoding_widths_.begin(), encoding_widths_.end(), pooled);
     b.encoding = static_cast<int>(known - encoding_widths_.begin());

@@ -15,12 +15,32 @@ Product pointwise(const Pointwise& layer, const float* in, float* out, int rows,
           layer.outputs, a};
 }
 
+Dense dense(const DenseLayer& layer, const float* in, float* out, int rows, Activation a) {
+  return {in, layer.weight, layer.scale, layer.bias, out, rows, layer.inputs, layer.outputs, a};
+}
+
+// At most so much is fetched ahead; more would push out of the second cache what is in use.
+constexpr size_t kAheadBytes = 192 * 1024;
+
 StateHeader& header_of(std::byte* state) { return *reinterpret_cast<StateHeader*>(state); }
 
 }  // namespace
 
-void Network::step(std::byte* const* states, int streams, const float* frames, int count,
-                   const float* decays, bool every_frame, float* logits) const {
+void Block::add_to(Ahead& ahead) const {
+  ahead.count = 0;
+  size_t left = kAheadBytes;
+  const auto add = [&](const void* at, size_t bytes) {
+    const size_t taken = std::min(bytes, left);
+    ahead.add(at, taken);
+    left -= taken;
+  };
+  add(reduce.weight, sizeof(int16_t) * reduce.inputs * padded(reduce.outputs));
+  add(gate.weight, sizeof(int16_t) * gate.inputs * padded(gate.outputs));
+  add(project.weight, sizeof(float) * project.inputs * padded(project.outputs));
+}
+
+void Network::step(std::byte* const* states, int streams, const void* frames, Pixels pixels,
+                   int count, const float* decays, bool every_frame, float* logits) const {
   std::unique_ptr<Workspace> w;
   {
     std::lock_guard lock(mutex_);
@@ -30,29 +50,32 @@ void Network::step(std::byte* const* states, int streams, const float* frames, i
     }
   }
   if (!w) w = std::make_unique<Workspace>(*this);
-  const size_t frame_size = size_t{3} * header_.height * header_.width;
+  const size_t frame_size = size_t{3} * header_.height * header_.width *
+                            (pixels == Pixels::bytes ? 1 : sizeof(float));
   std::vector<Item> items;
   items.reserve(kGroup);
   for (int s = 0; s < streams; s++) {
     StateHeader& state = header_of(states[s]);
-    for (int t = 0; t < count; t++, frames += frame_size) {
+    for (int t = 0; t < count; t++) {
+      const size_t index = static_cast<size_t>(t) * streams + s;
       const float decay = decays ? decays[s] : 1.f;
       // What a decayed sum has forgotten no longer tells the position: hold it where the model
       // was trained to be at most.
       const int64_t last = decay < 1 ? header_.trained_frames - 1 : INT64_MAX;
       state.pool_weight = decay * state.pool_weight + 1;
       const bool asked = every_frame || t + 1 == count;
-      items.push_back({states[s], frames, decay, state.pool_weight, state.frame_count,
-                       std::min(state.frame_count, last), asked ? logits : nullptr});
+      float* out = logits + (every_frame ? index : s) * header_.classes;
+      items.push_back({states[s], static_cast<const std::byte*>(frames) + index * frame_size,
+                       decay, state.pool_weight, state.frame_count,
+                       std::min(state.frame_count, last), asked ? out : nullptr});
       state.frame_count++;
-      if (asked) logits += header_.classes;
       if (items.size() == kGroup) {
-        run(*w, items);
+        run(*w, items, pixels);
         items.clear();
       }
     }
   }
-  if (!items.empty()) run(*w, items);
+  if (!items.empty()) run(*w, items, pixels);
   std::lock_guard lock(mutex_);
   workspaces_.push_back(std::move(w));
 }
@@ -61,17 +84,31 @@ float* Network::part(const Item& item, int index) const {
   return reinterpret_cast<float*>(item.state) + parts_[index].offset;
 }
 
-void Network::run(Workspace& w, const std::vector<Item>& items) const {
+void Network::run(Workspace& w, const std::vector<Item>& items, Pixels pixels) const {
   std::fill(w.encoded.begin(), w.encoded.end(), 0);
-  run_stem(w, items);
+  run_stem(w, items, pixels);
   for (const Block& b : blocks_) {
-    run_block(w, b, items);
+    filter(w, b, items);
+    if (header_.pooling != Pooling::none) squeeze(w, b, items);
+    const bool last = &b == &blocks_.back();
+    project(w, b, last ? head_ : (&b + 1)->expand, static_cast<int>(items.size()));
     std::swap(w.x, w.y);
   }
   classify(w, items);
 }
 
-void Network::run_stem(Workspace& w, const std::vector<Item>& items) const {
+// One row of a frame as floats in [0, 1].
+void Network::copy_row(const void* frame, int row, Pixels pixels, float* to) const {
+  const size_t size = size_t{3} * header_.width, start = row * size;
+  if (pixels == Pixels::floats) {
+    std::copy_n(static_cast<const float*>(frame) + start, size, to);
+    return;
+  }
+  const uint8_t* from = static_cast<const uint8_t*>(frame) + start;
+  for (size_t i = 0; i < size; i++) to[i] = from[i] * (1 / 255.f);
+}
+
+void Network::run_stem(Workspace& w, const std::vector<Item>& items, Pixels pixels) const {
   const int height = header_.height, width = header_.width, pad = width % 2;  // SAME
   const size_t pitch = (static_cast<size_t>(width) + 3) * 3;
   const int places = static_cast<int>(stem_size_.places());
@@ -86,7 +123,7 @@ void Network::run_stem(Workspace& w, const std::vector<Item>& items) const {
         const int row = o * 2 - height % 2 + u;
         float* to = w.rows + u * pitch + pad * 3;
         if (row >= 0 && row < height)
-          std::copy_n(items[i].frame + static_cast<size_t>(row) * width * 3, width * 3, to);
+          copy_row(items[i].frame, row, pixels, to);
         else
           std::fill_n(to, width * 3, 0.f);
       }
@@ -95,15 +132,10 @@ void Network::run_stem(Workspace& w, const std::vector<Item>& items) const {
     }
 }
 
-void Network::run_block(Workspace& w, const Block& b, const std::vector<Item>& items) const {
-  filter(w, b, items);
-  if (header_.pooling != Pooling::none) squeeze(w, b, items);
-  project(w, b, static_cast<int>(items.size()));
-}
-
 // Pass 1 of network.h.
 void Network::filter(Workspace& w, const Block& b, const std::vector<Item>& items) const {
   const int count = static_cast<int>(items.size()), at_once = kernels_->panels_at_once;
+  b.add_to(w.ahead);
   const int all = static_cast<int>(panels(b.record.expand));
   std::fill_n(w.sums, count * padded(b.record.expand), 0.f);
   // The columns of padding; products write between them.
@@ -116,71 +148,101 @@ void Network::filter(Workspace& w, const Block& b, const std::vector<Item>& item
   }
   if (b.whole) {
     for (int panel = 0; panel < all; panel += at_once)
-      for (int i = 0; i < count; i++) filter_band(w, b, items[i], i, count, 0, panel);
+      for (int i = 0; i < count; i++)
+        filter_band(w, {b, items[i], i, count, 0, b.out.height}, panel);
     return;
   }
   for (int i = 0; i < count; i++)
     for (int first = 0; first < b.out.height; first += b.band)
       for (int panel = 0; panel < all; panel += at_once)
-        filter_band(w, b, items[i], i, count, first, panel);
+        filter_band(w, {b, items[i], i, count, first, std::min(first + b.band, b.out.height)},
+                    panel);
 }
 
-// Output rows from `first` on of some panels of an item: expand, depthwise, taps.
-void Network::filter_band(Workspace& w, const Block& b, const Item& item, int index, int count,
-                          int first, int panel) const {
-  const int expand = b.record.expand, kernel = b.record.kernel_space, stride = b.record.stride;
-  const int end = std::min(first + b.band, b.out.height), channel = panel * kPanel;
-  const size_t row_size = static_cast<size_t>(b.padded_width) * kPanel;
-  const size_t ring_panel = b.ring_rows * row_size;
+// Output rows of some panels of an item: expand, depthwise, taps.
+void Network::filter_band(Workspace& w, const Band& band, int panel) const {
+  const Block& b = band.block;
+  const int all = static_cast<int>(panels(b.record.expand));
+  const int stop = std::min(panel + kernels_->panels_at_once, all);
+  // What the taps and later passes need comes into the cache while `expand` computes.
+  const int later = w.ahead.count, all_later = w.ahead.lines();
+  const int share = all_later / (all - panel);
+  const size_t bytes = band.places() * kPanel * sizeof(float);
+  for (int i = panel; i < stop; i++)
+    for (int k = 0; b.taps && k + 1 < static_cast<int>(b.record.kernel_time); k++)
+      w.ahead.add(past(band, k, i), bytes);
+  const size_t ring_panel = static_cast<size_t>(b.ring_rows) * b.padded_width * kPanel;
   float* ring = w.ring + (b.whole ? 0 : panel * ring_panel);
-  const auto rows_until = [&](int outputs) {  // input rows that so many output rows have needed
-    return outputs ? std::min((outputs - 1) * stride - b.pad_top + kernel, b.in.height) : 0;
-  };
+  expand(w, band, panel, ring, w.ahead.lines() - all_later + share);
+  w.ahead.forget_all_but(later);
+  for (; panel < stop; panel++, ring += ring_panel) {
+    float* z = w.z + ((static_cast<size_t>(panel) * band.count + band.index) * b.out.places() +
+                      static_cast<size_t>(band.first) * b.out.width) * kPanel;
+    float* sums = w.sums + band.index * padded(b.record.expand) + panel * kPanel;
+    if (!b.taps) {
+      depthwise(w, band, panel, ring, z, sums);
+      continue;
+    }
+    float unused[kPanel] = {};
+    depthwise(w, band, panel, ring, w.fresh, unused);
+    float* frames[kMaxKernel];
+    const int kernel = static_cast<int>(b.record.kernel_time);
+    for (int k = 0; k + 1 < kernel; k++) frames[k] = past(band, k, panel);
+    kernels_->taps({w.fresh, frames, b.taps + static_cast<size_t>(panel) * kernel * kPanel,
+                    b.taps_bias + panel * kPanel, z, sums, static_cast<int>(band.places()), kernel,
+                    static_cast<int>(b.record.expand) - panel * kPanel, header_.activation});
+  }
+}
 
+// The input rows that the band needs and no earlier band has needed.
+void Network::expand(Workspace& w, const Band& band, int panel, float* ring, int lines) const {
+  const Block& b = band.block;
+  const int begin = b.rows_until(band.first), end = b.rows_until(band.end);
+  const int channel = panel * kPanel;
+  const size_t row_size = static_cast<size_t>(b.padded_width) * kPanel;
   Product p = pointwise(b.expand, nullptr, nullptr, b.in.width, header_.activation);
-  p.a_panel = count * b.in.places() * kPanel;
+  p.a_panel = band.count * b.in.places() * kPanel;
   p.b += static_cast<size_t>(channel) * p.inputs;
   p.bias += channel;
-  p.c_panel = ring_panel;
-  p.outputs = std::min(kernels_->panels_at_once * kPanel, expand - channel);
-  for (int row = std::max(rows_until(first), 0); row < rows_until(end); row++) {
-    p.a = w.x + (index * b.in.places() + static_cast<size_t>(row) * b.in.width) * kPanel;
+  p.c_panel = b.ring_rows * row_size;
+  p.outputs = std::min(kernels_->panels_at_once * kPanel, p.outputs - channel);
+  p.ahead = &w.ahead;
+  p.lines = lines / std::max(end - begin, 1);
+  for (int row = begin; row < end; row++) {
+    p.a = w.x + (band.index * b.in.places() + static_cast<size_t>(row) * b.in.width) * kPanel;
     p.c = ring + row % b.ring_rows * row_size + b.pad_left * kPanel;
     kernels_->product(p);
   }
+}
 
-  const int stop = std::min(panel + kernels_->panels_at_once, static_cast<int>(panels(expand)));
-  for (; panel < stop; panel++, ring += ring_panel) {
-    const size_t places = b.out.places(), start = static_cast<size_t>(first) * b.out.width;
-    float* z = w.z + ((static_cast<size_t>(panel) * count + index) * places + start) * kPanel;
-    float* sums = w.sums + index * padded(expand) + panel * kPanel;
-    float unused[kPanel] = {};
-    const float* rows[kMaxKernel];
-    DepthwiseRow d{rows, b.depthwise + static_cast<size_t>(panel) * kernel * kernel * kPanel,
-                   b.depthwise_bias + panel * kPanel, b.taps ? w.fresh : z,
-                   b.taps ? unused : sums, b.out.width, kernel, stride,
-                   expand - panel * kPanel, header_.activation};
-    for (int o = first; o < end; o++, d.out += static_cast<size_t>(b.out.width) * kPanel) {
-      for (int u = 0; u < kernel; u++) {
-        const int row = o * stride - b.pad_top + u;
-        const bool inside = row >= 0 && row < b.in.height;
-        rows[u] = inside ? ring + row % b.ring_rows * row_size : w.zero_row;
-      }
-      kernels_->depthwise(d);
+void Network::depthwise(Workspace& w, const Band& band, int panel, const float* ring, float* out,
+                        float* sums) const {
+  const Block& b = band.block;
+  const int kernel = static_cast<int>(b.record.kernel_space);
+  const size_t row_size = static_cast<size_t>(b.padded_width) * kPanel;
+  const float* rows[kMaxKernel];
+  DepthwiseRow d{rows, b.depthwise + static_cast<size_t>(panel) * kernel * kernel * kPanel,
+                 b.depthwise_bias + panel * kPanel, out, sums, b.out.width, kernel,
+                 static_cast<int>(b.record.stride),
+                 static_cast<int>(b.record.expand) - panel * kPanel, header_.activation};
+  for (int o = band.first; o < band.end; o++, d.out += static_cast<size_t>(b.out.width) * kPanel) {
+    for (int u = 0; u < kernel; u++) {
+      const int row = o * d.stride - b.pad_top + u;
+      const bool inside = row >= 0 && row < b.in.height;
+      rows[u] = inside ? ring + row % b.ring_rows * row_size : w.zero_row;
     }
-    if (!b.taps) continue;
-    const int kept = b.record.kernel_time - 1;
-    float* past[kMaxKernel];
-    for (int k = 0; k < kept; k++) {
-      const size_t slot = static_cast<size_t>((item.count + k) % kept);
-      past[k] = part(item, b.ring_part) +
-                ((slot * panels(expand) + panel) * places + start) * kPanel;
-    }
-    kernels_->taps({w.fresh, past,
-                    b.taps + static_cast<size_t>(panel) * b.record.kernel_time * kPanel,
-                    b.taps_bias + panel * kPanel, z, sums, (end - first) * b.out.width, kept + 1,
-                    d.channels, header_.activation});
+    kernels_->depthwise(d);
   }
+}
+
+// The band in frame k of the ring, the oldest first.
+float* Network::past(const Band& band, int k, int panel) const {
+  const Block& b = band.block;
+  const int kept = static_cast<int>(b.record.kernel_time) - 1;
+  const size_t slot = static_cast<size_t>((band.item.count + k) % kept);
+  return part(band.item, b.ring_part) +
+         ((slot * panels(b.record.expand) + panel) * b.out.places() +
+          static_cast<size_t>(band.first) * b.out.width) * kPanel;
 }
 
 // Pass 2: gates of all items, [panel][item][16].
@@ -206,8 +268,8 @@ void Network::squeeze(Workspace& w, const Block& b, const std::vector<Item>& ite
     }
   }
   const int rows = static_cast<int>(count);
-  kernels_->product(pointwise(b.reduce, w.pooled, w.reduced, rows, header_.activation));
-  kernels_->product(pointwise(b.gate, w.reduced, w.gates, rows, header_.gating));
+  kernels_->dense(dense(b.reduce, w.pooled, w.reduced, rows, header_.activation));
+  kernels_->dense(dense(b.gate, w.reduced, w.gates, rows, header_.gating));
 }
 
 // Sines of the even frequencies, then cosines of the odd ones; [item][width].
@@ -227,7 +289,7 @@ const float* Network::encoding(Workspace& w, const Block& b, const std::vector<I
 }
 
 // Pass 3.
-void Network::project(Workspace& w, const Block& b, int count) const {
+void Network::project(Workspace& w, const Block& b, const Pointwise& next, int count) const {
   const int places = static_cast<int>(b.out.places()), rows = count * places;
   const size_t item_size = static_cast<size_t>(places) * kPanel;
   const float* residual = w.x;
@@ -235,8 +297,11 @@ void Network::project(Workspace& w, const Block& b, int count) const {
     const float* in = w.x;
     if (b.record.stride == 2) {
       const size_t from = b.in.places() * kPanel;
-      for (size_t i = 0; i < panels(b.record.inputs) * count; i++)
-        kernels_->average_pool(w.x + i * from, b.in.height, b.in.width, w.pooled_x + i * item_size);
+      for (size_t i = 0; i < panels(b.record.inputs) * count; i++) {
+        const int channels = b.skip.inputs - static_cast<int>(i / count) * kPanel;
+        kernels_->average_pool(w.x + i * from, b.in.height, b.in.width, channels,
+                               w.pooled_x + i * item_size);
+      }
       in = w.pooled_x;
     }
     kernels_->product(pointwise(b.skip, in, w.y, rows, Activation::none));
@@ -244,6 +309,10 @@ void Network::project(Workspace& w, const Block& b, int count) const {
   }
   Product p = pointwise(b.project, w.z, w.y, rows, Activation::none);
   p.residual = residual;
+  w.ahead.count = 0;
+  w.ahead.add(next.weight, std::min(kAheadBytes, sizeof(float) * next.inputs * padded(next.outputs)));
+  p.ahead = &w.ahead;
+  p.lines = w.ahead.lines();
   const bool gated = header_.pooling != Pooling::none;
   const size_t gate_panel = static_cast<size_t>(count) * kPanel;
   if (!gated || places < b.project.outputs) {
@@ -290,8 +359,8 @@ void Network::classify(Workspace& w, const std::vector<Item>& items) const {
   }
   if (!asked) return;
   const int wanted = static_cast<int>(asked);
-  kernels_->product(pointwise(hidden_, w.embedding, w.hidden, wanted, header_.head_activation));
-  kernels_->product(pointwise(classifier_, w.hidden, w.logits, wanted, Activation::none));
+  kernels_->dense(dense(hidden_, w.embedding, w.hidden, wanted, header_.head_activation));
+  kernels_->dense(dense(classifier_, w.hidden, w.logits, wanted, Activation::none));
   size_t row = 0;
   for (const Item& item : items) {
     if (!item.logits) continue;

@@ -9,7 +9,7 @@
 //   frame -> stem -> block ... block -> head product -> mean over space -> running mean over time
 //         -> hidden layer -> classifier -> logits
 //
-// A block (see `Block`, Network::run_block) is three passes:
+// A block (see `Block`) is three passes:
 //
 //   1. for each band of rows, for each panel of 16 expanded channels:
 //        expand (product of x, bias, activation) -> rows of `ring`, zeros around them
@@ -32,6 +32,7 @@
 // nothing; a copy is a snapshot.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -44,6 +45,8 @@
 namespace movinet {
 
 constexpr int kGroup = 8;
+
+enum class Pixels { floats, bytes };  // in [0, 1], or in [0, 255]
 
 struct StateHeader {
   int64_t frame_count;
@@ -65,6 +68,13 @@ struct Pointwise {
   const float* bias = nullptr;    // padded(outputs)
 };
 
+// A layer of vectors, packed for Kernels::dense.
+struct DenseLayer {
+  int inputs = 0, outputs = 0;
+  const int16_t* weight = nullptr;
+  const float *scale = nullptr, *bias = nullptr;
+};
+
 // A part of the state that has a name in the manifest: a running sum or a ring of frames.
 struct StatePart {
   size_t offset = 0;  // floats from the start of the state
@@ -80,21 +90,38 @@ struct Block {
   int band;       // output rows at a time
   int ring_rows;  // input rows that a band needs
   bool whole;     // one band: a single panel's ring is used for all
-  Pointwise expand, reduce, gate, project, skip;
+  Pointwise expand, project, skip;
+  DenseLayer reduce, gate;
   const float *depthwise, *depthwise_bias;  // [panel][k * k][16], padded(expand)
   const float *taps, *taps_bias;            // [panel][k_t][16]; null where k_t is 1
   int sum_part, ring_part;                  // of the state; -1 without
   int encoding;                             // which positional encoding
+
+  void add_to(Ahead& ahead) const;  // the weights that passes 2 and 3 need
+  // Input rows that so many output rows need.
+  int rows_until(int outputs) const {
+    const int last = (outputs - 1) * static_cast<int>(record.stride) - pad_top;
+    return outputs ? std::min(last + static_cast<int>(record.kernel_space), in.height) : 0;
+  }
 };
 
 // One frame of one stream on its way through the network.
 struct Item {
   std::byte* state;
-  const float* frame;  // [height][width][3]
+  const void* frame;    // [height][width][3]
   float decay, weight;  // of the running sums, after this frame
   int64_t count;        // frames seen before
   int64_t position;     // what the positional encoding is told
   float* logits;        // null where nobody asks
+};
+
+// Output rows from `first` to before `end` of an item, the `index`th of `count`.
+struct Band {
+  const Block& block;
+  const Item& item;
+  int index, count, first, end;
+
+  size_t places() const { return static_cast<size_t>(end - first) * block.out.width; }
 };
 
 // What a step writes on; one for each step that runs at the same time.
@@ -103,6 +130,7 @@ struct Workspace {
   Arena arena;
   float *rows, *ring, *zero_row, *fresh, *x, *y, *z, *pooled_x, *scaled;
   float *sums, *pooled, *reduced, *gates, *embedding, *hidden, *logits;
+  Ahead ahead;
   std::vector<float*> encodings;      // [item][width] for each width
   std::vector<char> encoded;          // whether it is of the current group
 };
@@ -118,10 +146,10 @@ class Network {
   const std::vector<StatePart>& state_parts() const { return parts_; }
   size_t state_bytes() const { return state_floats_ * sizeof(float); }
 
-  // `logits` receives [stream][frame][classes] if `every_frame`, else [stream][classes], of the
-  // last frame. `frames` is [stream][frame][height][width][3]. May be called from several threads,
+  // `logits` receives [frame][stream][classes] if `every_frame`, else [stream][classes], of the
+  // last frame. `frames` is [frame][stream][height][width][3]. May be called from several threads,
   // with different states.
-  void step(std::byte* const* states, int streams, const float* frames, int count,
+  void step(std::byte* const* states, int streams, const void* frames, Pixels pixels, int count,
             const float* decays, bool every_frame, float* logits) const;
 
   // A part of a state as plain numbers, [frame (the oldest first)][place][channel], and back.
@@ -132,21 +160,25 @@ class Network {
   friend struct Workspace;
 
   Pointwise pack(File& file, int inputs, int outputs);
+  DenseLayer pack_dense(File& file, int inputs, int outputs);
   const float* pack_vectors(File& file, int rows, int channels);
   void load_block(File& file, const BlockRecord& record, Size size);
   void plan_band(Block& block) const;
   int add_part(int frames, int channels, Size size);
   void check_memory() const;
 
-  void run(Workspace& w, const std::vector<Item>& items) const;
-  void run_stem(Workspace& w, const std::vector<Item>& items) const;
-  void run_block(Workspace& w, const Block& b, const std::vector<Item>& items) const;
+  void run(Workspace& w, const std::vector<Item>& items, Pixels pixels) const;
+  void run_stem(Workspace& w, const std::vector<Item>& items, Pixels pixels) const;
+  void copy_row(const void* frame, int row, Pixels pixels, float* to) const;
   void filter(Workspace& w, const Block& b, const std::vector<Item>& items) const;
-  void filter_band(Workspace& w, const Block& b, const Item& item, int index, int count, int first,
-                   int panel) const;
+  void filter_band(Workspace& w, const Band& band, int panel) const;
+  void expand(Workspace& w, const Band& band, int panel, float* ring, int lines) const;
+  void depthwise(Workspace& w, const Band& band, int panel, const float* ring, float* out,
+                 float* sums) const;
+  float* past(const Band& band, int k, int panel) const;
   void squeeze(Workspace& w, const Block& b, const std::vector<Item>& items) const;
   const float* encoding(Workspace& w, const Block& b, const std::vector<Item>& items) const;
-  void project(Workspace& w, const Block& b, int count) const;
+  void project(Workspace& w, const Block& b, const Pointwise& next, int count) const;
   void classify(Workspace& w, const std::vector<Item>& items) const;
   float* part(const Item& item, int index) const;
 
@@ -155,7 +187,8 @@ class Network {
   const Kernels* kernels_;
   Arena arena_;
   Size stem_size_;
-  Pointwise stem_, head_, hidden_, classifier_;
+  Pointwise stem_, head_;
+  DenseLayer hidden_, classifier_;
   std::vector<Block> blocks_;
   std::vector<StatePart> parts_;
   std::vector<std::vector<double>> rates_;  // of the positional encodings, one list for each width

@@ -18,6 +18,8 @@ using namespace movinet;
 namespace {
 
 using Input = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Frames = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+using IntegerInput = nb::ndarray<const int16_t, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<nb::numpy, float, nb::c_contig>;
 
 Output make_array(std::vector<size_t> shape) {
@@ -67,27 +69,33 @@ class Engine {
     return made;
   }
 
-  // frames (streams, count, height, width, 3) -> logits (streams, count or 1, classes).
-  Output step(const std::vector<const State*>& states, const Input& frames,
-              const std::vector<float>& decays, bool every_frame) const {
+  // frames (count * streams, height, width, 3), time before streams, float32 or uint8 -> logits
+  // (count * streams or streams, classes).
+  Output step(const std::vector<const State*>& states, const Frames& frames, const Input& decays,
+              bool every_frame) const {
     const Header& h = network_.header();
-    if (frames.ndim() != 5 || frames.shape(0) != states.size() || frames.shape(1) == 0 ||
-        frames.shape(2) != h.height || frames.shape(3) != h.width || frames.shape(4) != 3)
-      refuse("frames must be (streams, frames, " + std::to_string(h.height) + ", " +
-             std::to_string(h.width) + ", 3) for as many streams as states");
-    if (states.empty() || decays.size() != states.size()) refuse("one decay for each state");
+    const size_t streams = states.size(), rows = frames.ndim() == 4 ? frames.shape(0) : 0;
+    const bool bytes = frames.dtype() == nb::dtype<uint8_t>();
+    if (streams == 0 || rows == 0 || rows % streams || frames.shape(1) != h.height ||
+        frames.shape(2) != h.width || frames.shape(3) != 3 ||
+        (!bytes && frames.dtype() != nb::dtype<float>()))
+      refuse("frames must be (frames * streams, " + std::to_string(h.height) + ", " +
+             std::to_string(h.width) + ", 3) float32 or uint8, for " + std::to_string(streams) +
+             " streams");
+    if (decays.size() != streams) refuse("there must be one decay for each stream");
     std::vector<std::byte*> pointers;
     for (const State* state : states) {
       for (std::byte* other : pointers)
         if (other == state->bytes.data()) refuse("the same state twice in one step");
       pointers.push_back(own(*state));
     }
-    for (float decay : decays)
-      if (!(decay > 0 && decay <= 1)) refuse("decay must be in (0, 1]");
-    Output logits = make_array({states.size(), every_frame ? frames.shape(1) : 1, h.classes});
+    for (size_t s = 0; s < streams; s++)
+      if (!(decays.data()[s] > 0 && decays.data()[s] <= 1)) refuse("decay must be in (0, 1]");
+    Output logits = make_array({every_frame ? rows : streams, h.classes});
     nb::gil_scoped_release release;
-    network_.step(pointers.data(), static_cast<int>(states.size()), frames.data(),
-                  static_cast<int>(frames.shape(1)), decays.data(), every_frame, logits.data());
+    network_.step(pointers.data(), static_cast<int>(streams), frames.data(),
+                  bytes ? Pixels::bytes : Pixels::floats, static_cast<int>(rows / streams),
+                  decays.data(), every_frame, logits.data());
     return logits;
   }
 
@@ -189,6 +197,24 @@ Output test_product(const std::string& isa, const Input& a, const Input& b, cons
   return from_panels(c, {rows, outputs});
 }
 
+// Weights as Kernels::dense wants them are made by the network; here they are its integers.
+Output test_dense(const std::string& isa, const Input& a, const IntegerInput& b,
+                  const Input& scale, const Input& bias, int activation) {
+  const size_t rows = a.shape(0), inputs = a.shape(1), outputs = b.shape(1);
+  const auto left = to_panels(a.data(), rows, inputs, kGarbage);
+  const auto offset = to_panels(bias.data(), 1, outputs);
+  const auto scales = to_panels(scale.data(), scale.shape(0), outputs);
+  std::vector<int16_t> right(inputs * padded(outputs));
+  for (size_t k = 0; k < inputs; k++)
+    for (size_t n = 0; n < outputs; n++)
+      right[(n / kPanel * inputs + k) * kPanel + n % kPanel] = b.data()[k * outputs + n];
+  std::vector<float> c(rows * padded(outputs), kGarbage);
+  kernels(isa).dense({left.data(), right.data(), scales.data(), offset.data(), c.data(),
+                      static_cast<int>(rows), static_cast<int>(inputs),
+                      static_cast<int>(outputs), static_cast<Activation>(activation)});
+  return from_panels(c, {rows, outputs});
+}
+
 // x (height, width, channels) already padded, w (k, k, channels); also the sums over places.
 std::pair<Output, Output> test_depthwise(const std::string& isa, const Input& x, const Input& w,
                                          const Input& bias, int stride, int activation) {
@@ -243,7 +269,7 @@ Output test_average_pool(const std::string& isa, const Input& x) {
   std::vector<float> out(out_height * out_width * padded(channels));
   for (size_t p = 0; p < panels(channels); p++)
     kernels(isa).average_pool(in.data() + p * height * width * kPanel, static_cast<int>(height),
-                              static_cast<int>(width),
+                              static_cast<int>(width), static_cast<int>(channels - p * kPanel),
                               out.data() + p * out_height * out_width * kPanel);
   return from_panels(out, {out_height, out_width, channels});
 }
@@ -297,7 +323,11 @@ NB_MODULE(_native, m) {
   nb::module_ tests = m.def_submodule("kernels", "Each kernel alone, on plain arrays.");
   tests.def("product", &test_product, nb::arg("isa"), nb::arg("a"), nb::arg("b"), nb::arg("bias"),
             nb::arg("residual").none(), nb::arg("activation"));
+  tests.def("dense", &test_dense);
   tests.def("depthwise", &test_depthwise);
   tests.def("taps", &test_taps);
   tests.def("average_pool", &test_average_pool);
+  tests.def("spin", [](const std::string& isa, int64_t multiply_adds) {
+    return kernels(isa).spin(multiply_adds);
+  });
 }

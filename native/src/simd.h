@@ -4,6 +4,8 @@
 // has one, by -ffp-contract=fast); only minimum and maximum need a name of each instruction set.
 #pragma once
 
+#include <cstdint>
+
 #if defined(__AVX2__) || defined(__AVX512F__) || defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
@@ -30,19 +32,40 @@ MOVINET_INLINE Vector load(const float* p) { return *reinterpret_cast<const Unal
 MOVINET_INLINE void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 MOVINET_INLINE Vector splat(float x) { return x - Vector{}; }
 
+// 16-bit integers as floats (compilers take the detour over half vectors if one lets them).
 #if defined(__AVX512F__)
+MOVINET_INLINE Vector load_int16(const int16_t* p) {
+  return _mm512_cvtepi32_ps(
+      _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+}
 MOVINET_INLINE Vector minimum(Vector a, Vector b) { return _mm512_min_ps(a, b); }
 MOVINET_INLINE Vector maximum(Vector a, Vector b) { return _mm512_max_ps(a, b); }
 #elif defined(__AVX2__)
+MOVINET_INLINE Vector load_int16(const int16_t* p) {
+  return _mm256_cvtepi32_ps(
+      _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
 MOVINET_INLINE Vector minimum(Vector a, Vector b) { return _mm256_min_ps(a, b); }
 MOVINET_INLINE Vector maximum(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 #elif defined(__SSE2__)
+MOVINET_INLINE Vector load_int16(const int16_t* p) {
+  const __m128i four = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(four, four), 16));
+}
 MOVINET_INLINE Vector minimum(Vector a, Vector b) { return _mm_min_ps(a, b); }
 MOVINET_INLINE Vector maximum(Vector a, Vector b) { return _mm_max_ps(a, b); }
 #elif defined(__ARM_NEON)
+MOVINET_INLINE Vector load_int16(const int16_t* p) {
+  return vcvtq_f32_s32(vmovl_s16(vld1_s16(p)));
+}
 MOVINET_INLINE Vector minimum(Vector a, Vector b) { return vminq_f32(a, b); }
 MOVINET_INLINE Vector maximum(Vector a, Vector b) { return vmaxq_f32(a, b); }
 #else
+MOVINET_INLINE Vector load_int16(const int16_t* p) {
+  Vector v;
+  for (int i = 0; i < kLanes; i++) v[i] = p[i];
+  return v;
+}
 MOVINET_INLINE Vector minimum(Vector a, Vector b) { return a < b ? a : b; }
 MOVINET_INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
 #endif

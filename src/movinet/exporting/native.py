@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from movinet.config import MAX_IMAGE_SIZE, MoViNetConfig
 from movinet.errors import ConfigError
 from movinet.exporting.folding import Folded, FoldedBlock
-from movinet.files import replacing
 from movinet.runtime.manifest import Manifest
 
 _MAGIC, _VERSION, _ALIGNMENT = b"MVN1", 1, 64
@@ -23,28 +22,25 @@ _HEADER = struct.Struct("<4sIQ14I")
 _BLOCK = struct.Struct("<8If")
 
 
-def write_native(
-    network: Folded, image_size: tuple[int, int], manifest: Manifest, path: Path
-) -> None:
+def write_native(network: Folded, manifest: Manifest, path: Path) -> None:
     """Write a .mvn file.
 
     Args:
         network: A causal one.
-        image_size: (height, width) of its frames, pixels.
-        manifest: Travels with it.
+        manifest: Travels with it; its input "frames" says the size of the frames.
         path: The file.
 
     Raises:
         ConfigError: If the engine cannot run the network, or frames of that size.
-        OSError: If the file cannot be written.
     """
-    check_native(network.config, image_size)
+    image_size = manifest.frames.shape[1:3]
+    check_native(network.config, manifest)
     text = manifest.to_json().encode()
     records = b"".join(_record(block) for block in network.blocks)
     tensors = [np.ascontiguousarray(tensor, "<f4") for tensor in _tensors(network)]
     size = _aligned(_HEADER.size) + _aligned(len(records)) + _aligned(len(text))
     size += sum(_aligned(tensor.nbytes) for tensor in tensors)
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with path.open("wb") as file:
         _put(file, _header(network.config, image_size, size, len(text)))
         _put(file, records)
         _put(file, text)
@@ -52,8 +48,8 @@ def write_native(
             _put(file, tensor.tobytes())
 
 
-def check_native(config: MoViNetConfig, image_size: tuple[int, int]) -> None:
-    """Raise ConfigError unless the engine can run a network."""
+def check_native(config: MoViNetConfig, manifest: Manifest) -> None:
+    """Raise ConfigError unless the engine can run a network as the manifest wants it."""
     if not config.causal:
         raise ConfigError("the native engine runs stream models; export base models as .tflite")
     if config.pooling != "3d":
@@ -63,12 +59,15 @@ def check_native(config: MoViNetConfig, image_size: tuple[int, int]) -> None:
         raise ConfigError(
             "the native engine runs factorized models; export those with 3-D kernels as .tflite"
         )
-    if not all(1 <= side <= MAX_IMAGE_SIZE for side in image_size):
-        raise ConfigError(f"image sizes are 1 to {MAX_IMAGE_SIZE} pixels, not {image_size}")
+    if manifest.resizes:
+        raise ConfigError("the native engine does not resize frames: leave source_size out")
+    sides = manifest.frames.shape[1:3]
+    if not all(1 <= (side or 0) <= MAX_IMAGE_SIZE for side in sides):
+        raise ConfigError(f"image sizes are 1 to {MAX_IMAGE_SIZE} pixels, not {sides}")
 
 
 def _header(
-    config: MoViNetConfig, image_size: tuple[int, int], file_size: int, manifest_size: int
+    config: MoViNetConfig, image_size: Sequence[int | None], file_size: int, manifest_size: int
 ) -> bytes:
     arch = config.architecture
     return _HEADER.pack(

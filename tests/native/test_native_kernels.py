@@ -1,0 +1,103 @@
+"""Each kernel of the native engine alone, for every instruction set here, against numpy."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from native_files import KERNELS, native
+
+ACTIVATIONS = ("none", "relu6", "hard_swish", "swish", "hard_sigmoid", "sigmoid")
+TOLERANCE = 2e-6
+
+
+def activate(x: np.ndarray, name: str) -> np.ndarray:
+    match name:
+        case "relu6":
+            return np.clip(x, 0, 6)
+        case "hard_swish":
+            return x * np.clip(x + 3, 0, 6) / 6
+        case "hard_sigmoid":
+            return np.clip(x + 3, 0, 6) * 0.16667
+        case "swish":
+            return x / (1 + np.exp(-x))
+        case "sigmoid":
+            return 1 / (1 + np.exp(-x))
+    return x
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
+
+
+def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= TOLERANCE * max(1, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("rows", [1, 2, 5, 6, 7, 13, 25, 36])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (8, 24), (27, 8), (40, 33), (56, 16)])
+def test_a_product(kernels: str, rows: int, inputs: int, outputs: int) -> None:
+    a, b, bias = numbers(rows, inputs), numbers(inputs, outputs, seed=1), numbers(outputs, seed=2)
+    residual = numbers(rows, outputs, seed=3)
+    wanted = a.astype(np.float64) @ b + bias
+    for i, name in enumerate(ACTIVATIONS):
+        assert_close(native.kernels.product(kernels, a, b, bias, None, i), activate(wanted, name))
+        added = native.kernels.product(kernels, a, b, bias, residual, i)
+        assert_close(added, activate(wanted + residual, name))
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1), (5, 2), (7, 2)])
+@pytest.mark.parametrize(("width", "channels"), [(7, 8), (12, 20), (15, 33)])
+def test_depthwise(kernels: str, kernel: int, stride: int, width: int, channels: int) -> None:
+    x, w = numbers(9, width, channels), numbers(kernel, kernel, channels, seed=1)
+    bias = numbers(channels, seed=2)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        x.astype(np.float64), (kernel, kernel), (0, 1)
+    )
+    plain = np.einsum("hwcuv,uvc->hwc", windows[::stride, ::stride], w) + bias
+    for i, name in enumerate(ACTIVATIONS):
+        found, sums = native.kernels.depthwise(kernels, x, w, bias, stride, i)
+        wanted = activate(plain, name)
+        assert_close(found, wanted)
+        assert_close(sums, wanted.sum((0, 1)))
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize(("places", "channels"), [(1, 8), (10, 30), (9, 16)])
+def test_taps_over_time(kernels: str, kernel: int, places: int, channels: int) -> None:
+    frames, w = numbers(kernel, places, channels), numbers(kernel, channels, seed=1)
+    bias = numbers(channels, seed=2)
+    plain = np.einsum("tpc,tc->pc", frames.astype(np.float64), w) + bias
+    for i, name in enumerate(ACTIVATIONS):
+        found, sums, oldest = native.kernels.taps(kernels, frames, w, bias, i)
+        wanted = activate(plain, name)
+        assert_close(found, wanted)
+        assert_close(sums, wanted.sum(0))
+        np.testing.assert_array_equal(oldest, frames[-1], "the new frame is not in its place")
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize(("height", "width"), list(itertools.product([1, 2, 5, 8], [1, 4, 7])))
+def test_average_pool_leaves_the_padding_out(kernels: str, height: int, width: int) -> None:
+    x = numbers(height, width, 20)
+    wanted = np.zeros((-(-height // 2), -(-width // 2), 20))
+    for i, j in np.ndindex(wanted.shape[:2]):
+        top, left = 2 * i - height % 2, 2 * j - width % 2
+        wanted[i, j] = x[max(top, 0) : top + 3, max(left, 0) : left + 3].mean((0, 1))
+    assert_close(native.kernels.average_pool(kernels, x), wanted)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (16, 40), (64, 16), (85, 33), (200, 8)])
+def test_a_dense_layer(kernels: str, rows: int, inputs: int, outputs: int) -> None:
+    a, bias = numbers(rows, inputs), numbers(outputs, seed=2)
+    b = np.random.default_rng(1).integers(-32767, 32768, (inputs, outputs), np.int16)
+    scale = np.abs(numbers(-(-inputs // 64), outputs, seed=3)) / 32767
+    wanted = a.astype(np.float64) @ (b * np.repeat(scale, 64, 0)[:inputs]) + bias
+    for i, name in enumerate(ACTIVATIONS):
+        assert_close(native.kernels.dense(kernels, a, b, scale, bias, i), activate(wanted, name))

@@ -71,19 +71,18 @@ def write_onnx(program: Program, manifest: Manifest, path: Path) -> Manifest:
     Returns:
         The manifest as written: 4-D states have channels before rows and columns.
     """
-    model, manifest = make_model(program, manifest)
+    manifest = channels_first(manifest)
+    model = make_model(program)
+    model.doc_string = f"MoViNet {manifest.name}"
+    texts = {"movinet": manifest.to_json(), "labels": "\n".join(manifest.labels)}
+    helper.set_model_props(model, texts)
     save_model(model, path)
     return manifest
 
 
-def make_model(program: Program, manifest: Manifest) -> tuple[ModelProto, Manifest]:
-    """What `write_onnx` writes, and the manifest as in the file."""
-    manifest = channels_first(manifest)
-    model = _Writer(program).model()
-    model.doc_string = f"MoViNet {manifest.name}"
-    texts = {"movinet": manifest.to_json(), "labels": "\n".join(manifest.labels)}
-    helper.set_model_props(model, texts)
-    return model, manifest
+def make_model(program: Program) -> ModelProto:
+    """The graph alone."""
+    return _Writer(program).model()
 
 
 def _turn(shape: Sequence[Any]) -> tuple[Any, ...]:

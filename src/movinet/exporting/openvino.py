@@ -7,6 +7,7 @@ from pathlib import Path
 from movinet.errors import MissingExtraError
 from movinet.exporting.onnx import make_model
 from movinet.exporting.program import Program
+from movinet.runtime.fitting import channels_first
 from movinet.runtime.manifest import Manifest
 
 try:
@@ -28,8 +29,8 @@ def write_openvino(program: Program, manifest: Manifest, path: Path) -> Manifest
     Returns:
         The manifest as written: 4-D states have channels before rows and columns.
     """
-    graph, manifest = make_model(program, manifest)
-    model = openvino.Core().read_model(graph.SerializeToString(), b"")
+    manifest = channels_first(manifest)
+    model = openvino.Core().read_model(make_model(program).SerializeToString(), b"")
     model.set_rt_info(manifest.to_json(), ["movinet"])
     openvino.save_model(model, path, compress_to_fp16=False)
     return manifest

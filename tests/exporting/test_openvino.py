@@ -1,0 +1,111 @@
+"""OpenVINO files: they do what the model does, and say what they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import movinet
+from exported_formats import (
+    BASE,
+    SPEC,
+    STREAM,
+    check_any_batch,
+    check_engine,
+    export,
+    export_preset,
+    noise,
+    refused,
+)
+from movinet.errors import CheckpointError
+from networks import PRESETS
+
+openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+pytest.importorskip("onnx", reason="needs the extra openvino")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"batch_size": 2},
+        {"num_frames": 3, "batch_size": 2, "softmax": True},
+        {"uint8": False},
+        {"batch_size": None, "source_size": (60, 45)},
+        {"quantize": "float16"},
+    ],
+)
+def test_streams_export_with_every_option(options, tmp_path: Path) -> None:
+    done = export(STREAM, tmp_path / "x.xml", **options)
+    assert done.agreement.steps > 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.bin", "x.xml"]
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 2}, {"num_frames": 7, "uint8": False}])
+def test_base_models_export_as_clips(options, tmp_path: Path) -> None:
+    assert export(BASE, tmp_path / "x.xml", **options).agreement.error < 1e-4
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_exports(name: str, tmp_path: Path) -> None:
+    assert export_preset(name, tmp_path / "x.xml").agreement.error < 1e-4
+
+
+def test_streams_keep_to_themselves(tmp_path: Path) -> None:
+    export(STREAM, tmp_path / "x.xml")
+    check_engine(tmp_path / "x.xml")
+
+
+def test_any_number_of_streams_may_go_together(tmp_path: Path) -> None:
+    export(STREAM, tmp_path / "x.xml", batch_size=None)
+    check_any_batch(tmp_path / "x.xml")
+
+
+def test_tensors_of_the_state_take_turns(tmp_path: Path) -> None:
+    """No step makes a tensor: those that there are go round."""
+    export(STREAM, tmp_path / "x.xml")
+    engine, decay = movinet.load(tmp_path / "x.xml").engine, np.ones((1, 1), np.float32)
+    state = engine.new_state(1)
+
+    def places() -> list[int]:
+        tensors = [*state.tensors.values(), *state.spare.values()]
+        return sorted(tensor.data.ctypes.data for tensor in tensors)
+
+    before = places()
+    for _ in range(7):
+        engine.step(noise(1, 32, 32, 3), decay, state)
+        assert places() == before
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    labels = ['köpfen & "mehr" <1>', *(f"label {i}" for i in range(6))]
+    export(STREAM, tmp_path / "x.xml", labels=labels)
+    manifest = movinet.load(tmp_path / "x.xml").manifest
+    assert manifest.labels == tuple(labels)
+    assert manifest.input == SPEC
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.xml"
+    path.write_text("<no model>")
+    refused(path, r"it is not an OpenVINO \.xml file")
+    path.write_text('<?xml version="1.0"?><net name="x" version="11">')
+    refused(path, "OpenVINO cannot load it")
+    export(STREAM, path)
+    path.with_suffix(".bin").rename(tmp_path / "kept")
+    refused(path, "OpenVINO cannot load it")
+    (tmp_path / "kept").rename(path.with_suffix(".bin"))
+    text = path.read_text()
+    start = text.index("<movinet ")
+    path.write_text(text[:start] + text[text.index("/>", start) + 2 :])
+    refused(path, "it has no movinet manifest")
+
+
+def test_a_manifest_of_another_graph_is_refused(tmp_path: Path) -> None:
+    path, other = tmp_path / "x.xml", tmp_path / "other.xml"
+    export(STREAM, path)
+    export(STREAM, other, uint8=False)
+    path.write_text(other.read_text().replace('element_type="f32"', 'element_type="u8"', 1))
+    with pytest.raises(CheckpointError):
+        movinet.load(path)

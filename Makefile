@@ -25,7 +25,7 @@ help:
 demo: $(VENV)/base.stamp
 	$(BIN)/movinet predict src/movinet/demo/clip.mp4 --weights motions
 
-test: lint
+test: lint $(VENV)/native.stamp
 	$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/dev.stamp
@@ -57,10 +57,13 @@ $(VENV)/venv.stamp:
 	@touch $@
 
 # No PyTorch: what lies in the package runs without. `make test` adds the rest.
+# Nor a compiler: MOVINET_NATIVE=0 leaves the native engine out.
 $(VENV)/base.stamp: pyproject.toml constraints.txt $(VENV)/venv.stamp
-	$(BIN)/python -m pip install -e .
+	MOVINET_NATIVE=0 $(BIN)/python -m pip install -e .
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt $(VENV)/venv.stamp
-	$(BIN)/python -m pip install -e '.[dev]'
+	MOVINET_NATIVE=0 $(BIN)/python -m pip install -e '.[dev]'
 	@touch $(VENV)/base.stamp $@
+
+include native/targets.mk

@@ -45,8 +45,7 @@ function happened(video, event) {
   });
 }
 
-async function play() {
-  const mine = ++run;
+async function play(mine) {
   find("again").disabled = true;
   say("Loading the model …");
   model ??= await loadModel();
@@ -99,13 +98,14 @@ function say(text) {
 
 /** Play what is chosen, or say what is missing; every failure ends in one line. */
 async function start() {
+  const mine = ++run;
   document.body.dataset.state = "working";
   try {
     if (chosen.model === null) return say("Choose a model that movinet export wrote as .onnx.");
     if (chosen.video === null) return say("Choose a video.");
-    await play();
+    await play(mine);
   } catch (error) {
-    run++;
+    if (mine !== run) return;
     find("again").disabled = chosen.video === null;
     document.body.dataset.state = "failed";
     say(`Error: ${error.message}`);

@@ -130,12 +130,12 @@ def test_split_writes_manifests_of_all_parts(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("videos")
-@pytest.mark.usefixtures("videos")
 def test_a_folder_that_cannot_be_made_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert error(run("split", "videos", "-o", "file"), 1) == "error: file: File exists"
 
 
+@pytest.mark.usefixtures("videos")
 def test_split_warns_of_an_old_test_part(run: Run) -> None:
     run("split", "videos", "-o", "splits", "--test", 0.2)
     result = run("split", "videos", "-o", "splits", "--json")

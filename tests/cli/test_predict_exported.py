@@ -157,6 +157,21 @@ def test_labels_of_ones_own(folder: Path, clip: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "error: 2 labels for 3 classes\n")
 
 
+def test_what_a_file_says_of_itself(folder: Path) -> None:
+    done = run("info", folder / "softmax.tflite")
+    assert done.returncode == 0, done.stderr
+    rows = {line[2:19].strip(): line[19:] for line in done.stdout.splitlines() if line[:2] == "  "}
+    assert rows["labels"] == "red, green, blue"
+    assert rows["frames"] == "1 at a time, 32 x 32, RGB"
+    assert rows["type"] == "float32 in [0, 1]"
+    assert rows["streams"] == "any number at a time"
+    assert rows["output"] == "probabilities, 3 classes"
+    told = json.loads(run("info", folder / "clip.tflite", "--json").stdout)
+    assert told["bytes"] == (folder / "clip.tflite").stat().st_size
+    assert (told["kind"], told["num_frames"], told["labels"]) == ("clip", 3, list(LABELS))
+    assert [one["name"] for one in told["inputs"]] == ["frames"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -176,6 +191,8 @@ def test_labels_of_ones_own(folder: Path, clip: Path, tmp_path: Path) -> None:
         ("eval {folder}/clips.tflite --data {folder}/data", 2, "does not take one clip"),
         ("eval {folder}/resizes.tflite --data {folder}/data", 2, "resizes frames of one size"),
         ("eval {folder}/stream.tflite -w motions --data {folder}/data", 2, "leave weights out"),
+        ("info {folder}/broken.tflite", 1, "it is not a .tflite file"),
+        ("info {folder}/clip.tflite --frames 3", 2, "is an exported model"),
         ("export motions -o {folder}/new.tflite", 1, "pip install 'movinet[export]'"),
         ("predict {clip} -m a0_stream", 1, "pip install 'movinet[torch]'"),
     ],

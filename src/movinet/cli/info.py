@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from movinet.cli.common import out, printable
-from movinet.errors import MissingExtraError
+from movinet.errors import ConfigError, MissingExtraError
 from movinet.presets import list_models
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ def command(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="Preset, ensemble ('movinet list') or a file of weights."
+            metavar="NAME",
+            help="Preset, ensemble ('movinet list'), a file of weights or an exported model.",
         ),
     ],
     image_size: Annotated[
@@ -44,7 +47,8 @@ def command(
     """Show what a model is, costs and wants, and its published weights.
 
     Costs are counted from the architecture, for the published input unless
-    --image-size or --frames say otherwise; accuracy is as published.
+    --image-size or --frames say otherwise; accuracy is as published. Of an
+    exported model, --json gives the whole manifest.
 
     For example:
 
@@ -53,9 +57,17 @@ def command(
       movinet info a2_base --image-size 256 --frames 16
 
       movinet info a6_base --json
+
+      movinet info exported.tflite
     """
     from movinet.facts import EnsembleFacts, describe
+    from movinet.runtime.choosing import is_exported
 
+    if is_exported(name):
+        if image_size is not None or frames is not None:
+            raise ConfigError(f"{name} is an exported model: its image size and frames are fixed")
+        _show_exported(Path(name), as_json)
+        return
     if name not in list_models() and _is_file(name):
         _show_file(name, image_size, frames, as_json)
         return
@@ -75,6 +87,44 @@ def _is_file(name: str) -> bool:
         return path.exists() or path.with_name(path.name + ".index").exists()
     except (OSError, ValueError):  # no name that a file can have
         return False
+
+
+def _show_exported(path: Path, as_json: bool) -> None:
+    """What an exported model says of itself."""
+    from movinet.runtime.loading import file_size, load
+
+    manifest = load(path).manifest
+    size = file_size(path)
+    if as_json:
+        print(json.dumps({"path": str(path), "bytes": size, **json.loads(manifest.to_json())}))
+        return
+    page, spec, step = _Page(out()), manifest.input, manifest.kind == "step"
+    page.heading(manifest.name, "exported stream model" if step else "exported base model")
+    page.title("This file")
+    page.row("path", str(path))
+    page.row("size", quantity(size, "B"))
+    page.row("numbers", manifest.quantization.replace("none", "float32"))
+    page.row("written by", f"movinet {manifest.project_version}")
+    page.row("origin", manifest.origin)
+    page.row("labels", _first_labels(manifest.labels))
+    for note in manifest.notes:
+        page.row("note", note)
+    page.title("Input and output")
+    height, width, _ = manifest.frames.shape[1:]
+    many = "any number" if manifest.batch_size is None else str(manifest.batch_size)
+    page.row("frames", f"{manifest.num_frames} at a time, {height} x {width}, RGB")
+    page.row("type", f"{manifest.frames.dtype}{' in [0, 1]' * (manifest.frames.dtype != 'uint8')}")
+    page.row("frame rate", f"{spec.frame_rate:g} a second")
+    page.row("streams" if step else "clips", f"{many} at a time")
+    page.row("output", f"{manifest.output}, {len(manifest.labels)} classes")
+    if step:
+        numbers = sum(math.prod(side or 1 for side in state.shape[1:]) for state in manifest.states)
+        state = f"{quantity(4 * numbers, 'B')} a stream, {len(manifest.states)} tensors"
+        page.row("stream state", f"{state}; --json names them")
+
+
+def _first_labels(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
 
 
 def _show_file(name: str, image_size: int | None, frames: int | None, as_json: bool) -> None:
@@ -103,7 +153,7 @@ def _show_file(name: str, image_size: int | None, frames: int | None, as_json: b
     page.title("This file")
     page.row("path", name)
     page.row("origin", info.origin)
-    page.row("labels", ", ".join(info.labels[:8]) + (", ..." if len(info.labels) > 8 else ""))
+    page.row("labels", _first_labels(info.labels))
     for note in info.notes:
         page.row("note", note)
 

@@ -109,7 +109,7 @@ def test_scan_tells_of_videos_outside_classes(run: Run, videos: Path) -> None:
     write_clip(videos / "loose.mp4", 1, count=2)
     result = run("scan", "videos")
     assert result.exit_code == 0
-    assert "warning: videos: 1 videos are in no folder of a class and left out" in result.stderr
+    assert "warning: videos: 1 video is in no folder of a class and left out" in result.stderr
 
 
 @pytest.mark.usefixtures("videos")

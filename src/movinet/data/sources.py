@@ -111,8 +111,9 @@ def _folder(folder: Path) -> list[Labelled]:
             key = video.relative_to(folder).as_posix()
             found.append(Labelled(key, VideoFile(video, "NONE"), (each.name,), str(video)))
     if loose:
+        found_loose = "1 video is" if len(loose) == 1 else f"{len(loose)} videos are"
         warnings.warn(
-            f"{folder}: {len(loose)} videos are in no folder of a class and left out, "
+            f"{folder}: {found_loose} in no folder of a class and left out, "
             f"{loose[0].name} the first",
             stacklevel=2,
         )

@@ -1,0 +1,116 @@
+"""Build the native engine in special ways, and run it over the files of native_cases.py:
+
+    PYTHONPATH=tests python tests/native/native_checks.py {sanitize,fuzz,aarch64} [SECONDS [SEED]]
+
+The make targets native-sanitize, native-fuzz and native-aarch64 do this; everything lies below
+build/native.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+import native_cases
+import native_programs
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "build" / "native"
+AARCH64 = "aarch64-linux-gnu"
+
+
+def find(tool: str) -> str:
+    """A program of this environment, or of the system."""
+    found = shutil.which(tool, path=sysconfig.get_path("scripts")) or shutil.which(tool)
+    if found is None:
+        raise SystemExit(f"{tool} is not installed")
+    return found
+
+
+def build(folder: Path, *options: str) -> None:
+    """Build the library and the programs into a folder; what did not change stays."""
+    configure = [find("cmake"), "-S", ROOT / "native", "-B", folder, "-G", "Ninja"]
+    configure += [f"-DCMAKE_MAKE_PROGRAM={find('ninja')}", f"-DPython_EXECUTABLE={sys.executable}"]
+    for command in (
+        [*configure, "-DMOVINET_TESTS=ON", *options],
+        [configure[0], "--build", folder],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{command}\n{done.stdout}\n{done.stderr}")
+
+
+def make_cases(folder: Path, *, reference: Sequence[str] = native_cases.REFERENCE) -> None:
+    """Write the cases."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in native_cases.SMALL:
+        native_cases.write_small(name, folder)
+    for name in reference:
+        native_cases.write_reference(name, folder)
+
+
+def build_sanitized(folder: Path) -> None:
+    """Build the programs and the Python module with both sanitizers."""
+    # RelWithDebInfo: a report then names lines.
+    build(folder, "-DMOVINET_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=RelWithDebInfo")
+
+
+def sanitize(folder: Path, cases: Path) -> None:
+    """Run all cases through the sanitized module and programs; CalledProcessError if one fails."""
+    gcc = shutil.which(os.environ.get("CXX", "g++")) or "g++"
+    libraries = [
+        subprocess.check_output([gcc, f"-print-file-name={name}"], text=True).strip()
+        for name in ("libasan.so", "libstdc++.so")
+    ]
+    # Python itself forgets memory at its end, so leaks are looked for in the programs alone.
+    environment = os.environ | {
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "PYTHONMALLOC": "malloc",
+    }
+    replay = [sys.executable, Path(__file__).with_name("native_replay.py"), folder, cases]
+    subprocess.run(replay, env=environment, check=True)
+    native_programs.check_all(folder, cases)
+
+
+def fuzz(folder: Path, cases: Path, seconds: float, seed: int) -> None:
+    """Load damaged files with the sanitized engine; CalledProcessError if that ends it."""
+    small = sorted(cases.glob("small_*.mvn"))
+    command = [folder / "movinet_fuzz", str(seconds), str(seed), folder, *small]
+    subprocess.run(command, check=True)
+
+
+def build_aarch64(folder: Path) -> None:
+    """Build the programs for 64-bit Arm, static, so that an emulator needs no libraries."""
+    build(
+        folder,
+        "-DMOVINET_PYTHON=OFF",
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        f"-DCMAKE_C_COMPILER={find(f'{AARCH64}-gcc')}",
+        f"-DCMAKE_CXX_COMPILER={find(f'{AARCH64}-g++')}",
+        "-DCMAKE_EXE_LINKER_FLAGS=-static",
+    )
+
+
+def main() -> None:
+    what, *rest = sys.argv[1:]
+    cases = FOLDER / "cases"
+    make_cases(cases)
+    if what == "aarch64":
+        build_aarch64(FOLDER / "aarch64")
+        native_programs.check_all(FOLDER / "aarch64", cases, [find("qemu-aarch64")])
+        return
+    build_sanitized(FOLDER / "sanitize")
+    if what == "sanitize":
+        sanitize(FOLDER / "sanitize", cases)
+    else:
+        seconds, seed = [*rest, "60", "1"][:2] if len(rest) < 2 else rest
+        fuzz(FOLDER / "sanitize", cases, float(seconds), int(seed))
+
+
+if __name__ == "__main__":
+    main()

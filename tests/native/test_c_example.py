@@ -1,0 +1,37 @@
+"""The example in C, and the rest of movinet.h, give what Python gives."""
+
+from pathlib import Path
+
+import native_cases
+import native_checks
+import numpy as np
+import pytest
+from native_programs import check, example, replay
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("programs")
+    native_checks.build(folder, "-DMOVINET_PYTHON=OFF")
+    return folder
+
+
+def test_c_gives_what_python_gives(build: Path, tmp_path: Path) -> None:
+    """In one test, so that the programs are compiled once however tests are spread."""
+    cases = [native_cases.write_small(name, tmp_path) for name in ("odd", "swish", "one_row")]
+    cases.append(native_cases.write_reference("a0_stream", tmp_path))
+    for case in cases:
+        wanted = np.load(case.with_suffix(".npy"))
+        assert len(wanted) >= 4
+        check(example(build, case), wanted[:, 0], f"{case.name}, example")
+        # This one resets, takes snapshots and goes on from them too.
+        check(replay(build, case), wanted, f"{case.name}, replay")
+
+    # A model that cannot be loaded is one line.
+    cases[0].write_bytes(cases[0].read_bytes()[:-64])
+    with pytest.raises(
+        RuntimeError, match=r"1, .*small_odd\.mvn: not a usable \.mvn file [^\n]*\n$"
+    ):
+        example(build, cases[0])

@@ -149,7 +149,7 @@ def test_frames_that_are_none_are_refused(runtime, batches) -> None:
 
 
 def test_a_snapshot_of_another_model_is_refused(runtime, batches) -> None:
-    with pytest.raises(ConfigError, match="does not fit"):
+    with pytest.raises(ConfigError, match="and 2 streams, not of model and 1"):
         runtime.stream().restore(batches.stream(batch_size=2).snapshot())
 
 
@@ -202,8 +202,6 @@ def test_the_order_of_the_manifest_means_nothing(file: Path, tmp_path: Path) -> 
 def test_a_manifest_of_another_graph_is_refused(file: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         values = json.loads(archive.read("movinet.json"))
-    values["labels"] = values["labels"][:-1]
-    movinet.load(rewritten(file, tmp_path / "fewer.tflite", json.dumps(values)))
     values["states"][1]["shape"][1] += 1
     with pytest.raises(CheckpointError, match="shapes or types differ"):
         movinet.load(rewritten(file, tmp_path / "x.tflite", json.dumps(values)))

@@ -18,6 +18,9 @@ from movinet.runtime.base import ModelInfo
 from movinet.runtime.engine import Engine
 from movinet.video.preprocessing import crop_pixels
 
+#: Of one batch; any number of batches may exist.
+MAX_STREAMS = 4096
+
 
 @dataclass(frozen=True)
 class StreamSnapshot:
@@ -85,7 +88,12 @@ class ExportedRuntime:
         manifest = self.manifest
         if manifest.kind != "step":
             raise ConfigError(f"{manifest.name} is a base model: it sees whole clips")
-        batch_size = batch_size or manifest.batch_size or 1
+        if batch_size is None:
+            batch_size = manifest.batch_size or 1
+        if not isinstance(batch_size, int) or not 1 <= batch_size <= MAX_STREAMS:
+            raise ConfigError(
+                f"batch_size must be an integer from 1 to {MAX_STREAMS}, not {batch_size!r}"
+            )
         if manifest.batch_size not in (None, batch_size):
             raise ConfigError(
                 f"{manifest.name} was exported for {manifest.batch_size} streams at once, not "
@@ -117,7 +125,7 @@ class ExportedRuntime:
                 f"num_frames={len(frames)}"
             )
         with self.lock:
-            return self._logits(self.engine.clip(self._as_input(frames)))[0]
+            return self._logits(self.engine.clip(np.ascontiguousarray(self._as_input(frames))))[0]
 
     def _single_stream(self) -> ExportedStream:
         stream = self.stream(batch_size=1, resize=False)
@@ -182,6 +190,8 @@ class ExportedStream:
         if self._single:
             output = self.advance(self._preprocess(frames)[None])[0]
             return output if manifest.output == "probabilities" else _probabilities(output)
+        if not isinstance(frames, Sequence | np.ndarray):
+            raise ConfigError(f"a sequence of frames is due, not {type(frames).__name__}")
         listed = list(_leaves(frames))
         wanted = self.batch_size * manifest.num_frames
         if len(listed) != wanted:
@@ -194,10 +204,21 @@ class ExportedStream:
         return output.reshape(manifest.num_frames, self.batch_size, -1)
 
     def advance(self, frames: NDArray[Any]) -> NDArray[np.float32]:
-        """See frames that are exactly as the file's input is; its output, as it is."""
+        """See frames that are exactly as the file's input is; its output, as it is.
+
+        Raises:
+            ConfigError: If they are anything else; the stream has not moved.
+        """
         runtime = self._runtime
+        spec = runtime.manifest.frames
+        shape = (self.batch_size * runtime.manifest.num_frames, *spec.shape[1:])
+        if frames.shape != shape or frames.dtype != spec.dtype:
+            raise ConfigError(
+                f"frames must be {shape} {spec.dtype}, not {frames.shape} {frames.dtype}"
+            )
         with runtime.lock:
-            output = runtime.engine.step(frames, self._decay, self._state)
+            # Not every engine reads numbers that do not lie one after another.
+            output = runtime.engine.step(np.ascontiguousarray(frames), self._decay, self._state)
         self.frame_counts += runtime.manifest.num_frames
         return output
 
@@ -223,13 +244,18 @@ class ExportedStream:
         Raises:
             ConfigError: If it is of another model or batch.
         """
+        name, streams = self._runtime.manifest.name, self.batch_size
+        if not isinstance(snapshot, StreamSnapshot):
+            raise ConfigError(f"restore takes what snapshot() gave, not {type(snapshot).__name__}")
+        whose = f"the snapshot is of {snapshot.model} and {len(snapshot.frame_counts)} streams"
+        if (snapshot.model, len(snapshot.frame_counts)) != (name, streams):
+            raise ConfigError(f"{whose}, not of {name} and {streams}")
         for state in self._runtime.manifest.states:
             shape = (self.batch_size, *state.shape[1:])
             found = snapshot.values.get(state.name)
             if found is None or found.shape != shape or found.dtype != state.dtype:
                 raise ConfigError(
-                    f"the snapshot is of {snapshot.model} and {len(snapshot.frame_counts)} "
-                    f"streams, not of {self._runtime.manifest.name} and {self.batch_size}: "
+                    f"{whose}, of an export with another image size, format or quantisation: "
                     f"{state.name} does not fit"
                 )
         self._write(snapshot.values)
@@ -272,7 +298,7 @@ def _leaves(frames: Any) -> Iterable[Any]:
 
 
 def _rows(which: int | Iterable[int], batch_size: int) -> Sequence[int]:
-    rows = [which] if isinstance(which, int) else list(which)
-    if any(not 0 <= row < batch_size for row in rows):
+    rows = list(which) if isinstance(which, Iterable) else [which]
+    if any(not isinstance(row, int | np.integer) or not 0 <= row < batch_size for row in rows):
         raise ConfigError(f"streams are numbered from 0 to {batch_size - 1}, not {rows}")
     return rows

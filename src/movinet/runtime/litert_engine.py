@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +128,11 @@ class _Graph:
                 rows = batch_size * (manifest.num_frames if spec.name == "frames" else 1)
                 shape = [rows, *spec.shape[1:]]
                 interpreter.resize_tensor_input(self._inputs[spec.name], shape)
-        with _quiet():
-            interpreter.allocate_tensors()
+        try:
+            with _quiet():
+                interpreter.allocate_tensors()
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise not_loaded(path, "LiteRT", error) from None
         self._interpreter, self._manifest = interpreter, manifest
         self._resident: LiteRTState | None = None
         self._steps = 0
@@ -214,6 +219,8 @@ def read_manifest(path: Path) -> Manifest:
             text = archive.read(info)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, ValueError):
         raise no_manifest(path) from None
+    except (zlib.error, RuntimeError):  # what is compressed is broken, or encrypted
+        raise CheckpointError(f"{path}: its movinet manifest cannot be unpacked") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     return Manifest.parse(text, str(path))
@@ -234,15 +241,25 @@ def _interpreter(path: Path, threads: int) -> Any:
         raise not_loaded(path, "LiteRT", error) from None
 
 
+#: Two threads that silence at once would leave the terminal silent.
+_SILENCE = threading.Lock()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep LiteRT's greeting off the terminal; it goes past Python's own streams."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+    with _SILENCE:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        try:
+            saved = os.dup(2)
+        except OSError:  # a daemon may have closed it
+            yield
+            return
+        try:
+            with Path(os.devnull).open("wb") as nothing:
+                os.dup2(nothing.fileno(), 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -18,6 +18,7 @@ ENGINES = {
     ".pt2": ("movinet.runtime.torch_export_engine", "TorchExportEngine"),
     ".mvn": ("movinet.runtime.native", "NativeEngine"),
 }
+MAX_THREADS = 1024
 #: suffix -> suffixes of the files of the same name that belong to such a file
 BESIDE = {".xml": (".bin",)}
 
@@ -50,8 +51,10 @@ def load(path: str | os.PathLike[str], *, num_threads: int = 1) -> ExportedRunti
         raise ConfigError(f"{path}: an exported model ends in one of {', '.join(ENGINES)}")
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file")
-    if num_threads < 1:
-        raise ConfigError(f"num_threads must be at least 1, not {num_threads}")
+    if not isinstance(num_threads, int) or not 1 <= num_threads <= MAX_THREADS:
+        raise ConfigError(
+            f"num_threads must be an integer from 1 to {MAX_THREADS}, not {num_threads!r}"
+        )
     module, name = ENGINES[path.suffix]
     engine = getattr(importlib.import_module(module), name)
     return ExportedRuntime(engine.open(path, num_threads=num_threads))

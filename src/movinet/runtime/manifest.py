@@ -19,6 +19,8 @@ FORMAT_VERSION = 1
 #: Far beyond any manifest: it may come from anybody.
 MAX_BYTES, MAX_TENSORS, MAX_ELEMENTS = 16 * 2**20, 8192, 2**31
 _DTYPES = ("float32", "uint8", "int8")
+#: Lowest and highest value of a state's elements.
+_LIMITS = {"float32": (-3.4e38, 3.4e38), "int8": (-128, 127)}
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,15 @@ class StateTensor:
         _check_name("state", self.name)
         _check_name(f"{self.name}: next", self.next)
         _check_shape(self.name, self.shape)
-        if not isinstance(self.initial, (int, float)) or isinstance(self.initial, bool):
-            raise ConfigError(f"{self.name}: initial must be a number, not {self.initial!r}")
+        if self.dtype not in _LIMITS:
+            raise ConfigError(f"{self.name}: dtype must be float32 or int8, not {self.dtype!r}")
+        low, high = _LIMITS[self.dtype]
+        number = isinstance(self.initial, (int, float)) and not isinstance(self.initial, bool)
+        if not number or not low <= self.initial <= high:  # NaN is between no two numbers
+            raise ConfigError(
+                f"{self.name}: initial must be a number from {low} to {high}, not "
+                f"{one_line(repr(self.initial))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,9 +130,14 @@ class Manifest:
             raise ConfigError(f"kind must be step or clip, not {self.kind!r}")
         if not 1 <= len(self.labels) <= MAX_CHANNELS:
             raise ConfigError(f"there must be 1 to {MAX_CHANNELS} labels, not {len(self.labels)}")
-        for text in (self.name, self.origin, *self.labels, *self.notes):
-            if not isinstance(text, str) or not text.isprintable():
+        texts = (self.name, self.origin, self.quantization, self.project_version)
+        for text in (*texts, *self.labels, *self.notes):
+            if not isinstance(text, str):
+                raise ConfigError(f"labels and other texts must be strings, not {text!r}")
+            if not text.isprintable():
                 raise ConfigError(f"text with control characters: {text!r}")
+        if not isinstance(self.resizes, bool) or not isinstance(self.config, Mapping):
+            raise ConfigError("resizes must be true or false, and config an object")
         for what, value, most in (
             ("batch_size", self.batch_size if self.batch_size is not None else 1, MAX_FRAMES),
             ("num_frames", self.num_frames, MAX_FRAMES),
@@ -131,6 +145,7 @@ class Manifest:
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
                 raise ConfigError(f"{what} must be an integer from 1 to {most}, not {value!r}")
         self._check_tensors()
+        self._check_shapes()
 
     @property
     def frames(self) -> TensorSpec:
@@ -167,7 +182,7 @@ class Manifest:
                 raise ConfigError(f"it is larger than {MAX_BYTES} bytes")
             values = json.loads(text)
             version = values.pop("movinet", None)
-            if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+            if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
                 raise ConfigError(
                     f"version {version!r} is not one of 1 to {FORMAT_VERSION}; is it of a later "
                     "movinet?"
@@ -179,7 +194,7 @@ class Manifest:
                 ("outputs", TensorSpec),
                 ("states", StateTensor),
             ):
-                listed = _list(name, values[name])
+                listed = _list(name, values[name], MAX_TENSORS)
                 values[name] = tuple(
                     kind(**{**item, "shape": tuple(item["shape"])}) for item in listed
                 )
@@ -202,6 +217,8 @@ class Manifest:
         if self.output not in ("logits", "probabilities"):
             raise ConfigError(f"output must be logits or probabilities, not {self.output!r}")
         states = {state.name: state for state in self.states}
+        if len(states) != len(self.states):
+            raise ConfigError("two states have the same name")
         expected = {"frames", *states} | ({"decay"} if self.kind == "step" else set())
         if expected != set(inputs):
             raise ConfigError(f"inputs without a meaning: {sorted(expected ^ set(inputs))[:5]}")
@@ -215,10 +232,35 @@ class Manifest:
                 if (other.shape, other.dtype) != (state.shape, state.dtype):
                     raise ConfigError(f"state {state.name}: shapes or types differ")
 
+    def _check_shapes(self) -> None:
+        """Raise ConfigError unless the tensors are as the other fields say."""
+        batch, frames = self.batch_size, self.frames
+        rows = None if batch is None else batch * self.num_frames
+        side = self.input.image_size
+        size = frames.shape[1:3] if self.resizes else (side, side)
+        output = next(spec for spec in self.outputs if spec.name == self.output)
+        predictions = (rows if self.kind == "step" else batch, len(self.labels))
+        wanted = [
+            ("frames", frames, (rows, *size, 3)),
+            (f"{self.output} of {len(self.labels)} labels", output, predictions),
+        ]
+        wanted += [("decay", spec, (batch, 1)) for spec in self.inputs if spec.name == "decay"]
+        for what, spec, shape in wanted:
+            if spec.shape != shape:
+                raise ConfigError(f"{what} must have the shape {shape}, not {spec.shape}")
+            if spec.dtype != "float32" and (what, spec.dtype) != ("frames", "uint8"):
+                raise ConfigError(f"{what} must not be {spec.dtype}")
+        for state in self.states:
+            if state.shape[0] != batch:
+                raise ConfigError(f"state {state.name}: {state.shape} is not of batch {batch}")
+        total = sum(_elements(spec.shape) for spec in (*self.inputs, *self.outputs))
+        if total > MAX_ELEMENTS:
+            raise ConfigError(f"its inputs and outputs have {total} elements, over {MAX_ELEMENTS}")
 
-def _list(name: str, value: Any) -> Sequence[Any]:
-    if not isinstance(value, list) or len(value) > MAX_CHANNELS:
-        raise ConfigError(f"{name} must be a list of at most {MAX_CHANNELS}")
+
+def _list(name: str, value: Any, most: int = MAX_CHANNELS) -> Sequence[Any]:
+    if not isinstance(value, list) or len(value) > most:
+        raise ConfigError(f"{name} must be a list of at most {most}")
     return value
 
 
@@ -233,5 +275,10 @@ def _check_shape(name: str, shape: tuple[Any, ...]) -> None:
     plain = [side for side in sides if isinstance(side, int) and not isinstance(side, bool)]
     if len(plain) != len(sides) or not 1 <= len(sides) <= 4 or min(plain) < 1:
         raise ConfigError(f"{name}: {shape} is no shape of 1 to 4 dimensions")
-    if math.prod(plain) > MAX_ELEMENTS:
+    if _elements(shape) > MAX_ELEMENTS:
         raise ConfigError(f"{name}: {shape} is more than {MAX_ELEMENTS} elements")
+
+
+def _elements(shape: tuple[Any, ...]) -> int:
+    """Elements of a tensor, of one stream where the batch is free."""
+    return math.prod(side for side in shape if side is not None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from movinet.data.clips import evaluation_views, training_view
+from movinet.data.processes import serve_parent
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.training.build import test_input
@@ -340,9 +340,8 @@ def _context() -> BaseContext:
 
 
 def _start_worker(worker: int) -> None:
-    """Ctrl-C goes to workers, too; the process that they work for decides when to end."""
     del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve_parent()
 
 
 def _guarded(loader: Iterable[Batch | MovinetError]) -> Iterator[Batch]:

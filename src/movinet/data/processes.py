@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -93,9 +96,20 @@ class _Processes(Generic[T, R]):
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")  # forks of threads hang
-    return ProcessPoolExecutor(workers, context, initializer=_leave_interrupts)
+    return ProcessPoolExecutor(workers, context, initializer=serve_parent)
 
 
-def _leave_interrupts() -> None:
-    """Let the process that started this one alone react to Ctrl-C."""
+def serve_parent() -> None:
+    """Make this process a servant of the one that started it.
+
+    That one alone reacts to Ctrl-C. When it is gone, killed perhaps, this one ends; else it would
+    wait for work for ever, as pools and PyTorch's loaders leave it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -76,7 +76,8 @@ class ColourRuntime:
     members: Sequence[Runtime] = ()
     seen: list[np.ndarray] = field(default_factory=list)
 
-    def stream(self) -> ColourStream:
+    def stream(self, *, half_life: float | None = None) -> ColourStream:
+        assert half_life is None  # it knows no other mean
         if not self.info.streaming:
             raise ConfigError(f"{self.info.name} is no stream model")
         return ColourStream(self)

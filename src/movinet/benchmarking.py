@@ -223,8 +223,7 @@ def _serve(pipe: Connection, subject: Subject, streams: int, threads: int) -> No
                 alone = _memory("VmHWM")  # before there are more streams
                 running.run("many", _WARM_UP)
             if kind == "memory":
-                known = alone is not None and before is not None
-                pipe.send(("done", alone - before if known else None))
+                pipe.send(("done", None if alone is None or before is None else alone - before))
             else:
                 pipe.send(("done", running.run(kind, seconds)))
     except (EOFError, ConnectionError, KeyboardInterrupt):

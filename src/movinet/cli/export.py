@@ -178,7 +178,9 @@ def _export(
             raise
         raise MissingExtraError("exporting models", "export") from None
     check_output(output)  # before anything is fetched
-    overrides = {} if head_activation is None else {"head_activation": head_activation}
+    overrides: dict[str, Any] = {}
+    if head_activation is not None:
+        overrides["head_activation"] = head_activation
     loaded = load_model(name, source, labels=names, **overrides)
     say_model(loaded.info, "", "predictions")
     return export(loaded, output, **options)

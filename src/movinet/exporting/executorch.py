@@ -1,5 +1,7 @@
 """Write a program as an ExecuTorch file whose arithmetic XNNPACK does."""
 
+# ExecuTorch is no part of the extra that checks run with.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import warnings

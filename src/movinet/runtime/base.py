@@ -42,7 +42,7 @@ class ModelInfo:
 class Stream(Protocol):
     """One video seen frame by frame, with its own state."""
 
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
+    def __call__(self, frame: np.ndarray, /) -> np.ndarray:
         """See one more frame.
 
         Args:

@@ -4,6 +4,8 @@ ExecuTorch's Python package gives copies of its outputs, and a stream hands thes
 whatever a step renews of the state is copied once. The engine reads inputs where they lie.
 """
 
+# ExecuTorch is no part of the extra that checks run with.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import contextlib

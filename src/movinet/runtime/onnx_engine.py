@@ -117,4 +117,4 @@ def _session(path: Path, num_threads: int) -> Any:
 
 
 def _tensors(items: list[Any]) -> dict[str, tuple[Any, str]]:
-    return {item.name: (item.shape, _TYPES.get(item.type, item.type)) for item in items}
+    return {item.name: (item.shape, _TYPES.get(item.type) or item.type) for item in items}

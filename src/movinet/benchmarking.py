@@ -135,34 +135,15 @@ def benchmark(
     if not 0 < seconds <= 3600:
         raise ConfigError(f"seconds must be positive and at most 3600, not {seconds:g}")
     with contextlib.ExitStack() as stack:
-        workers = []
-        for subject in subjects:  # one after the other: loading is measured too
-            worker = stack.enter_context(_worker(subject, streams, threads))
-            workers.append((worker, _receive(worker, subject)))
-        jobs = [(kind, turn) for kind in ("step", "many") for turn in range(ROUNDS)]
-        latency: list[list[float]] = [[] for _ in subjects]
-        many: list[list[float]] = [[] for _ in subjects]
-        for number, (kind, _) in enumerate(jobs):
-            for i, (worker, _) in enumerate(workers):
-                worker.send((kind, seconds / ROUNDS))
-                (latency if kind == "step" else many)[i].extend(_receive(worker, subjects[i]))
+        # One after the other: loading is measured too.
+        workers = [stack.enter_context(_worker(subject, streams, threads)) for subject in subjects]
+        turns = [kind for kind in ("step", "many") for _ in range(ROUNDS)]
+        for number, kind in enumerate(turns):
+            for worker in workers:
+                worker.run(kind, seconds / ROUNDS)
             if progress is not None:
-                progress(number + 1, len(jobs))
-        figures = []
-        for i, (worker, facts) in enumerate(workers):
-            worker.send(("memory", 0.0))
-            held = _receive(worker, subjects[i])
-            frames = facts["unit_many"] * len(many[i])
-            figures.append(
-                Figures(
-                    name=subjects[i].name,
-                    memory=held,
-                    latency=tuple(latency[i]),
-                    throughput=frames / sum(many[i]),
-                    **{name: value for name, value in facts.items() if name != "unit_many"},
-                )
-            )
-    return figures
+                progress(number + 1, len(turns))
+        return [worker.figures() for worker in workers]
 
 
 def machine() -> dict[str, Any]:
@@ -179,32 +160,57 @@ def machine() -> dict[str, Any]:
     }
 
 
+class _Worker:
+    """A process that has loaded one model, as its parent sees it."""
+
+    def __init__(self, subject: Subject, pipe: Connection) -> None:
+        self._subject, self._pipe = subject, pipe
+        self._taken: dict[str, list[float]] = {"step": [], "many": []}
+        self._facts = self._receive()
+
+    def run(self, kind: str, seconds: float) -> None:
+        """Let it run for a moment: steps of one stream ("step") or of all ("many")."""
+        self._pipe.send((kind, seconds))
+        self._taken[kind] += self._receive()
+
+    def figures(self) -> Figures:
+        """What all its turns come to."""
+        self._pipe.send(("memory", 0.0))
+        memory, many = self._receive(), self._taken["many"]
+        frames = self._facts.pop("unit_many") * len(many)
+        return Figures(
+            name=self._subject.name,
+            memory=memory,
+            latency=tuple(self._taken["step"]),
+            throughput=frames / sum(many),
+            **self._facts,
+        )
+
+    def _receive(self) -> Any:
+        name = self._subject.name
+        try:
+            kind, value = self._pipe.recv()
+        except (EOFError, ConnectionError):
+            raise MovinetError(f"{name}: its process ended by itself (out of memory?)") from None
+        if kind != "done":
+            raise (ConfigError if kind == "usage" else MovinetError)(value)
+        return value
+
+
 @contextlib.contextmanager
-def _worker(subject: Subject, streams: int, threads: int) -> Iterator[Connection]:
-    """A process that runs one model, by the end of a pipe to it."""
+def _worker(subject: Subject, streams: int, threads: int) -> Iterator[_Worker]:
+    """A process that runs one model until the end of the context."""
     context = multiprocessing.get_context("spawn")  # a fork would share the parent's memory
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, subject, streams, threads), daemon=True)
     process.start()
     theirs.close()
     try:
-        yield ours
+        yield _Worker(subject, ours)
     finally:
         ours.close()  # it ends
         process.join(5)
         process.kill()
-
-
-def _receive(worker: Connection, subject: Subject) -> Any:
-    try:
-        kind, value = worker.recv()
-    except (EOFError, ConnectionError):
-        raise MovinetError(
-            f"{subject.name}: its process ended by itself (out of memory?)"
-        ) from None
-    if kind != "done":
-        raise (ConfigError if kind == "usage" else MovinetError)(value)
-    return value
 
 
 def _serve(pipe: Connection, subject: Subject, streams: int, threads: int) -> None:

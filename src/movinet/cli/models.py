@@ -34,7 +34,8 @@ def split_model(model: str, weights: str | None) -> tuple[str | None, str | None
 
     if model in list_models() or is_exported(model):
         return model, weights
-    if model not in EMBEDDED and not Path(model).exists() and not Path(model).suffix:
+    path = Path(model)
+    if model not in EMBEDDED and not (model and path.exists()) and not path.suffix:
         raise ConfigError(f"{unknown_model_message(model)}; nor is it a file of weights")
     if weights is not None:
         raise ConfigError(

@@ -50,7 +50,9 @@ def load_runtime(
     if weights is not None and is_exported(weights):
         raise ConfigError(f"{weights} is an exported model, not weights: give it as the model")
     if model is not None and model not in list_models():
-        raise ConfigError(unknown_model_message(model))  # whatever is installed
+        # Told whatever is installed.
+        suffixes = ", ".join(ENGINES)
+        raise ConfigError(f"{unknown_model_message(model)}; exported files end in {suffixes}")
     from movinet.runtime.torch_engine import load_torch_runtime
 
     return load_torch_runtime(model, weights, labels, head_activation)

@@ -12,8 +12,10 @@ from typer.testing import CliRunner, Result
 
 import movinet
 from movinet.cli import build_app
+from movinet.embedded import exported_path
 
 Run = Callable[..., Result]
+CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 
 
 @pytest.fixture
@@ -64,6 +66,20 @@ def test_options_reach_the_file(run_export: Run, tmp_path: Path) -> None:
     assert (manifest.batch_size, manifest.num_frames, manifest.resizes) == (2, 2, True)
     assert (manifest.output, manifest.labels[3]) == ("probabilities", "move 3")
     assert (manifest.frames.dtype, manifest.frames.shape[1:]) == ("float32", (80, 96, 3))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [(["--quantize", "float16"], 0.6), (["--quantize", "int8", "--calibration", CLIP], 0.45)],
+)
+def test_smaller_numbers(run_export: Run, options: list[object], most: float) -> None:
+    result = run_export("motions", "-o", "small.tflite", *options, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["quantization"] == options[1]
+    assert told["bytes"] <= most * exported_path("motions").stat().st_size
+    assert movinet.load("small.tflite").manifest.quantization == options[1]
 
 
 def test_base_models_are_clips(run_export: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +46,7 @@ def read_clips(calibration: Calibration, spec: InputSpec) -> Clips:
         ConfigError: If clips are not such arrays.
     """
     if not isinstance(calibration, str | os.PathLike):
-        clips = [np.stack([crop_pixels(frame, spec) for frame in clip]) for clip in calibration]
-        if not clips:
-            raise ConfigError("calibration needs at least one clip")
-        return clips
+        return _cropped(calibration, spec)
     where, clips, reason = Path(calibration), [], "there are none"
     for path in _videos(where):
         try:
@@ -101,6 +98,22 @@ def measure_ranges(graph: Graph, clips: Clips) -> dict[str, tuple[float, float]]
     ranges = {name: _narrowed(extremes[name], counts.get(name)) for name in extremes}
     scale = 255.0 if graph.program.values["frames"].dtype == "uint8" else 1.0
     return ranges | {"frames": (0.0, scale), "frames/float": (0.0, scale)}
+
+
+def _cropped(clips: Sequence[NDArray[np.uint8]], spec: InputSpec) -> Clips:
+    """Clips of frames at the model's size."""
+    wanted = "calibration takes a folder, or clips, (time, height, width, 3) uint8 each"
+    if not isinstance(clips, Iterable):
+        raise ConfigError(f"{wanted}, not {type(clips).__name__}")
+    cropped = []
+    for number, clip in enumerate(clips):
+        frames = np.asarray(clip)
+        if frames.ndim != 4 or len(frames) == 0:
+            raise ConfigError(f"{wanted}: number {number} is {frames.shape} {frames.dtype}")
+        cropped.append(np.stack([crop_pixels(frame, spec) for frame in frames]))
+    if not cropped:
+        raise ConfigError(f"{wanted}: there are none")
+    return cropped
 
 
 def _videos(where: Path) -> Iterator[Path]:

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from movinet.architectures import ARCHITECTURES
-from movinet.config import InputSpec
-from movinet.errors import ConfigError
+from movinet.config import MAX_IMAGE_SIZE, InputSpec
+from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.exporting.calibration import Calibration, read_clips
 from movinet.exporting.folding import fold
 from movinet.exporting.graph import Graph, GraphOptions, build_graph
-from movinet.exporting.quantize import quantized
+from movinet.exporting.quantize import check_quantize, quantized
 from movinet.exporting.verify import Agreement, compare
 from movinet.factory import LoadedModel
 from movinet.files import replacing
 from movinet.model import MoViNet
 from movinet.presets import input_spec
 from movinet.runtime.base import ModelInfo
+from movinet.runtime.exported import MAX_STREAMS
 from movinet.runtime.loading import BESIDE, file_size, load
 from movinet.runtime.manifest import Manifest, TensorSpec
 
@@ -127,6 +128,7 @@ def export(
     native = path.suffix == ".mvn"
     if native and quantize is not None:
         raise ConfigError("the native engine runs float32 files: leave quantize out")
+    check_quantize(quantize, calibration is not None)
     clips = None if calibration is None else read_clips(calibration, spec)
     folded = fold(network)
     graph = quantized(build_graph(folded, options), quantize, clips)
@@ -134,16 +136,30 @@ def export(
     with replacing(path, BESIDE.get(path.suffix, ())) as temporary:
         # The native engine has a graph of its own.
         write(folded if native else graph.program, manifest, temporary)
-        agreement = compare(network, load(temporary), options, quantize, clips)
+        try:
+            runtime = load(temporary)
+        except CheckpointError as error:
+            reason = str(error).replace(str(temporary), "the engine refuses what was written")
+            raise MovinetError(f"{path}: {reason}") from None
+        agreement = compare(network, runtime, options, quantize, clips)
         agreement.check(str(path))
     counts = collections.Counter(op.kind for op in graph.program.ops)
     return Exported(path, manifest, file_size(path), dict(counts.most_common()), agreement)
 
 
 def check_output(path: Path) -> None:
-    """Raise ConfigError unless a file's suffix is that of a format."""
+    """See, before any work, that a file of this name can be made.
+
+    Raises:
+        ConfigError: If its suffix is that of no format.
+        OSError: If there is no folder for it, or it is one.
+    """
     if path.suffix not in WRITERS:
         raise ConfigError(f"{path}: an export ends in one of {', '.join(WRITERS)}")
+    if not path.parent.is_dir():
+        raise OSError(f"{path}: cannot be written (there is no folder {path.parent})")
+    if path.is_dir():
+        raise OSError(f"{path}: cannot be written (it is a folder)")
 
 
 def _loaded(
@@ -173,13 +189,16 @@ def _loaded(
     network = model.model if isinstance(model, LoadedModel) else model
     assert isinstance(network, MoViNet)
     if labels is not None:
+        if isinstance(labels, str) or not isinstance(labels, Sequence):
+            raise ConfigError(f"labels must be a list of names, not {type(labels).__name__}")
         if len(labels) != network.config.num_classes:
             raise ConfigError(f"{len(labels)} labels for {network.config.num_classes} classes")
         info = dataclasses.replace(info, labels=tuple(labels))
     spec = spec or info.input
+    if not isinstance(spec, InputSpec):
+        raise ConfigError(f"input_spec must be an InputSpec, not {type(spec).__name__}")
     if image_size is not None:
-        if image_size < 1:
-            raise ConfigError(f"image_size must be at least 1 pixel, not {image_size}")
+        _check_integer("image_size", image_size, MAX_IMAGE_SIZE)
         short_side = max(image_size, round(spec.short_side * image_size / spec.image_size))
         spec = dataclasses.replace(spec, image_size=image_size, short_side=short_side)
     return LoadedModel(network.eval(), dataclasses.replace(info, input=spec))
@@ -195,10 +214,23 @@ def _preset(model: MoViNet) -> str | None:
 
 def _check(options: GraphOptions) -> None:
     for what, value in (("batch_size", options.batch_size), ("num_frames", options.num_frames)):
-        if value is not None and (not isinstance(value, int) or not 1 <= value <= 4096):
-            raise ConfigError(f"{what} must be an integer from 1 to 4096, not {value!r}")
-    if options.source_size is not None and not all(1 <= n <= 16_384 for n in options.source_size):
-        raise ConfigError(f"source_size must be (height, width), not {options.source_size}")
+        if value is not None:
+            _check_integer(what, value, MAX_STREAMS)
+    if options.source_size is not None:
+        size = options.source_size
+        if not isinstance(size, Sequence) or len(size) != 2 or not all(map(_is_side, size)):
+            raise ConfigError(
+                f"source_size must be (height, width), each from 1 to {MAX_IMAGE_SIZE}, not {size!r}"
+            )
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and 1 <= value <= MAX_IMAGE_SIZE
+
+
+def _check_integer(what: str, value: object, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ConfigError(f"{what} must be an integer from 1 to {most}, not {value!r}")
 
 
 def _manifest(

@@ -21,21 +21,30 @@ Ranges = Mapping[str, tuple[float, float]]
 _KERNELS = ("conv", "depthwise", "dense")
 
 
-def quantized(graph: Graph, quantize: str | None, clips: Clips | None) -> Graph:
-    """A graph with smaller numbers, as `movinet.export` names them.
-
-    Raises:
-        ConfigError: If the name is unknown, or calibration is missing or unused.
-    """
+def check_quantize(quantize: str | None, calibrated: bool) -> None:
+    """Raise ConfigError if the name is unknown, or calibration is missing or unused."""
     known = ("float16", "dynamic", "int8", "mixed")
     if quantize not in (None, *known):
         raise ConfigError(f"quantize must be one of {', '.join(known)}, not {quantize!r}")
-    if (quantize == "int8") != (clips is not None):
+    if (quantize == "int8") != calibrated:
         raise ConfigError(
             "calibration is for quantize='int8'"
-            if clips is not None
+            if calibrated
             else "quantize='int8' needs calibration: a folder of videos like those to come"
         )
+
+
+def quantized(graph: Graph, quantize: str | None, clips: Clips | None) -> Graph:
+    """A graph with smaller numbers, as `movinet.export` names them.
+
+    Args:
+        graph: In float32.
+        quantize: See `check_quantize`.
+        clips: For "int8".
+
+    Raises:
+        ConfigError: If the graph cannot be made so.
+    """
     program = graph.program
     match quantize:
         case "float16":
@@ -110,7 +119,8 @@ def _quantize_kernel(program: Program, op: Op) -> Scale:
 def activation_scale(low: float, high: float) -> Scale:
     """The scale of a tensor between two values; zero is always one of its steps."""
     low, high = min(low, 0.0), max(high, 0.0)
-    step = max((high - low) / 255, 1e-9)
+    # What is always zero may have any step; runtimes refuse one that is next to nothing.
+    step = max((high - low) / 255, 1e-9) if high > low else 1 / 255
     zero_point = int(np.clip(round(-128 - low / step), -128, 127))
     return Scale(np.array([step], np.float32), zero_point)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +70,8 @@ def compare(
         quantize: How its numbers are held.
         clips: What it was calibrated on; the first one is shown, else noise.
     """
+    if not model.stem.weight.dtype.itemsize >= 4:  # the file computes in float32
+        model = copy.deepcopy(model).float()
     generator = np.random.default_rng(0)
     batch = options.batch_size or 2
     height, width = options.source_size or options.image_size
@@ -82,12 +87,20 @@ def compare(
     if options.softmax:
         wanted = softmax(wanted).astype(np.float32)
     difference = found.astype(np.float64) - wanted
-    error = float(np.abs(difference).max() / np.abs(wanted).max())
-    rms = float(np.sqrt((difference**2).mean() / (wanted.astype(np.float64) ** 2).mean()))
+    squares = (difference**2).mean(), (wanted.astype(np.float64) ** 2).mean()
+    error = _share(np.abs(difference).max(), np.abs(wanted).max())
+    rms = math.sqrt(_share(*squares))
     tolerance = TOLERANCE[quantize]
     if options.source_size is not None:
         tolerance = max(tolerance, RESIZING_TOLERANCE)
     return Agreement(steps, error, rms, tolerance)
+
+
+def _share(part: np.floating[Any], whole: np.floating[Any]) -> float:
+    """What an error is of a whole; of nothing, none or all too much."""
+    if whole == 0:
+        return 0.0 if part == 0 else math.inf
+    return float(part / whole)
 
 
 def _stream_outputs(

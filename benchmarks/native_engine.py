@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -36,16 +37,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--streams", type=int, nargs="+", default=[1])
     parser.add_argument("--kernels", default="")
+    parser.add_argument("--quantization", choices=["none", "dynamic"], default="none")
     options = parser.parse_args()
     print(f"{'':22} {'M multiply-adds':>15} {'floor ms':>9} {'step ms':>8} {'ratio':>6} {'G/s':>5}")
     for name in options.models:
         size = input_spec(name).image_size
-        engine = load(name, size, options.kernels)
+        engine = load(name, size, options.kernels, options.quantization)
         for streams in options.streams:
             measure(name, engine, size, streams, options.rounds)
 
 
-def load(name: str, size: int, kernels: str) -> NativeEngine:
+def load(
+    name: str, size: int, kernels: str, quantization: Literal["none", "dynamic"]
+) -> NativeEngine:
     model = create_model(name)
     assert isinstance(model, MoViNet)
     folded = fold(model)
@@ -60,6 +64,7 @@ def load(name: str, size: int, kernels: str) -> NativeEngine:
         outputs=tuple(TensorSpec(n, values[t].shape) for n, t in graph.program.outputs.items()),
         output="logits",
         states=graph.states,
+        quantization=quantization,
         config=model.config.to_dict(),
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -76,8 +81,7 @@ def measure(name: str, engine: NativeEngine, size: int, streams: int, rounds: in
     spins, steps = [], []
     for _ in range(rounds):
         spins.append(seconds(lambda: _native.kernels.spin(engine.kernels, SPIN)) / SPIN)
-        for _ in range(2):
-            steps.append(seconds(lambda: engine.step(frames, decay, state)))
+        steps.append(seconds(lambda: engine.step(frames, decay, state)))
     config = create_model(name).config
     count = count_multiply_adds(config, 1, (size, size)) * streams
     floor, step = statistics.median(spins) * count, statistics.median(steps)

@@ -67,6 +67,7 @@ void File::parse() {
     if (!within(channels, 1, kMaxChannels)) fail("channels of stem, head or classifier");
   if (!within(h.trained_frames, 1, kMaxFrames) || h.positional > 1) fail("positional encoding");
   if (h.pooling > Pooling::both) fail("pooling");
+  if (h.precision > Precision::int8) fail("precision");
   for (Activation a : {h.activation, h.gating, h.head_activation})
     if (a >= Activation::count) fail("activation");
 
@@ -97,12 +98,20 @@ std::string File::manifest() const {
   return {data_ + start, header_.manifest_size};
 }
 
-const float* File::next(uint64_t count) {
-  // Counts are products of at most three checked numbers, so this does not overflow.
-  if (at_ > size_ || count > (size_ - at_) / sizeof(float)) fail("too short for its tensors");
+const char* File::take(uint64_t bytes) {
+  if (at_ > size_ || bytes > size_ - at_) fail("too short for its tensors");
   const char* p = data_ + at_;
-  at_ = align(at_ + count * sizeof(float));
-  return reinterpret_cast<const float*>(p);
+  at_ = align(at_ + bytes);
+  return p;
+}
+
+// Counts are products of at most three checked numbers, so they do not overflow.
+const float* File::next(uint64_t count) {
+  return reinterpret_cast<const float*>(take(count * sizeof(float)));
+}
+
+const int8_t* File::next_int8(uint64_t count) {
+  return reinterpret_cast<const int8_t*>(take(count));
 }
 
 void File::check_end() const {

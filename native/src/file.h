@@ -14,6 +14,7 @@ namespace movinet {
 constexpr uint32_t kMagic = 0x314E564D;  // "MVN1"
 constexpr uint32_t kVersion = 1;
 
+enum class Precision : uint32_t { float32, int8 };  // of the matrices
 enum class Pooling : uint32_t { none, over_time, over_space, both };  // of squeeze-excitation
 
 struct Header {
@@ -26,6 +27,7 @@ struct Header {
   Pooling pooling;
   Activation activation, gating, head_activation;
   uint32_t positional;
+  Precision precision;
 };
 
 struct BlockRecord {
@@ -49,11 +51,13 @@ class File {
   std::string manifest() const;
   // The next tensor, of `count` floats; unaligned memory that lives as long as the file.
   const float* next(uint64_t count);
+  const int8_t* next_int8(uint64_t count);
   // Every tensor must have been taken.
   void check_end() const;
 
  private:
   void parse();
+  const char* take(uint64_t bytes);
   [[noreturn]] void fail(const std::string& what) const;
 
   std::string path_;

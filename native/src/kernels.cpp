@@ -198,6 +198,78 @@ void product(const Product& p) {
 
 void stem(const Product& p) { run_product<2 * 3, 3 * 3>(p); }
 
+template <int kRows, int kVectors>
+void integer_tile(const IntegerProduct& p, const int16_t* a, const int16_t* b, int row,
+                  int channel) {
+  Integers sums[kRows][kVectors] = {};
+  const int pairs = (p.inputs + 1) / 2;
+  const size_t b_panel = static_cast<size_t>(pairs) * kPanel * 2;
+  for (int left = pairs; left > 0; left -= kPanel / 2, a += p.a_panel) {
+    const int count = std::min(left, kPanel / 2);
+    for (int i = 0; i < count; i++, b += kPanel * 2) {
+      Integers w[kVectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; v++)
+        w[v] = load(reinterpret_cast<const int32_t*>(b + panel_of(v) * b_panel) + lane_of(v));
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; r++) {
+        int32_t pair;
+        std::memcpy(&pair, a + r * kPanel + 2 * i, sizeof pair);
+        const Integers x = splat(pair);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; v++) sums[r][v] = add_products(sums[r][v], x, w[v]);
+      }
+    }
+  }
+  const size_t start = channel / kPanel * p.c_panel + row * kPanel + channel % kPanel;
+  with_activation(p.activation, [&]<Activation kActivation>() {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; v++) {
+      const Vector scale = load(p.scale + channel + v * kLanes) * p.a_scale;
+      const Vector bias = load(p.bias + channel + v * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; r++) {
+        const size_t at = start + panel_of(v) * p.c_panel + r * kPanel + lane_of(v);
+        Vector y = to_floats(sums[r][v]) * scale + bias;
+        if (p.residual) y += load(p.residual + at);
+        store(p.c + at, activate<kActivation>(y));
+      }
+    }
+  });
+}
+
+template <int kVectors, int kRows = kRowsOf<kVectors>>
+MOVINET_INLINE void integer_tile_of_rows(int rows, const IntegerProduct& p, const int16_t* a,
+                                         const int16_t* b, int row, int channel) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows) return integer_tile<kRows, kVectors>(p, a, b, row, channel);
+    integer_tile_of_rows<kVectors, kRows - 1>(rows, p, a, b, row, channel);
+  }
+}
+
+template <int kVectors>
+MOVINET_INLINE void column_of_integer_tiles(const IntegerProduct& p, int channel) {
+  const size_t pairs = (p.inputs + 1) / 2;
+  const int16_t* b = p.b + channel / kPanel * pairs * kPanel * 2 + channel % kPanel * 2;
+  const int tiles = (p.rows + kRowsOf<kVectors> - 1) / kRowsOf<kVectors>;
+  for (int t = 0, row = 0; t < tiles; t++) {
+    const int end = static_cast<int>(static_cast<int64_t>(p.rows) * (t + 1) / tiles);
+    integer_tile_of_rows<kVectors>(end - row, p, p.a + row * kPanel, b, row, channel);
+    row = end;
+  }
+}
+
+void integer_product(const IntegerProduct& p) {
+  for (int channel = 0; channel < p.outputs; channel += kTileChannels) {
+    if (p.outputs - channel > kTileChannels / 2)
+      column_of_integer_tiles<kTileVectors>(p, channel);
+    else
+      column_of_integer_tiles<kTileVectors / 2>(p, channel);
+  }
+  if (is_exponential(p.activation))
+    for (size_t i = 0; i < panels(p.outputs); i++) finish(p.activation, p.c + i * p.c_panel, p.rows);
+}
+
 // kRows rows of one panel. Even and odd inputs have sums of their own, for more than one addition
 // at a time.
 template <int kRows>
@@ -426,6 +498,30 @@ void scale_rows(const float* b, const float* scale, float* out, int inputs, size
     }
 }
 
+void largest(const float* in, const float* scale, float* most, size_t rows) {
+  for (int lane = 0; lane < kPanel; lane += kLanes) {
+    Vector high{};
+    for (size_t r = 0; r < rows; r++) {
+      const Vector x = load(in + r * kPanel + lane);
+      high = maximum(high, maximum(x, -x));
+    }
+    const Vector s = load(scale + lane);
+    store(most + lane, high * maximum(s, -s));
+  }
+}
+
+void quantize(const float* in, const float* scale, int16_t* out, size_t rows) {
+  float s[kPanel];
+  std::copy_n(scale, kPanel, s);
+  for (size_t r = 0; r < rows; r++, in += kPanel, out += kPanel)
+    for (int i = 0; i < kPanel; i++) {
+      const float x = in[i] * s[i] + 12582912.f;  // rounds; the integer is in the low bits
+      int32_t bits;
+      std::memcpy(&bits, &x, sizeof bits);
+      out[i] = static_cast<int16_t>(bits);
+    }
+}
+
 int64_t spin(int64_t multiply_adds) {
   constexpr int kSums = 12;
   Vector sums[kSums], x = splat(1e-3f), w = splat(1e-3f);
@@ -458,6 +554,7 @@ const Kernels MOVINET_TABLE(MOVINET_ISA) = {
     .name = MOVINET_NAME(MOVINET_ISA),
     .panels_at_once = std::max(1, kTileChannels / kPanel),
     .product = product,
+    .integer_product = integer_product,
     .dense = dense,
     .stem = stem,
     .depthwise = depthwise,
@@ -466,6 +563,8 @@ const Kernels MOVINET_TABLE(MOVINET_ISA) = {
     .scale_columns = scale_columns,
     .scale_rows = scale_rows,
     .sum_rows = sum_rows,
+    .largest = largest,
+    .quantize = quantize,
     .spin = spin,
 };
 

@@ -55,6 +55,20 @@ struct Product {
   int lines = 0;  // of `ahead`, to fetch meanwhile
 };
 
+// The same in integers: a and b of 16 bits, their sums of 32, which must not overflow.
+struct IntegerProduct {
+  const int16_t* a;  // [inputs / 16][rows ...][16]
+  size_t a_panel;
+  const int16_t* b;    // [outputs / 16][inputs / 2][16][2]; zero where there is no second input
+  const float* scale;  // padded(outputs), of b
+  float a_scale;
+  const float *bias, *residual;
+  float* c;
+  size_t c_panel;
+  int rows, inputs, outputs;
+  Activation activation;
+};
+
 // The same for few rows, where reading the weights is the work: they are 16-bit integers, and each
 // run of kRun inputs of an output has a scale of its own. That errs by 3e-5 of an output.
 constexpr int kRun = 64;
@@ -95,6 +109,7 @@ struct Kernels {
   const char* name;
   int panels_at_once;  // what `product` computes of c in one go
   void (*product)(const Product&);
+  void (*integer_product)(const IntegerProduct&);
   void (*dense)(const Dense&);
   // A 3x3 convolution of stride 2 of RGB rows, as a product: `a` is the first of three padded
   // rows [column][3] that are `a_panel` floats apart; b is [outputs / 16][27][16].
@@ -109,6 +124,10 @@ struct Kernels {
   void (*scale_rows)(const float* b, const float* scale, float* out, int inputs, size_t panels);
   // sums[i] += in[r][i] over all rows, in one panel.
   void (*sum_rows)(const float* in, float* sums, size_t rows);
+  // Largest absolute values of in[r][i] * scale[i], in one panel.
+  void (*largest)(const float* in, const float* scale, float* most, size_t rows);
+  // out[r][i] = in[r][i] * scale[i], rounded; at most 32767.
+  void (*quantize)(const float* in, const float* scale, int16_t* out, size_t rows);
   // Does at least this many multiply-adds in registers alone, as fast as the core can; returns how
   // many. Benchmarks measure the rest against it.
   int64_t (*spin)(int64_t multiply_adds);

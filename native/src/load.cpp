@@ -32,7 +32,7 @@ Network::Network(const std::string& path, const char* isa) : kernels_(find_kerne
   manifest_ = file.manifest();
   Size size = Size{static_cast<int>(header_.height), static_cast<int>(header_.width)}.halved();
   stem_size_ = size;
-  stem_ = pack(file, 27, static_cast<int>(header_.stem));
+  stem_ = pack(file, 27, static_cast<int>(header_.stem), true);
   uint32_t channels = header_.stem;
   for (const BlockRecord& record : file.blocks()) {
     load_block(file, record, size);
@@ -49,8 +49,13 @@ Network::Network(const std::string& path, const char* isa) : kernels_(find_kerne
 }
 
 // (inputs, outputs) and (outputs) to panels of outputs, the weights of the padding zero.
-Pointwise Network::pack(File& file, int inputs, int outputs) {
+Pointwise Network::pack(File& file, int inputs, int outputs, bool always_float) {
   const size_t k = inputs, n = outputs;
+  if (header_.precision == Precision::int8 && !always_float) {
+    Pointwise layer{inputs, outputs};
+    pack_integers(file, layer);
+    return layer;
+  }
   const float *weight = file.next(k * n), *bias = file.next(n);
   float *packed = arena_.floats(k * padded(n)), *padded_bias = arena_.floats(padded(n));
   for (size_t start = 0; start < n; start += kPanel)
@@ -61,10 +66,38 @@ Pointwise Network::pack(File& file, int inputs, int outputs) {
   return {inputs, outputs, packed, padded_bias};
 }
 
+// From int8 and a scale for each output to pairs of inputs.
+void Network::pack_integers(File& file, Pointwise& layer) {
+  const size_t k = layer.inputs, n = layer.outputs, pairs = (k + 1) / 2;
+  const int8_t* weight = file.next_int8(k * n);
+  const float *scale = file.next(n), *bias = file.next(n);
+  auto* packed = reinterpret_cast<int16_t*>(arena_.floats(pairs * padded(n)));
+  float *padded_scale = arena_.floats(padded(n)), *padded_bias = arena_.floats(padded(n));
+  for (size_t i = 0; i < k; i++)
+    for (size_t j = 0; j < n; j++)
+      packed[((j / kPanel * pairs + i / 2) * kPanel + j % kPanel) * 2 + i % 2] = weight[i * n + j];
+  std::copy_n(scale, n, padded_scale);
+  std::copy_n(bias, n, padded_bias);
+  layer.integers = packed;
+  layer.scale = padded_scale;
+  layer.bias = padded_bias;
+}
+
 // The same as 16-bit integers, in runs of inputs that share a scale.
 DenseLayer Network::pack_dense(File& file, int inputs, int outputs) {
   const size_t k = inputs, n = outputs, runs = (k + kRun - 1) / kRun;
-  const float *weight = file.next(k * n), *bias = file.next(n);
+  std::vector<float> wide;
+  const float *weight, *bias;
+  if (header_.precision == Precision::int8) {
+    const int8_t* narrow = file.next_int8(k * n);
+    const float* unit = file.next(n);
+    wide.resize(k * n);
+    for (size_t i = 0; i < k * n; i++) wide[i] = narrow[i] * unit[i % n];
+    weight = wide.data();
+  } else {
+    weight = file.next(k * n);
+  }
+  bias = file.next(n);
   auto* packed = reinterpret_cast<int16_t*>(arena_.floats((k * padded(n) + 1) / 2));
   float *scale = arena_.floats(runs * padded(n)), *padded_bias = arena_.floats(padded(n));
   for (size_t j = 0; j < n; j++)
@@ -129,7 +162,7 @@ void Network::load_block(File& file, const BlockRecord& record, Size size) {
     }
   }
   b.project = pack(file, expand, record.outputs);
-  if (record.skip) b.skip = pack(file, record.inputs, record.outputs);
+  if (record.skip) b.skip = pack(file, record.inputs, record.outputs, true);
   plan_band(b);
   blocks_.push_back(b);
 }
@@ -202,6 +235,10 @@ Workspace::Workspace(const Network& n) {
   pooled_x = arena.floats(largest([&](const Block& b) {
     return group * b.out.places() * padded(b.record.inputs);
   }));
+  integers = reinterpret_cast<int16_t*>(arena.floats(
+      std::max({x_size, group * last * padded(n.header_.head), largest([&](const Block& b) {
+                  return group * b.out.places() * padded(b.record.expand);
+                })}) / 2));
   scaled = arena.floats(largest([](const Block& b) {
     return size_t(b.record.expand) * padded(b.record.outputs);
   }));

@@ -36,7 +36,7 @@ void Block::add_to(Ahead& ahead) const {
   };
   add(reduce.weight, sizeof(int16_t) * reduce.inputs * padded(reduce.outputs));
   add(gate.weight, sizeof(int16_t) * gate.inputs * padded(gate.outputs));
-  add(project.weight, sizeof(float) * project.inputs * padded(project.outputs));
+  if (project.weight) add(project.weight, sizeof(float) * project.inputs * padded(project.outputs));
 }
 
 void Network::step(std::byte* const* states, int streams, const void* frames, Pixels pixels,
@@ -136,6 +136,8 @@ void Network::run_stem(Workspace& w, const std::vector<Item>& items, Pixels pixe
 void Network::filter(Workspace& w, const Block& b, const std::vector<Item>& items) const {
   const int count = static_cast<int>(items.size()), at_once = kernels_->panels_at_once;
   b.add_to(w.ahead);
+  if (b.expand.integers)
+    quantize(w, b.expand, w.x, static_cast<int>(b.in.places()), count, nullptr);
   const int all = static_cast<int>(panels(b.record.expand));
   std::fill_n(w.sums, count * padded(b.record.expand), 0.f);
   // The columns of padding; products write between them.
@@ -202,16 +204,24 @@ void Network::expand(Workspace& w, const Band& band, int panel, float* ring, int
   const size_t row_size = static_cast<size_t>(b.padded_width) * kPanel;
   Product p = pointwise(b.expand, nullptr, nullptr, b.in.width, header_.activation);
   p.a_panel = band.count * b.in.places() * kPanel;
-  p.b += static_cast<size_t>(channel) * p.inputs;
+  if (p.b) p.b += static_cast<size_t>(channel) * p.inputs;
   p.bias += channel;
   p.c_panel = b.ring_rows * row_size;
   p.outputs = std::min(kernels_->panels_at_once * kPanel, p.outputs - channel);
   p.ahead = &w.ahead;
   p.lines = lines / std::max(end - begin, 1);
   for (int row = begin; row < end; row++) {
-    p.a = w.x + (band.index * b.in.places() + static_cast<size_t>(row) * b.in.width) * kPanel;
+    const size_t at = (band.index * b.in.places() + static_cast<size_t>(row) * b.in.width) * kPanel;
+    p.a = w.x + at;
     p.c = ring + row % b.ring_rows * row_size + b.pad_left * kPanel;
-    kernels_->product(p);
+    if (b.expand.integers)
+      kernels_->integer_product(
+          {w.integers + at, p.a_panel,
+           b.expand.integers + static_cast<size_t>(channel) * ((p.inputs + 1) / 2 * 2),
+           b.expand.scale + channel, w.a_scales[band.index], p.bias, nullptr, p.c, p.c_panel,
+           p.rows, p.inputs, p.outputs, p.activation});
+    else
+      kernels_->product(p);
   }
 }
 
@@ -310,10 +320,11 @@ void Network::project(Workspace& w, const Block& b, const Pointwise& next, int c
   Product p = pointwise(b.project, w.z, w.y, rows, Activation::none);
   p.residual = residual;
   w.ahead.count = 0;
-  w.ahead.add(next.weight, std::min(kAheadBytes, sizeof(float) * next.inputs * padded(next.outputs)));
+  if (next.weight) w.ahead.add(next.weight, std::min(kAheadBytes, sizeof(float) * next.inputs * padded(next.outputs)));
   p.ahead = &w.ahead;
   p.lines = w.ahead.lines();
   const bool gated = header_.pooling != Pooling::none;
+  if (b.project.integers) return multiply(w, b.project, p, count, gated ? w.gates : nullptr);
   const size_t gate_panel = static_cast<size_t>(count) * kPanel;
   if (!gated || places < b.project.outputs) {
     // The gate into z, all items in one product.
@@ -340,10 +351,54 @@ void Network::project(Workspace& w, const Block& b, const Pointwise& next, int c
   }
 }
 
+// The integers of what goes into a layer, multiplied by the gates; one scale for each item.
+void Network::quantize(Workspace& w, const Pointwise& layer, const float* in, int places, int count,
+                       const float* gates) const {
+  // As many bits as the sums of 32 bits have room for.
+  const float limit = std::min(32767.f, std::floor(2147483647.f / (127.f * layer.inputs)) - 1);
+  const size_t all = panels(layer.inputs), size = static_cast<size_t>(places) * kPanel;
+  float scale[kPanel], found[kPanel];
+  for (int i = 0; i < count; i++) {
+    const auto gate = [&](size_t panel, int lane) {
+      return gates ? gates[(panel * count + i) * kPanel + lane] : 1.f;
+    };
+    float most = 0;
+    for (size_t panel = 0; panel < all; panel++) {
+      for (int j = 0; j < kPanel; j++) scale[j] = gate(panel, j);
+      kernels_->largest(in + (panel * count + i) * size, scale, found, places);
+      const int lanes = std::min<int>(kPanel, layer.inputs - static_cast<int>(panel) * kPanel);
+      for (int j = 0; j < lanes; j++) most = std::max(most, found[j]);
+    }
+    w.a_scales[i] = most / limit;
+    for (size_t panel = 0; panel < all; panel++) {
+      for (int j = 0; j < kPanel; j++) scale[j] = most > 0 ? gate(panel, j) * (limit / most) : 0.f;
+      const size_t at = (panel * count + i) * size;
+      kernels_->quantize(in + at, scale, w.integers + at, places);
+    }
+  }
+}
+
+// A product of all items in integers.
+void Network::multiply(Workspace& w, const Pointwise& layer, Product p, int count,
+                       const float* gates) const {
+  const int places = p.rows / count;
+  quantize(w, layer, p.a, places, count, gates);
+  for (int i = 0; i < count; i++) {
+    const size_t at = static_cast<size_t>(i) * places * kPanel;
+    kernels_->integer_product({w.integers + at, p.a_panel, layer.integers, layer.scale,
+                               w.a_scales[i], p.bias, p.residual ? p.residual + at : nullptr,
+                               p.c + at, p.c_panel, places, p.inputs, p.outputs, p.activation});
+  }
+}
+
 void Network::classify(Workspace& w, const std::vector<Item>& items) const {
   const size_t count = items.size(), places = blocks_.back().out.places();
   const int rows = static_cast<int>(count * places);
-  kernels_->product(pointwise(head_, w.x, w.z, rows, header_.activation));
+  const Product head = pointwise(head_, w.x, w.z, rows, header_.activation);
+  if (head_.integers)
+    multiply(w, head_, head, static_cast<int>(count), nullptr);
+  else
+    kernels_->product(head);
   const auto asked = std::count_if(items.begin(), items.end(), [](auto& i) { return i.logits; });
   const float share = 1.f / static_cast<float>(places);
   for (size_t panel = 0; panel < panels(head_.outputs); panel++) {

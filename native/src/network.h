@@ -66,6 +66,9 @@ struct Pointwise {
   int inputs = 0, outputs = 0;
   const float* weight = nullptr;  // [outputs / 16][inputs][16]
   const float* bias = nullptr;    // padded(outputs)
+  // In int8 files instead of `weight`, packed for Kernels::integer_product:
+  const int16_t* integers = nullptr;
+  const float* scale = nullptr;
 };
 
 // A layer of vectors, packed for Kernels::dense.
@@ -129,6 +132,8 @@ struct Workspace {
   explicit Workspace(const class Network& network);
   Arena arena;
   float *rows, *ring, *zero_row, *fresh, *x, *y, *z, *pooled_x, *scaled;
+  int16_t* integers;        // what goes into an integer product, [panel][item][place][16]
+  float a_scales[kGroup];  // of each item of it
   float *sums, *pooled, *reduced, *gates, *embedding, *hidden, *logits;
   Ahead ahead;
   std::vector<float*> encodings;      // [item][width] for each width
@@ -159,7 +164,8 @@ class Network {
  private:
   friend struct Workspace;
 
-  Pointwise pack(File& file, int inputs, int outputs);
+  Pointwise pack(File& file, int inputs, int outputs, bool always_float = false);
+  void pack_integers(File& file, Pointwise& layer);
   DenseLayer pack_dense(File& file, int inputs, int outputs);
   const float* pack_vectors(File& file, int rows, int channels);
   void load_block(File& file, const BlockRecord& record, Size size);
@@ -177,6 +183,10 @@ class Network {
                  float* sums) const;
   float* past(const Band& band, int k, int panel) const;
   void squeeze(Workspace& w, const Block& b, const std::vector<Item>& items) const;
+  void multiply(Workspace& w, const Pointwise& layer, Product p, int count,
+                const float* gates) const;
+  void quantize(Workspace& w, const Pointwise& layer, const float* in, int places, int count,
+                const float* gates) const;
   const float* encoding(Workspace& w, const Block& b, const std::vector<Item>& items) const;
   void project(Workspace& w, const Block& b, const Pointwise& next, int count) const;
   void classify(Workspace& w, const std::vector<Item>& items) const;

@@ -197,6 +197,30 @@ Output test_product(const std::string& isa, const Input& a, const Input& b, cons
   return from_panels(c, {rows, outputs});
 }
 
+Output test_integer_product(const std::string& isa, const IntegerInput& a, const IntegerInput& b,
+                            const Input& scale, float a_scale, const Input& bias,
+                            std::optional<Input> residual, int activation) {
+  const size_t rows = a.shape(0), inputs = a.shape(1), outputs = b.shape(1);
+  const size_t pairs = (inputs + 1) / 2;
+  std::vector<int16_t> left(rows * padded(inputs), 0x5555), right(2 * pairs * padded(outputs));
+  for (size_t k = 0; k < inputs; k++) {
+    for (size_t r = 0; r < rows; r++)
+      left[(k / kPanel * rows + r) * kPanel + k % kPanel] = a.data()[r * inputs + k];
+    for (size_t n = 0; n < outputs; n++)
+      right[((n / kPanel * pairs + k / 2) * kPanel + n % kPanel) * 2 + k % 2] =
+          b.data()[k * outputs + n];
+  }
+  const auto scales = to_panels(scale.data(), 1, outputs);
+  const auto offset = to_panels(bias.data(), 1, outputs);
+  std::vector<float> more, c(rows * padded(outputs), kGarbage);
+  if (residual) more = to_panels(residual->data(), rows, outputs, kGarbage);
+  kernels(isa).integer_product({left.data(), rows * kPanel, right.data(), scales.data(), a_scale,
+                                offset.data(), residual ? more.data() : nullptr, c.data(),
+                                rows * kPanel, static_cast<int>(rows), static_cast<int>(inputs),
+                                static_cast<int>(outputs), static_cast<Activation>(activation)});
+  return from_panels(c, {rows, outputs});
+}
+
 // Weights as Kernels::dense wants them are made by the network; here they are its integers.
 Output test_dense(const std::string& isa, const Input& a, const IntegerInput& b,
                   const Input& scale, const Input& bias, int activation) {
@@ -323,6 +347,9 @@ NB_MODULE(_native, m) {
   nb::module_ tests = m.def_submodule("kernels", "Each kernel alone, on plain arrays.");
   tests.def("product", &test_product, nb::arg("isa"), nb::arg("a"), nb::arg("b"), nb::arg("bias"),
             nb::arg("residual").none(), nb::arg("activation"));
+  tests.def("integer_product", &test_integer_product, nb::arg("isa"), nb::arg("a"), nb::arg("b"),
+            nb::arg("scale"), nb::arg("a_scale"), nb::arg("bias"), nb::arg("residual").none(),
+            nb::arg("activation"));
   tests.def("dense", &test_dense);
   tests.def("depthwise", &test_depthwise);
   tests.def("taps", &test_taps);

@@ -30,6 +30,15 @@ typedef float Unaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_
 
 MOVINET_INLINE Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
 MOVINET_INLINE void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
+typedef int32_t Integers __attribute__((vector_size(kLanes * 4)));
+
+MOVINET_INLINE Integers load(const int32_t* p) {
+  Integers v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+MOVINET_INLINE Integers splat(int32_t x) { return x - Integers{}; }
+MOVINET_INLINE Vector to_floats(Integers v) { return __builtin_convertvector(v, Vector); }
 MOVINET_INLINE Vector splat(float x) { return x - Vector{}; }
 
 // 16-bit integers as floats (compilers take the detour over half vectors if one lets them).
@@ -69,6 +78,29 @@ MOVINET_INLINE Vector load_int16(const int16_t* p) {
 MOVINET_INLINE Vector minimum(Vector a, Vector b) { return a < b ? a : b; }
 MOVINET_INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
 #endif
+
+// sum + the products of pairs of 16-bit integers, each pair added up.
+MOVINET_INLINE Integers add_products(Integers sum, Integers a, Integers b) {
+#if defined(__AVX512VNNI__)
+  return (Integers)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#elif defined(__AVX512F__)
+  return sum + (Integers)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return sum + (Integers)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return sum + (Integers)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#elif defined(__aarch64__)
+  const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+  const int32x4_t low = vmull_s16(vget_low_s16(x), vget_low_s16(y));
+  return vaddq_s32(sum, vpaddq_s32(low, vmull_high_s16(x, y)));
+#else
+  for (int i = 0; i < kLanes; i++) {
+    const int32_t x = a[i], y = b[i];
+    sum[i] += static_cast<int16_t>(x) * static_cast<int16_t>(y) + (x >> 16) * (y >> 16);
+  }
+  return sum;
+#endif
+}
 
 MOVINET_INLINE Vector clamp(Vector x, float low, float high) {
   return minimum(maximum(x, splat(low)), splat(high));

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from native_files import assert_near, run_engine, running_logits, write_file
+from native_files import assert_near, open_engine, run_engine, running_logits, write_file
 
 from movinet.config import Architecture, Group
 from movinet.model import MoViNet
 from movinet.presets import preset_config
-from movinet.runtime.native import NativeEngine
 from movinet.weights.convert import tf_to_torch
 from networks import make_model, make_video, tiny_stream
 from reference_weights import video as reference_video
@@ -84,7 +83,7 @@ def write_reference(name: str, folder: Path) -> Path:
 def _write(path: Path, model: MoViNet, video: torch.Tensor, wanted: np.ndarray) -> Path:
     """The files of a case: video (streams, 3, time, …), wanted (streams, time, classes)."""
     write_file(model, path, (video.shape[3], video.shape[4]))
-    logits = run_engine(NativeEngine(path), video, [1] * video.shape[2])
+    logits = run_engine(open_engine(path), video, [1] * video.shape[2])
     assert_near(logits, wanted, TOLERANCE)
     video.permute(2, 0, 3, 4, 1).contiguous().numpy().tofile(path.with_suffix(".f32"))
     np.save(path.with_suffix(".npy"), np.ascontiguousarray(logits.swapaxes(0, 1)))

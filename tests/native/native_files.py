@@ -1,6 +1,8 @@
 """Files of the native engine, made from small models, and the engines that run them."""
 
 from pathlib import Path
+from typing import Literal
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -19,13 +21,29 @@ native = pytest.importorskip("movinet._native", reason="the native engine is not
 KERNELS = native.available_kernels()
 
 
+class Oblong(Manifest):
+    """Exported models take square frames; the engine itself takes any."""
+
+    def _check_shapes(self) -> None:
+        pass
+
+
+def open_engine(path: Path, kernels: str = "") -> NativeEngine:
+    """An engine of a file whose frames need not be square."""
+    with patch("movinet.runtime.native.Manifest", Oblong):
+        return NativeEngine(path, kernels)
+
+
 def make_manifest(
-    model: MoViNet, size: tuple[int, int], batch_size: int = 1, num_frames: int = 1
+    model: MoViNet,
+    size: tuple[int, int],
+    quantization: Literal["none", "dynamic"] = "none",
 ) -> Manifest:
-    options = GraphOptions(size, batch_size, num_frames, uint8=False)
+    options = GraphOptions(size, uint8=False)
     graph = build_graph(fold(model), options)
     values = graph.program.values
-    return Manifest(
+    kind = Manifest if size[0] == size[1] else Oblong
+    return kind(
         kind="step",
         name="small",
         input=InputSpec(size[0], size[0], 5.0, 5),
@@ -35,16 +53,18 @@ def make_manifest(
             TensorSpec(name, values[tensor].shape) for name, tensor in graph.program.outputs.items()
         ),
         output="logits",
-        batch_size=batch_size,
-        num_frames=num_frames,
         states=graph.states,
+        quantization=quantization,
     )
 
 
 def write_file(
-    model: MoViNet, path: Path, size: tuple[int, int], batch_size: int = 1, num_frames: int = 1
+    model: MoViNet,
+    path: Path,
+    size: tuple[int, int],
+    quantization: Literal["none", "dynamic"] = "none",
 ) -> Path:
-    write_native(fold(model), make_manifest(model, size, batch_size, num_frames), path)
+    write_native(fold(model), make_manifest(model, size, quantization), path)
     return path
 
 

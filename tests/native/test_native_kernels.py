@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-
 from native_files import KERNELS, native
 
 ACTIVATIONS = ("none", "relu6", "hard_swish", "swish", "hard_sigmoid", "sigmoid")
@@ -101,3 +100,19 @@ def test_a_dense_layer(kernels: str, rows: int, inputs: int, outputs: int) -> No
     wanted = a.astype(np.float64) @ (b * np.repeat(scale, 64, 0)[:inputs]) + bias
     for i, name in enumerate(ACTIVATIONS):
         assert_close(native.kernels.dense(kernels, a, b, scale, bias, i), activate(wanted, name))
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("rows", [1, 5, 7, 13, 36])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (16, 40), (27, 8), (56, 33)])
+def test_a_product_of_integers(kernels: str, rows: int, inputs: int, outputs: int) -> None:
+    generator = np.random.default_rng(0)
+    a = generator.integers(-32767, 32768, (rows, inputs), np.int16)
+    b = generator.integers(-127, 128, (inputs, outputs), np.int16)
+    scale, bias = np.abs(numbers(outputs)) / 127, numbers(outputs, seed=2)
+    residual = numbers(rows, outputs, seed=3)
+    unit = 1 / 32767
+    wanted = (a.astype(np.int64) @ b) * (scale.astype(np.float64) * unit) + bias + residual
+    for i, name in enumerate(ACTIVATIONS):
+        found = native.kernels.integer_product(kernels, a, b, scale, unit, bias, residual, i)
+        assert_close(found, activate(wanted, name))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from movinet.config import MAX_IMAGE_SIZE, MoViNetConfig
 from movinet.errors import ConfigError
-from movinet.exporting.folding import Folded, FoldedBlock
+from movinet.exporting.folding import Affine, Folded, FoldedBlock
 from movinet.runtime.manifest import Manifest
 
 _MAGIC, _VERSION, _ALIGNMENT = b"MVN1", 1, 64
 _POOLING = {"none": 0, "3d": 1, "2d": 2, "2plus3d": 3}
 _ACTIVATION = {"relu6": 1, "hard_swish": 2, "swish": 3, "hard_sigmoid": 4, "sigmoid": 5}
-_HEADER = struct.Struct("<4sIQ14I")
+_HEADER = struct.Struct("<4sIQ15I")
 _BLOCK = struct.Struct("<8If")
 
 
@@ -37,11 +37,12 @@ def write_native(network: Folded, manifest: Manifest, path: Path) -> None:
     check_native(network.config, manifest)
     text = manifest.to_json().encode()
     records = b"".join(_record(block) for block in network.blocks)
-    tensors = [np.ascontiguousarray(tensor, "<f4") for tensor in _tensors(network)]
+    dynamic = manifest.quantization == "dynamic"
+    tensors = [np.ascontiguousarray(tensor) for tensor in _tensors(network, dynamic)]
     size = _aligned(_HEADER.size) + _aligned(len(records)) + _aligned(len(text))
     size += sum(_aligned(tensor.nbytes) for tensor in tensors)
     with path.open("wb") as file:
-        _put(file, _header(network.config, image_size, size, len(text)))
+        _put(file, _header(network.config, image_size, size, len(text), dynamic))
         _put(file, records)
         _put(file, text)
         for tensor in tensors:
@@ -59,6 +60,11 @@ def check_native(config: MoViNetConfig, manifest: Manifest) -> None:
         raise ConfigError(
             "the native engine runs factorized models; export those with 3-D kernels as .tflite"
         )
+    if manifest.quantization not in ("none", "dynamic"):
+        raise ConfigError(
+            f"the native engine has no {manifest.quantization!r} files: leave quantize out, or "
+            "say 'dynamic' for int8 kernels"
+        )
     if manifest.resizes:
         raise ConfigError("the native engine does not resize frames: leave source_size out")
     sides = manifest.frames.shape[1:3]
@@ -67,7 +73,11 @@ def check_native(config: MoViNetConfig, manifest: Manifest) -> None:
 
 
 def _header(
-    config: MoViNetConfig, image_size: Sequence[int | None], file_size: int, manifest_size: int
+    config: MoViNetConfig,
+    image_size: Sequence[int | None],
+    file_size: int,
+    manifest_size: int,
+    dynamic: bool,
 ) -> bytes:
     arch = config.architecture
     return _HEADER.pack(
@@ -87,6 +97,7 @@ def _header(
         _ACTIVATION[config.gating_activation],
         _ACTIVATION[config.head_activation],
         int(config.positional_encoding),
+        int(dynamic),
     )
 
 
@@ -105,17 +116,28 @@ def _record(block: FoldedBlock) -> bytes:
     )
 
 
-def _tensors(network: Folded) -> Iterator[NDArray[np.float32]]:
-    """Every kernel, each followed by its bias, in the order in which the engine reads them."""
-    layers = [network.stem]
+def _tensors(network: Folded, dynamic: bool) -> Iterator[NDArray[Any]]:
+    """Every kernel, each followed by its bias, in the order in which the engine reads them.
+
+    Where the file is to hold integers, a matrix is int8, followed by the scale of each output. What
+    is small and fragile stays float32: the stem, the skips, and all depthwise kernels.
+    """
+    layers: list[tuple[Affine | None, bool]] = [(network.stem, False)]
     for block in network.blocks:
-        layers += [block.expand, block.depthwise, block.temporal, block.reduce, block.gate]
-        layers += [block.project, block.skip]
-    layers += [network.head, network.hidden, network.classifier]
-    for layer in layers:
-        if layer is not None:
-            yield layer.weight
-            yield layer.bias
+        layers += [(block.expand, dynamic), (block.depthwise, False), (block.temporal, False)]
+        layers += [(block.reduce, dynamic), (block.gate, dynamic), (block.project, dynamic)]
+        layers.append((block.skip, False))
+    layers += [(layer, dynamic) for layer in (network.head, network.hidden, network.classifier)]
+    for layer, as_integers in layers:
+        if layer is None:
+            continue
+        if as_integers:
+            scale = np.maximum(np.abs(layer.weight).max(0), np.finfo(np.float32).tiny) / 127
+            yield np.rint(layer.weight / scale).astype(np.int8)
+            yield scale.astype("<f4")
+        else:
+            yield layer.weight.astype("<f4")
+        yield layer.bias.astype("<f4")
 
 
 def _put(file: BinaryIO, data: bytes) -> None:

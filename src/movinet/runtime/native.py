@@ -107,7 +107,7 @@ class NativeEngine:
                     held = np.stack([values[name][row] for name in names])
                 engine.write(one, part, np.ascontiguousarray(held, np.float32))
 
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:  # noqa: ARG002
         """Not possible: the engine runs streams."""
         raise ConfigError(f"{self.manifest.name} is a stream model: it takes no clips")
 

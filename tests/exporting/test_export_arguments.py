@@ -102,3 +102,17 @@ def test_what_an_engine_refuses_is_told_by_the_files_own_name(tmp_path: Path, mo
         export(tmp_path / "x.tflite")
     assert "/." not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_whoever_writes(tmp_path: Path, monkeypatch) -> None:
+    """PyTorch and OpenVINO raise RuntimeError, with their own stack in it."""
+
+    def full(_program: Any, _manifest: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:815]\nframe #0: ...")
+
+    monkeypatch.setattr("movinet.exporting.litert.write_litert", full)
+    with pytest.raises(OSError, match=r"x\.tflite: cannot be written \(\[enforce") as caught:
+        export(tmp_path / "x.tflite")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -27,6 +27,7 @@ from movinet.runtime.base import ModelInfo
 from movinet.runtime.exported import MAX_STREAMS
 from movinet.runtime.loading import BESIDE, file_size, load
 from movinet.runtime.manifest import Manifest, TensorSpec
+from movinet.text import one_line
 
 Write = Callable[[Any, Manifest, Path], object]
 #: suffix -> (module, function) that writes it
@@ -135,7 +136,10 @@ def export(
     manifest = _manifest(graph, loaded, options, quantize)
     with replacing(path, BESIDE.get(path.suffix, ())) as temporary:
         # The native engine has a graph of its own.
-        write(folded if native else graph.program, manifest, temporary)
+        try:
+            write(folded if native else graph.program, manifest, temporary)
+        except RuntimeError as error:  # PyTorch and OpenVINO say so where a disk is full
+            raise OSError(one_line(error)) from None
         try:
             runtime = load(temporary)
         except CheckpointError as error:
@@ -220,7 +224,8 @@ def _check(options: GraphOptions) -> None:
         size = options.source_size
         if not isinstance(size, Sequence) or len(size) != 2 or not all(map(_is_side, size)):
             raise ConfigError(
-                f"source_size must be (height, width), each from 1 to {MAX_IMAGE_SIZE}, not {size!r}"
+                f"source_size must be (height, width), each from 1 to {MAX_IMAGE_SIZE}, not "
+                f"{size!r}"
             )
 
 

@@ -26,12 +26,13 @@ def test_files_that_belong_together_get_their_names(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_work_that_failed(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ValueError, match="no good"),
-        replacing(tmp_path / "model.xml", (".bin",)) as temporary,
-    ):
-        write(temporary)
-        raise ValueError("no good")
+    def work() -> None:
+        with replacing(tmp_path / "model.xml", (".bin",)) as temporary:
+            write(temporary)
+            raise ValueError("no good")
+
+    with pytest.raises(ValueError, match="no good"):
+        work()
     assert list(tmp_path.iterdir()) == []
 
 

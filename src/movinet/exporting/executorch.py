@@ -4,18 +4,17 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 from movinet.errors import ConfigError, MissingExtraError
 from movinet.exporting.program import Program
 from movinet.exporting.torch_export import export_program
+from movinet.runtime.executorch_engine import quiet
 from movinet.runtime.fitting import channels_first
 from movinet.runtime.manifest import Manifest
 
 try:
-    with warnings.catch_warnings():  # its imports warn of each other
-        warnings.simplefilter("ignore")
+    with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
         from executorch.exir.passes import MemoryPlanningPass
@@ -41,8 +40,7 @@ def write_executorch(program: Program, manifest: Manifest, path: Path) -> Manife
         raise ConfigError("a .pte file is exported with a fixed batch_size, not with a free one")
     manifest = channels_first(manifest)
     exported = export_program(program, manifest, channels_first=True)
-    with warnings.catch_warnings():  # of what PyTorch's and ExecuTorch's own code does
-        warnings.simplefilter("ignore")
+    with quiet():
         lowered = to_edge_transform_and_lower(
             exported,
             partitioner=[XnnpackPartitioner()],

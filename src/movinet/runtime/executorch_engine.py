@@ -57,14 +57,14 @@ class ExecuTorchEngine:
             CheckpointError: If it is not a .pte file of movinet.
             MissingExtraError: If ExecuTorch is not installed.
         """
-        with _quiet():
+        with quiet():
             try:
                 from executorch.extension.pybindings import portable_lib
                 from executorch.runtime import Runtime
             except ModuleNotFoundError:
                 raise MissingExtraError("running .pte files", "executorch") from None
             try:
-                program = Runtime.get().load_program(path)
+                program: Any = Runtime.get().load_program(path)
                 names = program.method_names
             except Exception as error:  # ExecuTorch's exceptions have no base class of their own
                 raise not_loaded(path, "ExecuTorch", error) from None
@@ -136,8 +136,8 @@ def _tensors(described: Any, manifest: Manifest) -> Iterator[dict[str, tuple[Any
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without ExecuTorch's warning that its interface may change, and its log on the terminal."""
+def quiet() -> Iterator[None]:
+    """Without what ExecuTorch and its packages warn and log of themselves."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),

@@ -86,8 +86,7 @@ def test_what_is_left_out_is_told_in_one_line_each(
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["count"] == 2
     assert result.stderr.splitlines()[-2:] == [
-        f"warning: {folder}: 1 video is in no folder of a class and left out, "
-        "loose.mkv the first",
+        f"warning: {folder}: 1 video is in no folder of a class and left out, loose.mkv the first",
         "note: 1 of 3 samples are excluded",
     ]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from movinet.decay import decay_from_half_life
 from movinet.errors import ConfigError
 from movinet.layers import positional_encoding
-from movinet.decay import decay_from_half_life
 from movinet.state import Clock
 from networks import make_model, make_video, tiny_base, tiny_stream
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from movinet.errors import ConfigError, DownloadError
+from movinet.text import one_line
 from movinet.weights.cards import BASE_URL, Card
 from movinet.weights.store import (
     beside,
@@ -28,7 +29,6 @@ from movinet.weights.store import (
     write_record,
     writing,
 )
-from movinet.text import one_line
 from movinet.weights.transfer import (
     MAX_BYTES,
     OnProgress,

@@ -373,6 +373,8 @@ void depthwise_row(const DepthwiseRow& by_reference) {
     const int lane = vector * kLanes;
     Vector total{};
     int column = 0;
+    for (; column + 6 <= d.width; column += 6)
+      total += neighbours<kKernel, kStride, 6, kActivation>(d, rows, column, lane);
     for (; column + 4 <= d.width; column += 4)
       total += neighbours<kKernel, kStride, 4, kActivation>(d, rows, column, lane);
     const int left = d.width - column;

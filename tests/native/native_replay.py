@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-#: Of the largest logit.
-TOLERANCE = 1e-5
+#: Of the largest logit; with int8 matrices, where other instructions may round other ways.
+TOLERANCE, INT8_TOLERANCE = 1e-5, 1e-3
 
 
 def load_module(build: Path) -> Any:
@@ -58,7 +58,8 @@ def replay(native: Any, path: Path, kernels: str) -> float:
         values = engine.read(states[0], part)
         engine.write(states[0], part, exact(values))
         np.testing.assert_array_equal(engine.read(states[0], part), values)
-    assert largest <= TOLERANCE, f"{path.name}, {kernels}: off by {largest:.2g} of the largest"
+    tolerance = INT8_TOLERANCE if "int8" in path.name else TOLERANCE
+    assert largest <= tolerance, f"{path.name}, {kernels}: off by {largest:.2g} of the largest"
     return largest
 
 

@@ -13,7 +13,15 @@ from networks import make_model, tiny_stream
 
 SIZE = 8  # where the header holds the file's size, and with it the place of its fields
 FIELDS = ("manifest_size", "block_count", "height", "width", "stem", "head", "hidden", "classes")
-FIELDS += ("trained_frames", "pooling", "activation", "gating", "head_activation", "positional")
+FIELDS += (
+    "trained_frames",
+    "pooling",
+    "activation",
+    "gating",
+    "head_activation",
+    "positional",
+    "precision",
+)
 OFFSETS = {name: 16 + 4 * i for i, name in enumerate(FIELDS)}
 
 

@@ -127,12 +127,16 @@ def export(
     module, name = WRITERS[path.suffix]
     write: Write = getattr(importlib.import_module(module), name)
     native = path.suffix == ".mvn"
-    if native and quantize is not None:
-        raise ConfigError("the native engine runs float32 files: leave quantize out")
+    if native and quantize not in (None, "dynamic"):
+        raise ConfigError(
+            f"the native engine has no {quantize!r} files: leave quantize out, or say 'dynamic'"
+        )
     check_quantize(quantize, calibration is not None)
     clips = None if calibration is None else read_clips(calibration, spec)
     folded = fold(network)
-    graph = quantized(build_graph(folded, options), quantize, clips)
+    graph = build_graph(folded, options)
+    if not native:
+        graph = quantized(graph, quantize, clips)
     manifest = _manifest(graph, loaded, options, quantize)
     with replacing(path, BESIDE.get(path.suffix, ())) as temporary:
         # The native engine has a graph of its own.

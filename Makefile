@@ -44,6 +44,7 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/streaming.py --rounds 15
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

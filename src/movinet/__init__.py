@@ -15,6 +15,7 @@ from movinet.errors import (
     DownloadError,
     MissingExtraError,
     MovinetError,
+    TrainingError,
     VideoError,
 )
 
@@ -75,6 +76,7 @@ __all__ = [
     "MovinetError",
     "Prediction",
     "StreamState",
+    "TrainingError",
     "VideoError",
     "__version__",
     "create_model",

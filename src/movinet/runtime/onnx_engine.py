@@ -51,7 +51,10 @@ class OnnxEngine:
             MissingExtraError: If ONNX Runtime is not installed.
         """
         session = _session(path, num_threads)
-        text = session.get_modelmeta().custom_metadata_map.get("movinet")
+        try:
+            text = session.get_modelmeta().custom_metadata_map.get("movinet")
+        except UnicodeDecodeError as error:
+            raise not_loaded(path, "ONNX Runtime", error) from None
         if text is None:
             raise no_manifest(path)
         manifest = Manifest.parse(text, str(path))

@@ -26,6 +26,7 @@ from movinet.runtime.engine import StateValues
 from movinet.runtime.fitting import (
     check_fit,
     initial_values,
+    manifest_beside,
     moves_in_place,
     no_manifest,
     not_loaded,
@@ -202,7 +203,7 @@ def _signature(details: dict[str, Any]) -> list[int]:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What a .tflite file says of itself.
+    """What a .tflite file, or the manifest beside it, says of it.
 
     Raises:
         CheckpointError: If it says nothing, or it is not such a file.
@@ -218,7 +219,9 @@ def read_manifest(path: Path) -> Manifest:
                 raise CheckpointError(f"{path}: its manifest is larger than {MAX_BYTES} bytes")
             text = archive.read(info)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, ValueError):
-        raise no_manifest(path) from None
+        if (manifest := manifest_beside(path)) is None:
+            raise no_manifest(path) from None
+        return manifest
     except (zlib.error, RuntimeError):  # what is compressed is broken, or encrypted
         raise CheckpointError(f"{path}: its movinet manifest cannot be unpacked") from None
     except OSError as error:

@@ -187,7 +187,8 @@ class Manifest:
                     f"version {version!r} is not one of 1 to {FORMAT_VERSION}; is it of a later "
                     "movinet?"
                 )
-            values.pop("preprocessing", None)
+            for told in ("preprocessing", "path", "bytes"):  # `movinet info --json` adds two
+                values.pop(told, None)
             values["input"] = InputSpec(**values["input"])
             for name, kind in (
                 ("inputs", TensorSpec),

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from movinet.errors import MissingExtraError
 from movinet.runtime.engine import StateValues
-from movinet.runtime.fitting import check_fit, initial_values, no_manifest, not_loaded
+from movinet.runtime.fitting import (
+    check_fit,
+    initial_values,
+    manifest_beside,
+    no_manifest,
+    not_loaded,
+)
 from movinet.runtime.manifest import Manifest
 
 _TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
@@ -55,9 +61,9 @@ class OnnxEngine:
             text = session.get_modelmeta().custom_metadata_map.get("movinet")
         except UnicodeDecodeError as error:
             raise not_loaded(path, "ONNX Runtime", error) from None
-        if text is None:
+        manifest = manifest_beside(path) if text is None else Manifest.parse(text, str(path))
+        if manifest is None:
             raise no_manifest(path)
-        manifest = Manifest.parse(text, str(path))
         check_fit(path, manifest, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
         return cls(session, manifest)
 

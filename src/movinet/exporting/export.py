@@ -152,7 +152,7 @@ def export(
         agreement = compare(network, runtime, options, quantize, clips)
         agreement.check(str(path))
     counts = collections.Counter(op.kind for op in graph.program.ops)
-    return Exported(path, manifest, file_size(path), dict(counts.most_common()), agreement)
+    return Exported(path, runtime.manifest, file_size(path), dict(counts.most_common()), agreement)
 
 
 def check_output(path: Path) -> None:

@@ -96,8 +96,8 @@ def test_average_pool_leaves_the_padding_out(kernels: str, height: int, width: i
 def test_a_dense_layer(kernels: str, rows: int, inputs: int, outputs: int) -> None:
     a, bias = numbers(rows, inputs), numbers(outputs, seed=2)
     b = np.random.default_rng(1).integers(-32767, 32768, (inputs, outputs), np.int16)
-    scale = np.abs(numbers(-(-inputs // 64), outputs, seed=3)) / 32767
-    wanted = a.astype(np.float64) @ (b * np.repeat(scale, 64, 0)[:inputs]) + bias
+    scale = np.abs(numbers(-(-inputs // 16), outputs, seed=3)) / 32767
+    wanted = a.astype(np.float64) @ (b * np.repeat(scale, 16, 0)[:inputs]) + bias
     for i, name in enumerate(ACTIVATIONS):
         assert_close(native.kernels.dense(kernels, a, b, scale, bias, i), activate(wanted, name))
 

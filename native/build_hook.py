@@ -109,9 +109,15 @@ def _compiler() -> str:
 
 
 def _find(tool: str) -> str | None:
-    """A program from the environment that builds, or from the system."""
-    scripts = sysconfig.get_path("scripts")
-    return shutil.which(tool, path=scripts) or shutil.which(tool)
+    """A program that runs, from the environment that builds or from the system.
+
+    In an isolated build, scripts of the environment around it are there but cannot import.
+    """
+    for path in (None, sysconfig.get_path("scripts")):
+        found = shutil.which(tool, path=path)
+        if found and not subprocess.run([found, "--version"], capture_output=True).returncode:
+            return found
+    return None
 
 
 def _compile(source: Path, build: Path) -> Path:

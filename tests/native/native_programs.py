@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-#: Of the largest logit.
-TOLERANCE = 1e-5
+#: Of the largest logit. In int8 files a value may be rounded to the next integer by another order
+#: of additions.
+TOLERANCE, INT8_TOLERANCE = 1e-5, 1e-3
 
 
 def run(command: Sequence[str | Path], data: bytes = b"") -> bytes:
@@ -38,7 +39,8 @@ def check(found: np.ndarray, wanted: np.ndarray, what: str) -> float:
     """The largest error, of the largest logit."""
     assert found.shape == wanted.shape, f"{what}: {found.shape}, not {wanted.shape}"
     error = float(np.abs(found - wanted).max() / np.abs(wanted).max())
-    assert error <= TOLERANCE, f"{what}: off by {error:.2g} of the largest logit"
+    tolerance = INT8_TOLERANCE if "int8" in what else TOLERANCE
+    assert error <= tolerance, f"{what}: off by {error:.2g} of the largest logit"
     return error
 
 

@@ -306,9 +306,10 @@ def plot(report: Mapping[str, Any], file: Path) -> None:
         axis.set(title=f"{name}: one stream", xlabel="frame", ylabel="processor ms a frame")
         axis.set_ylim(0)
         other = axis.twinx()
-        other.plot(count, [window["MB"] for window in windows], color="tab:orange")
+        sizes = [window["MB"] for window in windows]
+        other.plot(count, sizes, color="tab:orange")
         other.set_ylabel("MB", color="tab:orange")
-        other.set_ylim(0)
+        other.set_ylim(0, 1.2 * max(sizes))  # a flat line must not lie on the frame
     figure.savefig(file, dpi=120)
 
 

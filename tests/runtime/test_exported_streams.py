@@ -11,37 +11,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_stream import SPEC, STREAM
 
 import movinet
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.decay import decay_from_half_life
 from movinet.errors import CheckpointError, ConfigError
-from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.manifest import Manifest
-from networks import TINY, make_model
+from networks import make_model
 
-SPEC = InputSpec(image_size=32, short_side=36, frame_rate=5.0, num_frames=4)
-STREAM = MoViNetConfig(TINY, causal=True, factorized=True, se_type="2plus3d")
 FRAMES = np.random.default_rng(0).integers(0, 256, (8, 40, 50, 3), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("exported") / "stream.tflite"
-    movinet.export(make_model(STREAM), path, input_spec=SPEC)
-    return path
-
-
-@pytest.fixture(scope="module")
-def runtime(file: Path) -> ExportedRuntime:
-    return movinet.load(file)
-
-
-@pytest.fixture(scope="module")
-def batches(tmp_path_factory) -> ExportedRuntime:
-    path = tmp_path_factory.mktemp("exported") / "batches.tflite"
-    movinet.export(make_model(STREAM), path, input_spec=SPEC, batch_size=None)
-    return movinet.load(path)
 
 
 def outputs(stream: Any, frames: Any = FRAMES) -> np.ndarray:

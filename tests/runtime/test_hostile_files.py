@@ -11,37 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_stream import SPEC
 
 import movinet
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.runtime import litert_engine
-from movinet.runtime.exported import ExportedRuntime, StreamSnapshot
+from movinet.runtime.exported import StreamSnapshot
 from movinet.runtime.manifest import Manifest
-from networks import TINY, make_model
 
-SPEC = InputSpec(image_size=32, short_side=36, frame_rate=5.0, num_frames=4)
-STREAM = MoViNetConfig(TINY, causal=True, factorized=True, se_type="2plus3d")
 FRAME = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("hostile") / "stream.tflite"
-    movinet.export(make_model(STREAM), path, input_spec=SPEC)
-    return path
-
-
-@pytest.fixture(scope="module")
-def runtime(file: Path) -> ExportedRuntime:
-    return movinet.load(file)
-
-
-@pytest.fixture(scope="module")
-def free(tmp_path_factory) -> ExportedRuntime:
-    path = tmp_path_factory.mktemp("hostile") / "free.tflite"
-    movinet.export(make_model(STREAM), path, input_spec=SPEC, batch_size=None)
-    return movinet.load(path)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +131,9 @@ def test_a_process_without_stderr_can_load(file: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1, 5000, 2.0, "2"])
-def test_batches_have_a_size(free, size) -> None:
+def test_batches_have_a_size(batches, size) -> None:
     with pytest.raises(ConfigError, match="batch_size must be an integer from 1 to 4096"):
-        free.stream(batch_size=size)
+        batches.stream(batch_size=size)
 
 
 def test_frames_that_are_not_the_files_move_nothing(runtime) -> None:
@@ -172,25 +150,25 @@ def test_frames_that_are_not_the_files_move_nothing(runtime) -> None:
 
 
 @pytest.mark.parametrize("frames", [5, None, "ab"])
-def test_a_batch_wants_frames(free, frames) -> None:
+def test_a_batch_wants_frames(batches, frames) -> None:
     with pytest.raises(ConfigError, match="due"):
-        free.stream(batch_size=3)(frames)
+        batches.stream(batch_size=3)(frames)
 
 
-def test_restore_takes_snapshots_of_its_model_alone(runtime, free) -> None:
+def test_restore_takes_snapshots_of_its_model_alone(runtime, batches) -> None:
     stream = runtime.stream()
     snapshot = stream.snapshot()
     other = StreamSnapshot("another", snapshot.frame_counts, snapshot.values)
     with pytest.raises(ConfigError, match="the snapshot is of another and 1 streams, not of"):
         stream.restore(other)
     with pytest.raises(ConfigError, match=r"is of .* and 2 streams"):
-        stream.restore(free.stream(batch_size=2).snapshot())
+        stream.restore(batches.stream(batch_size=2).snapshot())
     with pytest.raises(ConfigError, match=r"takes what snapshot\(\) gave, not dict"):
         stream.restore(snapshot.values)
 
 
-def test_reset_takes_numbers_of_streams(free) -> None:
-    stream = free.stream(batch_size=3)
+def test_reset_takes_numbers_of_streams(batches) -> None:
+    stream = batches.stream(batch_size=3)
     stream([FRAME] * 3)
     stream.reset(np.int64(1))
     stream.reset(np.array([2]))

@@ -10,40 +10,30 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from movinet.errors import MissingExtraError
-from movinet.runtime.engine import StateValues
-from movinet.runtime.fitting import check_fit, initial_values, no_manifest, not_loaded
+from movinet.runtime.fitting import check_fit, no_manifest, not_loaded
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.torch_tensors import TensorEngine
 
 #: ExecuTorch's numbers of types.
 _TYPES = {0: "uint8", 6: "float32"}
-#: By state name.
-ExecuTorchState = dict[str, Any]
+#: Streams are redirected for the whole process: two threads would restore each other's.
+_SILENCE = threading.RLock()
 
 
-class ExecuTorchEngine:
-    """One .pte file behind the engine protocol.
-
-    Attributes:
-        manifest: What travels with it.
-    """
+class ExecuTorchEngine(TensorEngine):
+    """One .pte file behind the engine protocol."""
 
     def __init__(self, program: Any, manifest: Manifest) -> None:
-        import torch
-
-        self.manifest = manifest
-        self._torch, self._program = torch, program
-        self._method = program.load_method("forward")
-        self._inputs = [spec.name for spec in manifest.inputs]
-        self._outputs = [spec.name for spec in manifest.outputs]
+        # A method lives no longer than its program.
+        self._program = program
+        super().__init__(manifest, program.load_method("forward").execute)
 
     @classmethod
     def open(cls, path: Path, *, num_threads: int = 1) -> ExecuTorchEngine:
@@ -80,46 +70,6 @@ class ExecuTorchEngine:
             except RuntimeError as error:
                 raise not_loaded(path, "ExecuTorch", error) from None
 
-    def new_state(self, batch_size: int) -> ExecuTorchState:
-        """See `Engine.new_state`."""
-        values = initial_values(self.manifest, batch_size)
-        return {name: self._torch.from_numpy(value) for name, value in values.items()}
-
-    def step(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: ExecuTorchState
-    ) -> NDArray[np.float32]:
-        """See `Engine.step`."""
-        outputs = self._run({"frames": frames, "decay": decay}, state)
-        state.update(
-            {
-                spec.name: outputs[spec.next]
-                if spec.next in outputs
-                else state[spec.next.removeprefix("state:")]
-                for spec in self.manifest.states
-            }
-        )
-        return outputs[self.manifest.output].numpy()
-
-    def read_state(self, state: ExecuTorchState) -> dict[str, NDArray[Any]]:
-        """See `Engine.read_state`."""
-        return {name: np.array(value.numpy(), order="C") for name, value in state.items()}
-
-    def write_state(self, state: ExecuTorchState, values: StateValues) -> None:
-        """See `Engine.write_state`."""
-        for spec in self.manifest.states:
-            value = np.array(values[spec.name], spec.dtype, order="C")
-            state[spec.name] = self._torch.from_numpy(value)
-
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
-        """See `Engine.clip`."""
-        return self._run({"frames": frames}, {})[self.manifest.output].numpy()
-
-    def _run(self, arrays: dict[str, NDArray[Any]], state: ExecuTorchState) -> dict[str, Any]:
-        """Outputs by name."""
-        tensors = {name: self._torch.from_numpy(value) for name, value in arrays.items()}
-        given = [tensors[name] if name in tensors else state[name] for name in self._inputs]
-        return dict(zip(self._outputs, self._method.execute(given), strict=True))
-
 
 def _tensors(described: Any, manifest: Manifest) -> Iterator[dict[str, tuple[Any, str]]]:
     """Inputs, then outputs, by the manifest's names, in the file's order."""
@@ -137,8 +87,9 @@ def _tensors(described: Any, manifest: Manifest) -> Iterator[dict[str, tuple[Any
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what ExecuTorch and its packages warn and log of themselves."""
+    """Without what ExecuTorch and its packages warn and log of themselves; one thread at a time."""
     with (
+        _SILENCE,
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

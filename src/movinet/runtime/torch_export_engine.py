@@ -9,33 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from movinet.errors import MissingExtraError
-from movinet.runtime.engine import StateValues
-from movinet.runtime.fitting import check_fit, initial_values, not_loaded
-from movinet.runtime.manifest import Manifest
+from movinet.runtime.fitting import check_fit, not_loaded
 from movinet.runtime.torch_archive import read_archive
-
-#: By state name.
-TorchState = dict[str, Any]
+from movinet.runtime.torch_tensors import TensorEngine
 
 
-class TorchExportEngine:
-    """One .pt2 file behind the engine protocol.
-
-    Attributes:
-        manifest: What travels with it.
-    """
-
-    def __init__(self, graph: Any, manifest: Manifest) -> None:
-        import torch
-
-        self.manifest = manifest
-        self._torch, self._graph = torch, graph
-        self._inputs = [spec.name for spec in manifest.inputs]
-        self._outputs = [spec.name for spec in manifest.outputs]
+class TorchExportEngine(TensorEngine):
+    """One .pt2 file behind the engine protocol."""
 
     @classmethod
     def open(cls, path: Path, *, num_threads: int = 1) -> TorchExportEngine:
@@ -67,48 +48,7 @@ class TorchExportEngine:
             dict(zip((spec.name for spec in manifest.outputs), outputs, strict=False)),
         )
         torch.set_num_threads(num_threads)
-        return cls(graph, manifest)
-
-    def new_state(self, batch_size: int) -> TorchState:
-        """See `Engine.new_state`."""
-        values = initial_values(self.manifest, batch_size)
-        return {name: self._torch.from_numpy(value) for name, value in values.items()}
-
-    def step(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: TorchState
-    ) -> NDArray[np.float32]:
-        """See `Engine.step`."""
-        outputs = self._run({"frames": frames, "decay": decay}, state)
-        state.update(
-            {
-                spec.name: outputs[spec.next]
-                if spec.next in outputs
-                else state[spec.next.removeprefix("state:")]
-                for spec in self.manifest.states
-            }
-        )
-        return outputs[self.manifest.output].numpy().copy()
-
-    def read_state(self, state: TorchState) -> dict[str, NDArray[Any]]:
-        """See `Engine.read_state`."""
-        return {name: np.array(value.numpy(), order="C") for name, value in state.items()}
-
-    def write_state(self, state: TorchState, values: StateValues) -> None:
-        """See `Engine.write_state`."""
-        for spec in self.manifest.states:
-            value = np.array(values[spec.name], spec.dtype, order="C")
-            state[spec.name] = self._torch.from_numpy(value)
-
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
-        """See `Engine.clip`."""
-        return self._run({"frames": frames}, {})[self.manifest.output].numpy().copy()
-
-    def _run(self, arrays: dict[str, NDArray[Any]], state: TorchState) -> dict[str, Any]:
-        """Outputs by name."""
-        tensors = {name: self._torch.from_numpy(value) for name, value in arrays.items()}
-        given = [tensors[name] if name in tensors else state[name] for name in self._inputs]
-        with self._torch.inference_mode():
-            return dict(zip(self._outputs, self._graph(*given), strict=True))
+        return cls(manifest, lambda inputs: graph(*inputs))
 
 
 def _tensors(program: Any) -> tuple[list[Any], list[Any]]:

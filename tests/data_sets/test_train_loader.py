@@ -191,14 +191,19 @@ def test_workers_leave_it_to_the_main_process_to_end(tmp_path: Path) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-    out, err = process.communicate(timeout=60)
-    assert (out, err) == ("15\n", "")
-    end = time.monotonic() + 20
-    while _group_lives(process.pid) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not _group_lives(process.pid)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+        out, err = process.communicate(timeout=60)
+        assert (out, err) == ("15\n", "")
+        end = time.monotonic() + 20
+        while _group_lives(process.pid) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not _group_lives(process.pid)
+    finally:  # a failure here must not become one of some later test
+        if _group_lives(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def _group_lives(group: int) -> bool:

@@ -50,12 +50,13 @@ class NativeBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the engine, and put it into the wheel; for an editable one into the sources."""
         package = Path(self.root) / "src" / "movinet"
-        if version == "editable":
-            # One of an older source would be worse than none.
-            for path in package.glob("_native.*.so"):
-                path.unlink()
         try:
             _check_wanted()
+            if version == "editable":
+                # One of an older source would be worse than none. Where none is wanted it stays:
+                # it may be that of another environment over the same sources.
+                for path in package.glob("_native.*.so"):
+                    path.unlink()
             self._temporary = tempfile.TemporaryDirectory(prefix="movinet-native-")
             module = _compile(Path(self.root) / "native", Path(self._temporary.name))
         except (_NotBuiltError, OSError) as reason:

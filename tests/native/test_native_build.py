@@ -77,6 +77,16 @@ def test_an_engine_that_must_be_there(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_environment_without_it_leaves_the_others_theirs(tmp_path: Path) -> None:
+    """Environments may share the sources, and with them the engine that lies there."""
+    package = ROOT / "src" / "movinet"
+    before = sorted(package.glob("_native.*.so"))
+    # hatchling wants a package for the end of this; the hook has run by then.
+    _, said = backend("build_editable", tmp_path, MOVINET_NATIVE="0")
+    assert "MOVINET_NATIVE is 0" in said
+    assert sorted(package.glob("_native.*.so")) == before
+
+
 def test_tools_are_asked_for_only_where_they_are_used() -> None:
     assert backend("get_requires_for_build_wheel", CXX="/no/such/compiler") == (0, "[]\n")
     code, said = backend("get_requires_for_build_wheel", CXX=sys.executable)

@@ -420,6 +420,9 @@ void depthwise(const DepthwiseRow& d) {
 
 // Over time --------------------------------------------------------------------------------------
 
+// Places that are summed up before the sum joins that of all.
+constexpr int kSummed = 64;
+
 template <int kKernel, Activation kActivation>
 void taps_of(const Taps& t) {
   const int kernel = kKernel ? kKernel : t.kernel, places = t.places;
@@ -431,17 +434,22 @@ void taps_of(const Taps& t) {
     const int lane = vector * kLanes;
     const Vector bias = load(t.bias + lane), last = load(weight + (kernel - 1) * kPanel + lane);
     Vector total{};
-    for (int i = 0; i < places; i++) {
-      const int at = i * kPanel + lane;
-      const Vector fresh = load(fresh_frame + at);
-      Vector sum = bias + fresh * last;
+    // Sums of sums: a single long one would lose digits.
+    for (int start = 0; start < places; start += kSummed) {
+      Vector part{};
+      for (int i = start; i < std::min(start + kSummed, places); i++) {
+        const int at = i * kPanel + lane;
+        const Vector fresh = load(fresh_frame + at);
+        Vector sum = bias + fresh * last;
 #pragma GCC unroll 4
-      for (int k = 0; k < kernel - 1; k++)
-        sum += load(past[k] + at) * load(weight + k * kPanel + lane);
-      store(past[0] + at, fresh);
-      const Vector y = activate<kActivation>(sum);
-      store(out + at, y);
-      total += y;
+        for (int k = 0; k < kernel - 1; k++)
+          sum += load(past[k] + at) * load(weight + k * kPanel + lane);
+        store(past[0] + at, fresh);
+        const Vector y = activate<kActivation>(sum);
+        store(out + at, y);
+        part += y;
+      }
+      total += part;
     }
     store(t.sums + lane, load(t.sums + lane) + total);
   }

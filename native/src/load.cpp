@@ -83,7 +83,14 @@ void Network::pack_integers(File& file, Pointwise& layer) {
   layer.bias = padded_bias;
 }
 
-// The same as 16-bit integers, in runs of inputs that share a scale.
+// A layer of squeeze-excitation, as exact as the file: what it errs by grows from block to block.
+DenseLayer Network::pack_gate(File& file, int inputs, int outputs) {
+  if (header_.precision == Precision::int8) return pack_dense(file, inputs, outputs);
+  const Pointwise layer = pack(file, inputs, outputs);
+  return {inputs, outputs, layer.weight, nullptr, nullptr, layer.bias};
+}
+
+// As 16-bit integers, in runs of inputs that share a scale.
 DenseLayer Network::pack_dense(File& file, int inputs, int outputs) {
   const size_t k = inputs, n = outputs, runs = (k + kRun - 1) / kRun;
   std::vector<float> wide;
@@ -116,7 +123,7 @@ DenseLayer Network::pack_dense(File& file, int inputs, int outputs) {
             static_cast<int16_t>(std::lrint(weight[i * n + j] / unit));
     }
   std::copy_n(bias, n, padded_bias);
-  return {inputs, outputs, packed, scale, padded_bias};
+  return {inputs, outputs, nullptr, packed, scale, padded_bias};
 }
 
 // (rows, channels) to [panel][rows][16].
@@ -149,8 +156,8 @@ void Network::load_block(File& file, const BlockRecord& record, Size size) {
   }
   if (pooling != Pooling::none) {
     const int pooled = pooling == Pooling::both ? 2 * expand : expand;
-    b.reduce = pack_dense(file, pooled, record.reduced);
-    b.gate = pack_dense(file, record.reduced, expand);
+    b.reduce = pack_gate(file, pooled, record.reduced);
+    b.gate = pack_gate(file, record.reduced, expand);
     if (pooling != Pooling::over_space) b.sum_part = add_part(0, expand, {1, 1});
     const auto known = std::find(encoding_widths_.begin(), encoding_widths_.end(), pooled);
     b.encoding = static_cast<int>(known - encoding_widths_.begin());

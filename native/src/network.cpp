@@ -34,8 +34,11 @@ void Block::add_to(Ahead& ahead) const {
     ahead.add(at, taken);
     left -= taken;
   };
-  add(reduce.weight, sizeof(int16_t) * reduce.inputs * padded(reduce.outputs));
-  add(gate.weight, sizeof(int16_t) * gate.inputs * padded(gate.outputs));
+  for (const DenseLayer* layer : {&reduce, &gate}) {
+    const size_t weights = layer->inputs * padded(layer->outputs);
+    if (layer->exact) add(layer->exact, sizeof(float) * weights);
+    else add(layer->weight, sizeof(int16_t) * weights);
+  }
   if (project.weight) add(project.weight, sizeof(float) * project.inputs * padded(project.outputs));
 }
 
@@ -278,8 +281,17 @@ void Network::squeeze(Workspace& w, const Block& b, const std::vector<Item>& ite
     }
   }
   const int rows = static_cast<int>(count);
-  kernels_->dense(dense(b.reduce, w.pooled, w.reduced, rows, header_.activation));
-  kernels_->dense(dense(b.gate, w.reduced, w.gates, rows, header_.gating));
+  apply(b.reduce, w.pooled, w.reduced, rows, header_.activation);
+  apply(b.gate, w.reduced, w.gates, rows, header_.gating);
+}
+
+void Network::apply(const DenseLayer& layer, const float* in, float* out, int rows,
+                    Activation a) const {
+  if (layer.exact)
+    kernels_->product(
+        pointwise({layer.inputs, layer.outputs, layer.exact, layer.bias}, in, out, rows, a));
+  else
+    kernels_->dense(dense(layer, in, out, rows, a));
 }
 
 // Sines of the even frequencies, then cosines of the odd ones; [item][width].
@@ -414,8 +426,8 @@ void Network::classify(Workspace& w, const std::vector<Item>& items) const {
   }
   if (!asked) return;
   const int wanted = static_cast<int>(asked);
-  kernels_->dense(dense(hidden_, w.embedding, w.hidden, wanted, header_.head_activation));
-  kernels_->dense(dense(classifier_, w.hidden, w.logits, wanted, Activation::none));
+  apply(hidden_, w.embedding, w.hidden, wanted, header_.head_activation);
+  apply(classifier_, w.hidden, w.logits, wanted, Activation::none);
   size_t row = 0;
   for (const Item& item : items) {
     if (!item.logits) continue;

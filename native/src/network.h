@@ -71,9 +71,10 @@ struct Pointwise {
   const float* scale = nullptr;
 };
 
-// A layer of vectors, packed for Kernels::dense.
+// A layer of vectors: in `exact`, packed for Kernels::product, or in 16 bits for Kernels::dense.
 struct DenseLayer {
   int inputs = 0, outputs = 0;
+  const float* exact = nullptr;
   const int16_t* weight = nullptr;
   const float *scale = nullptr, *bias = nullptr;
 };
@@ -166,7 +167,9 @@ class Network {
 
   Pointwise pack(File& file, int inputs, int outputs, bool always_float = false);
   void pack_integers(File& file, Pointwise& layer);
+  DenseLayer pack_gate(File& file, int inputs, int outputs);
   DenseLayer pack_dense(File& file, int inputs, int outputs);
+  void apply(const DenseLayer& layer, const float* in, float* out, int rows, Activation a) const;
   const float* pack_vectors(File& file, int rows, int channels);
   void load_block(File& file, const BlockRecord& record, Size size);
   void plan_band(Block& block) const;

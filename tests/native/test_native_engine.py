@@ -205,7 +205,7 @@ CASES = Path(__file__).parent.parent / "data" / "cases"
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", ["a0_stream", "a0_stream_50x66", "a1_stream", "t0_stream"])
+@pytest.mark.parametrize("name", ["a0_stream_50x66", *STREAMS])
 def test_reference_cases(tmp_path: Path, name: str) -> None:
     case = json.loads(gzip.decompress((CASES / "cases.json.gz").read_bytes()))[name]
     tensors = {key: weight(key, tuple(shape)) for key, shape in case["keys"].items()}

@@ -24,7 +24,7 @@ from movinet.files import replacing
 from movinet.model import MoViNet
 from movinet.presets import input_spec
 from movinet.runtime.base import ModelInfo
-from movinet.runtime.exported import MAX_STREAMS
+from movinet.runtime.exported import MAX_STREAMS, ExportedRuntime
 from movinet.runtime.loading import BESIDE, file_size, load
 from movinet.runtime.manifest import Manifest, TensorSpec
 from movinet.text import one_line
@@ -125,7 +125,7 @@ def export(
     )
     _check(options)
     module, name = WRITERS[path.suffix]
-    write: Write = getattr(importlib.import_module(module), name)
+    writer: Write = getattr(importlib.import_module(module), name)
     native = path.suffix == ".mvn"
     if native and quantize not in (None, "dynamic"):
         raise ConfigError(
@@ -140,19 +140,28 @@ def export(
     manifest = _manifest(graph, loaded, options, quantize)
     with replacing(path, BESIDE.get(path.suffix, ())) as temporary:
         # The native engine has a graph of its own.
-        try:
-            write(folded if native else graph.program, manifest, temporary)
-        except RuntimeError as error:  # PyTorch and OpenVINO say so where a disk is full
-            raise OSError(one_line(error)) from None
-        try:
-            runtime = load(temporary)
-        except CheckpointError as error:
-            reason = str(error).replace(str(temporary), "the engine refuses what was written")
-            raise MovinetError(f"{path}: {reason}") from None
+        _write(writer, folded if native else graph.program, manifest, temporary)
+        runtime = _reload(temporary, path)
         agreement = compare(network, runtime, options, quantize, clips)
         agreement.check(str(path))
     counts = collections.Counter(op.kind for op in graph.program.ops)
     return Exported(path, runtime.manifest, file_size(path), dict(counts.most_common()), agreement)
+
+
+def _write(writer: Write, content: Any, manifest: Manifest, path: Path) -> None:
+    try:
+        writer(content, manifest, path)
+    except RuntimeError as error:  # PyTorch and OpenVINO say so where a disk is full
+        raise OSError(one_line(error)) from None
+
+
+def _reload(temporary: Path, path: Path) -> ExportedRuntime:
+    """The runtime of what was written for `path`, still under another name."""
+    try:
+        return load(temporary)
+    except CheckpointError as error:
+        reason = str(error).replace(str(temporary), "the engine refuses what was written")
+        raise MovinetError(f"{path}: {reason}") from None
 
 
 def check_output(path: Path) -> None:

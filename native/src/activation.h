@@ -1,0 +1,75 @@
+// Activations, of registers and of what was stored.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels.h"
+#include "simd.h"
+
+namespace movinet {
+namespace {
+
+MOVINET_INLINE Vector hard_swish(Vector x) { return x * clamp(x * (1 / 6.f) + 0.5f, 0, 1); }
+
+template <Activation kActivation>
+MOVINET_INLINE Vector activate(Vector x) {
+  if constexpr (kActivation == Activation::relu6) return clamp(x, 0, 6);
+  if constexpr (kActivation == Activation::hard_swish) return hard_swish(x);
+  // The reference multiplies by 0.16667, not by 1/6.
+  if constexpr (kActivation == Activation::hard_sigmoid) return clamp(x + 3.f, 0, 6) * 0.16667f;
+  return x;
+}
+
+// e^x to 1e-7 of it, written so that compilers make vectors of a loop over it.
+MOVINET_INLINE float exponential(float x) {
+  x = std::min(std::max(x, -87.f), 88.f);
+  const float n = (x * 1.44269504f + 12582912.f) - 12582912.f;  // rounds to an integer
+  const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  float p = 1 / 5040.f;
+  p = p * r + 1 / 720.f;
+  p = p * r + 1 / 120.f;
+  p = p * r + 1 / 24.f;
+  p = p * r + 1 / 6.f;
+  p = p * r + 0.5f;
+  p = p * r + 1.f;
+  p = p * r + 1.f;
+  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  float scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  return p * scale;
+}
+
+void sigmoid_panel(float* values, bool times_x) {
+  for (int i = 0; i < kPanel; i++) {
+    const float x = values[i], y = 1 / (1 + exponential(-x));
+    values[i] = times_x ? x * y : y;
+  }
+}
+
+// Those that need an exponential are applied to what was stored; the others to registers.
+MOVINET_INLINE bool is_exponential(Activation a) {
+  return a == Activation::swish || a == Activation::sigmoid;
+}
+
+template <class F>
+MOVINET_INLINE void with_activation(Activation activation, F&& body) {
+  switch (activation) {
+    case Activation::hard_swish:
+      return body.template operator()<Activation::hard_swish>();
+    case Activation::relu6:
+      return body.template operator()<Activation::relu6>();
+    case Activation::hard_sigmoid:
+      return body.template operator()<Activation::hard_sigmoid>();
+    default:
+      return body.template operator()<Activation::none>();
+  }
+}
+
+void finish(Activation activation, float* out, size_t rows) {
+  if (!is_exponential(activation)) return;
+  for (size_t r = 0; r < rows; r++) sigmoid_panel(out + r * kPanel, activation == Activation::swish);
+}
+
+}  // namespace
+}  // namespace movinet

@@ -1,0 +1,142 @@
+// Products of integers.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "products.h"
+
+namespace movinet {
+namespace {
+
+template <int kRows, int kVectors>
+void integer_tile(const IntegerProduct& p, const int16_t* a, const int16_t* b, int row,
+                  int channel) {
+  Integers sums[kRows][kVectors] = {};
+  const int pairs = (p.inputs + 1) / 2;
+  const size_t b_panel = static_cast<size_t>(pairs) * kPanel * 2;
+  for (int left = pairs; left > 0; left -= kPanel / 2, a += p.a_panel) {
+    const int count = std::min(left, kPanel / 2);
+    for (int i = 0; i < count; i++, b += kPanel * 2) {
+      Integers w[kVectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; v++)
+        w[v] = load(reinterpret_cast<const int32_t*>(b + panel_of(v) * b_panel) + lane_of(v));
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; r++) {
+        int32_t pair;
+        std::memcpy(&pair, a + r * kPanel + 2 * i, sizeof pair);
+        const Integers x = splat(pair);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; v++) sums[r][v] = add_products(sums[r][v], x, w[v]);
+      }
+    }
+  }
+  const size_t start = channel / kPanel * p.c_panel + row * kPanel + channel % kPanel;
+  with_activation(p.activation, [&]<Activation kActivation>() {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; v++) {
+      const Vector scale = load(p.scale + channel + v * kLanes) * p.a_scale;
+      const Vector bias = load(p.bias + channel + v * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; r++) {
+        const size_t at = start + panel_of(v) * p.c_panel + r * kPanel + lane_of(v);
+        Vector y = to_floats(sums[r][v]) * scale + bias;
+        if (p.residual) y += load(p.residual + at);
+        store(p.c + at, activate<kActivation>(y));
+      }
+    }
+  });
+}
+
+template <int kVectors, int kRows = kRowsOf<kVectors>>
+MOVINET_INLINE void integer_tile_of_rows(int rows, const IntegerProduct& p, const int16_t* a,
+                                         const int16_t* b, int row, int channel) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows) return integer_tile<kRows, kVectors>(p, a, b, row, channel);
+    integer_tile_of_rows<kVectors, kRows - 1>(rows, p, a, b, row, channel);
+  }
+}
+
+template <int kVectors>
+MOVINET_INLINE void column_of_integer_tiles(const IntegerProduct& p, int channel) {
+  const size_t pairs = (p.inputs + 1) / 2;
+  const int16_t* b = p.b + channel / kPanel * pairs * kPanel * 2 + channel % kPanel * 2;
+  const int tiles = (p.rows + kRowsOf<kVectors> - 1) / kRowsOf<kVectors>;
+  for (int t = 0, row = 0; t < tiles; t++) {
+    const int end = static_cast<int>(static_cast<int64_t>(p.rows) * (t + 1) / tiles);
+    integer_tile_of_rows<kVectors>(end - row, p, p.a + row * kPanel, b, row, channel);
+    row = end;
+  }
+}
+
+void integer_product(const IntegerProduct& p) {
+  for (int channel = 0; channel < p.outputs; channel += kTileChannels) {
+    if (p.outputs - channel > kTileChannels / 2)
+      column_of_integer_tiles<kTileVectors>(p, channel);
+    else
+      column_of_integer_tiles<kTileVectors / 2>(p, channel);
+  }
+  if (is_exponential(p.activation))
+    for (size_t i = 0; i < panels(p.outputs); i++) finish(p.activation, p.c + i * p.c_panel, p.rows);
+}
+
+// kRows rows of one panel. Even and odd inputs have sums of their own, for more than one addition
+// at a time.
+template <int kRows>
+void dense_rows(const Dense& d, int row, int channel) {
+  constexpr int kVectors = kPanel / kLanes, kWays = 2;
+  const size_t panel = channel / kPanel, a_panel = static_cast<size_t>(d.rows) * kPanel;
+  const float* a = d.a + row * kPanel;
+  const int16_t* b = d.b + panel * d.inputs * kPanel;
+  const float* scale = d.scale + panel * ((d.inputs + kRun - 1) / kRun) * kPanel;
+  Vector totals[kRows][kVectors];
+  for (int r = 0; r < kRows; r++)
+    for (int v = 0; v < kVectors; v++) totals[r][v] = load(d.bias + channel + v * kLanes);
+  for (int start = 0; start < d.inputs; start += kRun, scale += kPanel) {
+    Vector sums[kRows][kVectors][kWays] = {};
+    const int end = std::min(start + kRun, d.inputs);
+    for (int from = start; from < end; from += kPanel, a += a_panel) {
+      const int count = std::min(kPanel, end - from);
+      for (int i = 0; i + kWays <= count; i += kWays, b += kWays * kPanel)
+#pragma GCC unroll 16
+        for (int w = 0; w < kWays; w++)
+#pragma GCC unroll 16
+          for (int v = 0; v < kVectors; v++) {
+            const Vector weight = load_int16(b + w * kPanel + v * kLanes);
+#pragma GCC unroll 16
+            for (int r = 0; r < kRows; r++)
+              sums[r][v][w] += splat(a[r * kPanel + i + w]) * weight;
+          }
+      if (count % kWays) {
+        for (int v = 0; v < kVectors; v++)
+          for (int r = 0; r < kRows; r++)
+            sums[r][v][0] += splat(a[r * kPanel + count - 1]) * load_int16(b + v * kLanes);
+        b += kPanel;
+      }
+    }
+    for (int r = 0; r < kRows; r++)
+      for (int v = 0; v < kVectors; v++)
+        totals[r][v] += (sums[r][v][0] + sums[r][v][1]) * load(scale + v * kLanes);
+  }
+  float* c = d.c + panel * a_panel + row * kPanel;
+  with_activation(d.activation, [&]<Activation kActivation>() {
+    for (int r = 0; r < kRows; r++)
+      for (int v = 0; v < kVectors; v++)
+        store(c + r * kPanel + v * kLanes, activate<kActivation>(totals[r][v]));
+  });
+  finish(d.activation, c, kRows);
+}
+
+void dense(const Dense& d) {
+  for (int channel = 0; channel < d.outputs; channel += kPanel)
+    for (int row = 0; row < d.rows;) {
+      const int left = d.rows - row;
+      if (left >= 4) dense_rows<4>(d, row, channel), row += 4;
+      else if (left >= 2) dense_rows<2>(d, row, channel), row += 2;
+      else dense_rows<1>(d, row, channel), row += 1;
+    }
+}
+
+}  // namespace
+}  // namespace movinet

@@ -1,0 +1,135 @@
+// Matrix products.
+#pragma once
+
+#include <algorithm>
+
+#include "activation.h"
+
+namespace movinet {
+namespace {
+
+// A tile of a product lives in registers: kTileRows places times kTileVectors vectors.
+#if defined(__AVX512F__)
+constexpr int kTileRows = 12, kTileVectors = 2;  // 24 sums, 2 of b
+#elif defined(__AVX2__)
+constexpr int kTileRows = 6, kTileVectors = 2;  // 12 sums, 2 of b, 1 of a
+#elif defined(__aarch64__)
+constexpr int kTileRows = 6, kTileVectors = 4;  // 24 sums, 4 of b, 1 of a
+#else
+constexpr int kTileRows = 2, kTileVectors = 4;
+#endif
+constexpr int kTileChannels = kTileVectors * kLanes;
+
+// Vector v of a tile is in this panel, at this lane.
+constexpr int panel_of(int v) { return v * kLanes / kPanel; }
+constexpr int lane_of(int v) { return v * kLanes % kPanel; }
+
+// How a product walks over a: a place's distance to the next, and the length of a run of inputs.
+template <int kRowStride, int kLength, int kRows, int kVectors>
+MOVINET_INLINE void multiply(Vector (&sums)[kRows][kVectors], const float* a, size_t a_panel,
+                             const float* b, size_t b_panel, int inputs) {
+  for (; inputs > 0; inputs -= kLength, a += a_panel) {
+    const int count = std::min(inputs, kLength);
+    for (int i = 0; i < count; i++, b += kPanel) {
+      Vector w[kVectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; v++) w[v] = load(b + panel_of(v) * b_panel + lane_of(v));
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; r++) {
+        const Vector x = splat(a[r * kRowStride + i]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; v++) sums[r][v] += x * w[v];
+      }
+    }
+  }
+}
+
+template <int kRowStride, int kLength, int kRows, int kVectors>
+void tile(const Product& p, const float* a, const float* b, int row, int channel) {
+  Vector sums[kRows][kVectors];
+  const size_t start = channel / kPanel * p.c_panel + row * kPanel + channel % kPanel;
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; v++) {
+    const Vector bias = load(p.bias + channel + v * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r++) sums[r][v] = bias;
+  }
+  if (p.residual) {
+    const float* from = p.residual + start;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r++)
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; v++)
+        sums[r][v] += load(from + panel_of(v) * p.c_panel + r * kPanel + lane_of(v));
+  }
+  multiply<kRowStride, kLength>(sums, a, p.a_panel, b, static_cast<size_t>(p.inputs) * kPanel,
+                             p.inputs);
+  float* to = p.c + start;
+  with_activation(p.activation, [&]<Activation kActivation>() {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r++)
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; v++)
+        store(to + panel_of(v) * p.c_panel + r * kPanel + lane_of(v),
+              activate<kActivation>(sums[r][v]));
+  });
+}
+
+// A narrow tile is higher: as many sums are on their way.
+template <int kVectors>
+constexpr int kRowsOf = kTileRows * (kTileVectors / kVectors);
+
+template <int kRowStride, int kLength, int kVectors, int kRows = kRowsOf<kVectors>>
+MOVINET_INLINE void tile_of_rows(int rows, const Product& p, const float* a, const float* b,
+                                 int row, int channel) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows) return tile<kRowStride, kLength, kRows, kVectors>(p, a, b, row, channel);
+    tile_of_rows<kRowStride, kLength, kVectors, kRows - 1>(rows, p, a, b, row, channel);
+  }
+}
+
+MOVINET_INLINE void fetch(Ahead& ahead, int lines) {
+  while (lines > 0 && ahead.count) {
+    Ahead::Region& region = ahead.regions[ahead.count - 1];
+    for (; lines > 0 && region.at < region.end; lines--, region.at += 64)
+      __builtin_prefetch(region.at, 0, 2);
+    if (region.at >= region.end) ahead.count--;
+  }
+}
+
+template <int kRowStride, int kLength, int kVectors>
+MOVINET_INLINE void column_of_tiles(const Product& p, const float* b, int channel, int lines) {
+  const int tiles = (p.rows + kRowsOf<kVectors> - 1) / kRowsOf<kVectors>;
+  for (int t = 0, row = 0; t < tiles; t++) {
+    // Tiles of nearly equal height: a last one of few rows would run at a fraction of the speed.
+    const int end = static_cast<int>(static_cast<int64_t>(p.rows) * (t + 1) / tiles);
+    const float* a = p.a + static_cast<size_t>(row) * kRowStride;
+    if (p.ahead) fetch(*p.ahead, lines / tiles + 1);
+    tile_of_rows<kRowStride, kLength, kVectors>(end - row, p, a, b, row, channel);
+    row = end;
+  }
+}
+
+// Every group of output channels stays in the first cache while all places pass by.
+template <int kRowStride, int kLength>
+void run_product(const Product& p) {
+  const int groups = (p.outputs + kTileChannels - 1) / kTileChannels;
+  for (int channel = 0; channel < p.outputs; channel += kTileChannels) {
+    const float* b = p.b + static_cast<size_t>(channel / kPanel) * p.inputs * kPanel;
+    if (p.outputs - channel > kTileChannels / 2)
+      column_of_tiles<kRowStride, kLength, kTileVectors>(p, b, channel, p.lines / groups);
+    else
+      column_of_tiles<kRowStride, kLength, kTileVectors / 2>(p, b, channel, p.lines / groups);
+  }
+  if (is_exponential(p.activation))
+    for (size_t i = 0; i < panels(p.outputs); i++) finish(p.activation, p.c + i * p.c_panel, p.rows);
+}
+
+void product(const Product& p) {
+  run_product<kPanel, kPanel>(p);
+}
+
+void stem(const Product& p) { run_product<2 * 3, 3 * 3>(p); }
+
+}  // namespace
+}  // namespace movinet

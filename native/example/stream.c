@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   movinet_model* model;
-  if (movinet_load(argv[1], &model)) {
+  if (movinet_load(argv[1], 1, &model)) {
     fprintf(stderr, "%s\n", movinet_error());
     return 1;
   }

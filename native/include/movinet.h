@@ -1,11 +1,12 @@
 /* movinet.h: run a MoViNet stream model (.mvn, written by `movinet export`) from C or C++.
  *
  *   movinet_model* model;
- *   if (movinet_load("a0.mvn", &model)) { puts(movinet_error()); return 1; }
+ *   if (movinet_load("a0.mvn", 1, &model)) { puts(movinet_error()); return 1; }
  *   movinet_stream* stream = movinet_stream_new(model);
  *   for each frame: movinet_step(stream, frame, MOVINET_BYTES, 1, 1.f, logits);
  *
- * A model may be used by several threads at once, a stream by one at a time. Functions that return
+ * A model may be used by several threads at once, a stream by one at a time; of steps at the same
+ * time one has the model's helpers. Functions that return
  * int return 0, or an error code, whose reason movinet_error() then tells in one line.
  */
 #ifndef MOVINET_H
@@ -37,7 +38,8 @@ typedef struct movinet_info {
 /* The reason of this thread's last error; never null. */
 const char* movinet_error(void);
 
-int movinet_load(const char* path, movinet_model** model);
+/* A step runs in so many threads: the caller's, and helpers that sleep between steps. */
+int movinet_load(const char* path, int threads, movinet_model** model);
 void movinet_free(movinet_model* model); /* after its streams; null is allowed */
 movinet_info movinet_get_info(const movinet_model* model);
 /* JSON: labels, frame rate, preprocessing, origin; not ended by a zero byte. */

@@ -42,9 +42,9 @@ int guarded(F&& body) {
 
 const char* movinet_error(void) { return last_error.c_str(); }
 
-int movinet_load(const char* path, movinet_model** model) {
+int movinet_load(const char* path, int threads, movinet_model** model) {
   *model = nullptr;
-  return guarded([&] { *model = new movinet_model{Network(path, "")}; });
+  return guarded([&] { *model = new movinet_model{{path, "", threads}}; });
 }
 
 void movinet_free(movinet_model* model) { delete model; }

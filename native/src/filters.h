@@ -25,11 +25,25 @@ MOVINET_INLINE Vector neighbours(const DepthwiseRow& d, const float* const* rows
   for (int u = 0; u < kernel; u++) {
     const float* in = rows[u] + column * stride * kPanel + lane;
     const float* weight = d.weight + u * kernel * kPanel + lane;
-#pragma GCC unroll 5
-    for (int v = 0; v < kernel; v++) {
-      const Vector w = load(weight + v * kPanel);
+    if constexpr (kKernel > 0) {
+      // Every input is loaded once for all outputs that it is part of.
+      Vector w[kKernel];
 #pragma GCC unroll 8
-      for (int n = 0; n < kCount; n++) sums[n] += load(in + (n * stride + v) * kPanel) * w;
+      for (int v = 0; v < kKernel; v++) w[v] = load(weight + v * kPanel);
+#pragma GCC unroll 16
+      for (int c = 0; c < (kCount - 1) * kStride + kKernel; c++) {
+        const Vector x = load(in + c * kPanel);
+#pragma GCC unroll 8
+        for (int v = 0; v < kKernel; v++)
+          if (c >= v && (c - v) % kStride == 0 && (c - v) / kStride < kCount)
+            sums[(c - v) / kStride] += x * w[v];
+      }
+    } else {
+      for (int v = 0; v < kernel; v++) {
+        const Vector w = load(weight + v * kPanel);
+#pragma GCC unroll 8
+        for (int n = 0; n < kCount; n++) sums[n] += load(in + (n * stride + v) * kPanel) * w;
+      }
     }
   }
   Vector total{};

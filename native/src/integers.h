@@ -10,7 +10,7 @@ namespace movinet {
 namespace {
 
 template <int kRows, int kVectors>
-void integer_tile(const IntegerProduct& p, const int16_t* a, const int16_t* b, int row,
+void integer_tile(const IntegerProduct& p, const int16_t* a, const int8_t* b, int row,
                   int channel) {
   Integers sums[kRows][kVectors] = {};
   const int pairs = (p.inputs + 1) / 2;
@@ -21,7 +21,7 @@ void integer_tile(const IntegerProduct& p, const int16_t* a, const int16_t* b, i
       Integers w[kVectors];
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; v++)
-        w[v] = load(reinterpret_cast<const int32_t*>(b + panel_of(v) * b_panel) + lane_of(v));
+        w[v] = load_int8_pairs(b + panel_of(v) * b_panel + 2 * lane_of(v));
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; r++) {
         int32_t pair;
@@ -36,12 +36,13 @@ void integer_tile(const IntegerProduct& p, const int16_t* a, const int16_t* b, i
   with_activation(p.activation, [&]<Activation kActivation>() {
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; v++) {
-      const Vector scale = load(p.scale + channel + v * kLanes) * p.a_scale;
+      const Vector scale = load(p.scale + channel + v * kLanes);
       const Vector bias = load(p.bias + channel + v * kLanes);
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; r++) {
         const size_t at = start + panel_of(v) * p.c_panel + r * kPanel + lane_of(v);
-        Vector y = to_floats(sums[r][v]) * scale + bias;
+        const float a_scale = p.a_scales[(row + r) * p.a_scale_step];
+        Vector y = to_floats(sums[r][v]) * (scale * a_scale) + bias;
         if (p.residual) y += load(p.residual + at);
         store(p.c + at, activate<kActivation>(y));
       }
@@ -51,7 +52,7 @@ void integer_tile(const IntegerProduct& p, const int16_t* a, const int16_t* b, i
 
 template <int kVectors, int kRows = kRowsOf<kVectors>>
 MOVINET_INLINE void integer_tile_of_rows(int rows, const IntegerProduct& p, const int16_t* a,
-                                         const int16_t* b, int row, int channel) {
+                                         const int8_t* b, int row, int channel) {
   if constexpr (kRows > 0) {
     if (rows == kRows) return integer_tile<kRows, kVectors>(p, a, b, row, channel);
     integer_tile_of_rows<kVectors, kRows - 1>(rows, p, a, b, row, channel);
@@ -61,7 +62,7 @@ MOVINET_INLINE void integer_tile_of_rows(int rows, const IntegerProduct& p, cons
 template <int kVectors>
 MOVINET_INLINE void column_of_integer_tiles(const IntegerProduct& p, int channel) {
   const size_t pairs = (p.inputs + 1) / 2;
-  const int16_t* b = p.b + channel / kPanel * pairs * kPanel * 2 + channel % kPanel * 2;
+  const int8_t* b = p.b + channel / kPanel * pairs * kPanel * 2 + channel % kPanel * 2;
   const int tiles = (p.rows + kRowsOf<kVectors> - 1) / kRowsOf<kVectors>;
   for (int t = 0, row = 0; t < tiles; t++) {
     const int end = static_cast<int>(static_cast<int64_t>(p.rows) * (t + 1) / tiles);

@@ -55,13 +55,14 @@ struct Product {
   int lines = 0;  // of `ahead`, to fetch meanwhile
 };
 
-// The same in integers: a and b of 16 bits, their sums of 32, which must not overflow.
+// The same in integers: a of 16 bits, b of 8, their sums of 32, which must not overflow.
 struct IntegerProduct {
   const int16_t* a;  // [inputs / 16][rows ...][16]
   size_t a_panel;
-  const int16_t* b;    // [outputs / 16][inputs / 2][16][2]; zero where there is no second input
+  const int8_t* b;     // [outputs / 16][inputs / 2][16][2]; zero where there is no second input
   const float* scale;  // padded(outputs), of b
-  float a_scale;
+  const float* a_scales;
+  int a_scale_step;  // from one row's scale to the next one's; 0 where all rows have the first
   const float *bias, *residual;
   float* c;
   size_t c_panel;

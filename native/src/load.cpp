@@ -11,6 +11,7 @@ namespace {
 
 // Floats that one panel's rows may take to stay in the first cache, and all panels' in the second.
 constexpr size_t kFirstCache = 6 * 1024, kSecondCache = 48 * 1024;
+constexpr int kMaxThreads = 64;
 // A file that asks for more memory than this for one group of frames is not believed.
 constexpr double kMaxFloats = 4e9;
 
@@ -18,9 +19,17 @@ int same_padding(int size, int kernel, int stride) {
   return std::max(((size + stride - 1) / stride - 1) * stride + kernel - size, 0);
 }
 
+int checked_threads(int threads) {
+  if (threads < 1 || threads > kMaxThreads)
+    throw Error(Error::Kind::usage, "a step runs in 1 to " + std::to_string(kMaxThreads) +
+                                        " threads, not in " + std::to_string(threads));
+  return threads;
+}
+
 }  // namespace
 
-Network::Network(const std::string& path, const char* isa) : kernels_(find_kernels(isa)) {
+Network::Network(const std::string& path, const char* isa, int threads)
+    : kernels_(find_kernels(isa)), team_(checked_threads(threads)) {
   if (!kernels_) {
     std::string names;
     for (const Kernels* const* k = available_kernels(); *k; k++)
@@ -32,7 +41,7 @@ Network::Network(const std::string& path, const char* isa) : kernels_(find_kerne
   manifest_ = file.manifest();
   Size size = Size{static_cast<int>(header_.height), static_cast<int>(header_.width)}.halved();
   stem_size_ = size;
-  stem_ = pack(file, 27, static_cast<int>(header_.stem), true);
+  stem_ = pack_floats(file, 27, static_cast<int>(header_.stem));
   uint32_t channels = header_.stem;
   for (const BlockRecord& record : file.blocks()) {
     load_block(file, record, size);
@@ -48,65 +57,42 @@ Network::Network(const std::string& path, const char* isa) : kernels_(find_kerne
   workspaces_.push_back(std::make_unique<Workspace>(*this));
 }
 
+Layer Network::pack(File& file, int inputs, int outputs) {
+  return header_.precision == Precision::int8 ? pack_integers(file, inputs, outputs)
+                                              : pack_floats(file, inputs, outputs);
+}
+
 // (inputs, outputs) and (outputs) to panels of outputs, the weights of the padding zero.
-Pointwise Network::pack(File& file, int inputs, int outputs, bool always_float) {
-  const size_t k = inputs, n = outputs;
-  if (header_.precision == Precision::int8 && !always_float) {
-    Pointwise layer{inputs, outputs};
-    pack_integers(file, layer);
-    return layer;
-  }
-  const float *weight = file.next(k * n), *bias = file.next(n);
-  float *packed = arena_.floats(k * padded(n)), *padded_bias = arena_.floats(padded(n));
-  for (size_t start = 0; start < n; start += kPanel)
-    for (size_t i = 0; i < k; i++)
-      std::copy_n(weight + i * n + start, std::min<size_t>(kPanel, n - start),
-                  packed + (start * k) + i * kPanel);
-  std::copy_n(bias, n, padded_bias);
-  return {inputs, outputs, packed, padded_bias};
+Layer Network::pack_floats(File& file, int inputs, int outputs) {
+  Layer layer{inputs, outputs};
+  layer.weight = pack_vectors(file, inputs, outputs);
+  layer.bias = pack_vectors(file, 1, outputs);
+  return layer;
 }
 
 // From int8 and a scale for each output to pairs of inputs.
-void Network::pack_integers(File& file, Pointwise& layer) {
-  const size_t k = layer.inputs, n = layer.outputs, pairs = (k + 1) / 2;
+Layer Network::pack_integers(File& file, int inputs, int outputs) {
+  const size_t k = inputs, n = outputs, pairs = (k + 1) / 2;
   const int8_t* weight = file.next_int8(k * n);
-  const float *scale = file.next(n), *bias = file.next(n);
-  auto* packed = reinterpret_cast<int16_t*>(arena_.floats(pairs * padded(n)));
-  float *padded_scale = arena_.floats(padded(n)), *padded_bias = arena_.floats(padded(n));
+  auto* packed = reinterpret_cast<int8_t*>(arena_.floats(pairs * padded(n) / 2));
   for (size_t i = 0; i < k; i++)
     for (size_t j = 0; j < n; j++)
       packed[((j / kPanel * pairs + i / 2) * kPanel + j % kPanel) * 2 + i % 2] = weight[i * n + j];
-  std::copy_n(scale, n, padded_scale);
-  std::copy_n(bias, n, padded_bias);
+  Layer layer{inputs, outputs};
   layer.integers = packed;
-  layer.scale = padded_scale;
-  layer.bias = padded_bias;
+  layer.scale = pack_vectors(file, 1, outputs);
+  layer.bias = pack_vectors(file, 1, outputs);
+  return layer;
 }
 
-// A layer of squeeze-excitation, as exact as the file: what it errs by grows from block to block.
-DenseLayer Network::pack_gate(File& file, int inputs, int outputs) {
-  if (header_.precision == Precision::int8) return pack_dense(file, inputs, outputs);
-  const Pointwise layer = pack(file, inputs, outputs);
-  return {inputs, outputs, layer.weight, nullptr, nullptr, layer.bias};
-}
-
-// As 16-bit integers, in runs of inputs that share a scale.
-DenseLayer Network::pack_dense(File& file, int inputs, int outputs) {
+// In float32 files as 16-bit integers, in runs of inputs that share a scale. For the end of the
+// network alone: what squeeze-excitation errs by grows from block to block.
+Layer Network::pack_dense(File& file, int inputs, int outputs) {
+  if (header_.precision == Precision::int8) return pack_integers(file, inputs, outputs);
   const size_t k = inputs, n = outputs, runs = (k + kRun - 1) / kRun;
-  std::vector<float> wide;
-  const float *weight, *bias;
-  if (header_.precision == Precision::int8) {
-    const int8_t* narrow = file.next_int8(k * n);
-    const float* unit = file.next(n);
-    wide.resize(k * n);
-    for (size_t i = 0; i < k * n; i++) wide[i] = narrow[i] * unit[i % n];
-    weight = wide.data();
-  } else {
-    weight = file.next(k * n);
-  }
-  bias = file.next(n);
+  const float* weight = file.next(k * n);
   auto* packed = reinterpret_cast<int16_t*>(arena_.floats((k * padded(n) + 1) / 2));
-  float *scale = arena_.floats(runs * padded(n)), *padded_bias = arena_.floats(padded(n));
+  float* scale = arena_.floats(runs * padded(n));
   for (size_t j = 0; j < n; j++)
     for (size_t run = 0; run < runs; run++) {
       const size_t start = run * kRun, end = std::min(start + kRun, k), lane = j % kPanel;
@@ -122,8 +108,11 @@ DenseLayer Network::pack_dense(File& file, int inputs, int outputs) {
         packed[(j / kPanel * k + i) * kPanel + lane] =
             static_cast<int16_t>(std::lrint(weight[i * n + j] / unit));
     }
-  std::copy_n(bias, n, padded_bias);
-  return {inputs, outputs, nullptr, packed, scale, padded_bias};
+  Layer layer{inputs, outputs};
+  layer.bias = pack_vectors(file, 1, outputs);
+  layer.runs = packed;
+  layer.scale = scale;
+  return layer;
 }
 
 // (rows, channels) to [panel][rows][16].
@@ -156,8 +145,8 @@ void Network::load_block(File& file, const BlockRecord& record, Size size) {
   }
   if (pooling != Pooling::none) {
     const int pooled = pooling == Pooling::both ? 2 * expand : expand;
-    b.reduce = pack_gate(file, pooled, record.reduced);
-    b.gate = pack_gate(file, record.reduced, expand);
+    b.reduce = pack(file, pooled, record.reduced);
+    b.gate = pack(file, record.reduced, expand);
     if (pooling != Pooling::over_space) b.sum_part = add_part(0, expand, {1, 1});
     const auto known = std::find(encoding_widths_.begin(), encoding_widths_.end(), pooled);
     b.encoding = static_cast<int>(known - encoding_widths_.begin());
@@ -169,7 +158,7 @@ void Network::load_block(File& file, const BlockRecord& record, Size size) {
     }
   }
   b.project = pack(file, expand, record.outputs);
-  if (record.skip) b.skip = pack(file, record.inputs, record.outputs, true);
+  if (record.skip) b.skip = pack_floats(file, record.inputs, record.outputs);
   plan_band(b);
   blocks_.push_back(b);
 }
@@ -225,15 +214,21 @@ Workspace::Workspace(const Network& n) {
     return b.out.places() * padded(b.record.outputs);
   }));
   const size_t last = n.blocks_.back().out.places();
-  rows = arena.floats(3 * (n.header_.width + 3) * size_t{3});
-  ring = arena.floats(largest([&](const Block& b) {
+  const size_t ring = largest([&](const Block& b) {
     const size_t count = b.whole ? at_once : panels(b.record.expand) + at_once;
     return count * b.ring_rows * b.padded_width * kPanel;
-  }));
-  zero_row = arena.floats(largest([](const Block& b) { return size_t(b.padded_width) * kPanel; }));
-  fresh = arena.floats(largest([](const Block& b) {
+  });
+  const size_t fresh = largest([](const Block& b) {
     return size_t(b.band) * b.out.width * kPanel;
-  }));
+  });
+  for (int member = 0; member < n.team_.size(); member++) {
+    Scratch s{};
+    s.rows = arena.floats(3 * (n.header_.width + 3) * size_t{3});
+    s.ring = arena.floats(ring);
+    s.fresh = arena.floats(fresh);
+    scratch.push_back(s);
+  }
+  zero_row = arena.floats(largest([](const Block& b) { return size_t(b.padded_width) * kPanel; }));
   x = arena.floats(x_size);
   y = arena.floats(x_size);
   z = arena.floats(std::max(
@@ -242,10 +237,12 @@ Workspace::Workspace(const Network& n) {
   pooled_x = arena.floats(largest([&](const Block& b) {
     return group * b.out.places() * padded(b.record.inputs);
   }));
+  const size_t wide = largest([](const Block& b) {
+    return std::max<size_t>(b.out.places(), 2) * padded(b.record.expand);
+  });
   integers = reinterpret_cast<int16_t*>(arena.floats(
-      std::max({x_size, group * last * padded(n.header_.head), largest([&](const Block& b) {
-                  return group * b.out.places() * padded(b.record.expand);
-                })}) / 2));
+      std::max({x_size, group * last * padded(n.header_.head), group * padded(n.header_.hidden),
+                group * wide}) / 2));
   scaled = arena.floats(largest([](const Block& b) {
     return size_t(b.record.expand) * padded(b.record.outputs);
   }));

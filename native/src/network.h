@@ -4,7 +4,8 @@
 //
 // A step takes one or more frames of one or more streams. A frame of a stream is an *item*; items
 // are computed in groups of up to kGroup, block by block, so that a block's weights are fetched
-// once for the group. Within a stream items are in the order of time.
+// once for the group. Within a stream items are in the order of time. Where there are several
+// threads, each does its share of the panels, rows or outputs of every pass (team.h).
 //
 //   frame -> stem -> block ... block -> head product -> mean over space -> running mean over time
 //         -> hidden layer -> classifier -> logits
@@ -41,6 +42,7 @@
 #include "file.h"
 #include "kernels.h"
 #include "memory.h"
+#include "team.h"
 
 namespace movinet {
 
@@ -61,23 +63,18 @@ struct Size {
   Size halved() const { return {(height + 1) / 2, (width + 1) / 2}; }
 };
 
-// A pointwise layer, packed for the kernels.
-struct Pointwise {
+// A layer that multiplies, packed for the kernels: one of three kinds of weights.
+struct Layer {
   int inputs = 0, outputs = 0;
-  const float* weight = nullptr;  // [outputs / 16][inputs][16]
-  const float* bias = nullptr;    // padded(outputs)
-  // In int8 files instead of `weight`, packed for Kernels::integer_product:
-  const int16_t* integers = nullptr;
-  const float* scale = nullptr;
+  const float* bias = nullptr;        // padded(outputs)
+  const float* weight = nullptr;      // for Kernels::product
+  const int8_t* integers = nullptr;   // for Kernels::integer_product, in int8 files
+  const int16_t* runs = nullptr;      // for Kernels::dense
+  const float* scale = nullptr;       // of `integers` or `runs`
 };
 
-// A layer of vectors: in `exact`, packed for Kernels::product, or in 16 bits for Kernels::dense.
-struct DenseLayer {
-  int inputs = 0, outputs = 0;
-  const float* exact = nullptr;
-  const int16_t* weight = nullptr;
-  const float *scale = nullptr, *bias = nullptr;
-};
+// out = activation(in * layer), `rows` places in panels that are `rows` places long.
+Product pointwise(const Layer& layer, const float* in, float* out, int rows, Activation a);
 
 // A part of the state that has a name in the manifest: a running sum or a ring of frames.
 struct StatePart {
@@ -94,8 +91,7 @@ struct Block {
   int band;       // output rows at a time
   int ring_rows;  // input rows that a band needs
   bool whole;     // one band: a single panel's ring is used for all
-  Pointwise expand, project, skip;
-  DenseLayer reduce, gate;
+  Layer expand, project, skip, reduce, gate;
   const float *depthwise, *depthwise_bias;  // [panel][k * k][16], padded(expand)
   const float *taps, *taps_bias;            // [panel][k_t][16]; null where k_t is 1
   int sum_part, ring_part;                  // of the state; -1 without
@@ -128,23 +124,45 @@ struct Band {
   size_t places() const { return static_cast<size_t>(end - first) * block.out.width; }
 };
 
+// From `begin` to before `end`.
+struct Share {
+  int begin, end;
+  int size() const { return end - begin; }
+};
+
+// What a member of a team of `of` does of `count`, in whole units.
+inline Share share(int count, int unit, int member, int of) {
+  const int64_t units = (count + unit - 1) / unit;
+  const auto before = [&](int64_t m) { return std::min<int64_t>(count, units * m / of * unit); };
+  return {static_cast<int>(before(member)), static_cast<int>(before(member + 1))};
+}
+
+// What a member of the team writes on, alone.
+struct Scratch {
+  float *rows, *ring, *fresh;
+  Share panels;  // of the block that it is at
+  Ahead ahead;
+  float most[kGroup];
+};
+
 // What a step writes on; one for each step that runs at the same time.
 struct Workspace {
   explicit Workspace(const class Network& network);
   Arena arena;
-  float *rows, *ring, *zero_row, *fresh, *x, *y, *z, *pooled_x, *scaled;
+  Team* team;
+  std::vector<Scratch> scratch;  // of each member
+  float *zero_row, *x, *y, *z, *pooled_x, *scaled;
   int16_t* integers;        // what goes into an integer product, [panel][item][place][16]
   float a_scales[kGroup];  // of each item of it
   float *sums, *pooled, *reduced, *gates, *embedding, *hidden, *logits;
-  Ahead ahead;
   std::vector<float*> encodings;      // [item][width] for each width
   std::vector<char> encoded;          // whether it is of the current group
 };
 
 class Network {
  public:
-  // `isa` names the instruction set; empty for the best one.
-  Network(const std::string& path, const char* isa);
+  // `isa` names the instruction set; empty for the best one. A step runs in so many threads.
+  Network(const std::string& path, const char* isa, int threads);
 
   const Header& header() const { return header_; }
   const std::string& manifest() const { return manifest_; }
@@ -165,11 +183,10 @@ class Network {
  private:
   friend struct Workspace;
 
-  Pointwise pack(File& file, int inputs, int outputs, bool always_float = false);
-  void pack_integers(File& file, Pointwise& layer);
-  DenseLayer pack_gate(File& file, int inputs, int outputs);
-  DenseLayer pack_dense(File& file, int inputs, int outputs);
-  void apply(const DenseLayer& layer, const float* in, float* out, int rows, Activation a) const;
+  Layer pack(File& file, int inputs, int outputs);
+  Layer pack_floats(File& file, int inputs, int outputs);
+  Layer pack_integers(File& file, int inputs, int outputs);
+  Layer pack_dense(File& file, int inputs, int outputs);
   const float* pack_vectors(File& file, int rows, int channels);
   void load_block(File& file, const BlockRecord& record, Size size);
   void plan_band(Block& block) const;
@@ -180,18 +197,22 @@ class Network {
   void run_stem(Workspace& w, const std::vector<Item>& items, Pixels pixels) const;
   void copy_row(const void* frame, int row, Pixels pixels, float* to) const;
   void filter(Workspace& w, const Block& b, const std::vector<Item>& items) const;
-  void filter_band(Workspace& w, const Band& band, int panel) const;
-  void expand(Workspace& w, const Band& band, int panel, float* ring, int lines) const;
+  void filter_band(Workspace& w, Scratch& s, const Band& band, int panel) const;
+  void expand(Workspace& w, Ahead& ahead, const Band& band, int panel, float* ring,
+              int lines) const;
   void depthwise(Workspace& w, const Band& band, int panel, const float* ring, float* out,
                  float* sums) const;
   float* past(const Band& band, int k, int panel) const;
   void squeeze(Workspace& w, const Block& b, const std::vector<Item>& items) const;
-  void multiply(Workspace& w, const Pointwise& layer, Product p, int count,
-                const float* gates) const;
-  void quantize(Workspace& w, const Pointwise& layer, const float* in, int places, int count,
-                const float* gates) const;
+  // Does p, whose b is the layer's; `count` items have its rows. Only int8 layers take the gates
+  // of what they multiply.
+  void multiply(Workspace& w, const Layer& layer, const Product& p, int count,
+                const float* gates = nullptr) const;
+  // The integers of what goes into a layer, multiplied by the gates; one scale for each item.
+  void quantize(Workspace& w, const Layer& layer, const float* in, int places, int count,
+                const float* gates = nullptr) const;
   const float* encoding(Workspace& w, const Block& b, const std::vector<Item>& items) const;
-  void project(Workspace& w, const Block& b, const Pointwise& next, int count) const;
+  void project(Workspace& w, const Block& b, const Layer& next, int count) const;
   void classify(Workspace& w, const std::vector<Item>& items) const;
   float* part(const Item& item, int index) const;
 
@@ -200,8 +221,7 @@ class Network {
   const Kernels* kernels_;
   Arena arena_;
   Size stem_size_;
-  Pointwise stem_, head_;
-  DenseLayer hidden_, classifier_;
+  Layer stem_, head_, hidden_, classifier_;
   std::vector<Block> blocks_;
   std::vector<StatePart> parts_;
   std::vector<std::vector<double>> rates_;  // of the positional encodings, one list for each width
@@ -209,7 +229,8 @@ class Network {
   size_t state_floats_ = sizeof(StateHeader) / sizeof(float);
   int head_part_;
 
-  mutable std::mutex mutex_;
+  mutable std::mutex mutex_, team_mutex_;  // of the workspaces; of the team
+  mutable Team team_;
   mutable std::vector<std::unique_ptr<Workspace>> workspaces_;
 };
 

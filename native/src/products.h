@@ -110,16 +110,38 @@ MOVINET_INLINE void column_of_tiles(const Product& p, const float* b, int channe
   }
 }
 
+// One or two rows would have few sums on their way: more channels at once; returns how many.
+template <int kRowStride, int kLength>
+MOVINET_INLINE int wide_tile(const Product& p, const float* b, int channel) {
+  const int left = p.outputs - channel;
+  if (p.rows == 1 && left > 8 * kLanes - kPanel) {
+    tile<kRowStride, kLength, 1, 8>(p, p.a, b, 0, channel);
+    return 8 * kLanes;
+  }
+  if (left <= 4 * kLanes - kPanel) return 0;
+  if (p.rows == 1)
+    tile<kRowStride, kLength, 1, 4>(p, p.a, b, 0, channel);
+  else
+    tile<kRowStride, kLength, 2, 4>(p, p.a, b, 0, channel);
+  return 4 * kLanes;
+}
+
 // Every group of output channels stays in the first cache while all places pass by.
 template <int kRowStride, int kLength>
 void run_product(const Product& p) {
   const int groups = (p.outputs + kTileChannels - 1) / kTileChannels;
-  for (int channel = 0; channel < p.outputs; channel += kTileChannels) {
+  for (int channel = 0; channel < p.outputs;) {
     const float* b = p.b + static_cast<size_t>(channel / kPanel) * p.inputs * kPanel;
+    if (p.rows <= 2)
+      if (const int done = wide_tile<kRowStride, kLength>(p, b, channel)) {
+        channel += done;
+        continue;
+      }
     if (p.outputs - channel > kTileChannels / 2)
       column_of_tiles<kRowStride, kLength, kTileVectors>(p, b, channel, p.lines / groups);
     else
       column_of_tiles<kRowStride, kLength, kTileVectors / 2>(p, b, channel, p.lines / groups);
+    channel += kTileChannels;
   }
   if (is_exponential(p.activation))
     for (size_t i = 0; i < panels(p.outputs); i++) finish(p.activation, p.c + i * p.c_panel, p.rows);

@@ -20,6 +20,7 @@ namespace {
 using Input = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Frames = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using IntegerInput = nb::ndarray<const int16_t, nb::c_contig, nb::device::cpu>;
+using ByteInput = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<nb::numpy, float, nb::c_contig>;
 
 Output make_array(std::vector<size_t> shape) {
@@ -40,7 +41,8 @@ struct State {
 
 class Engine {
  public:
-  Engine(const std::string& path, const std::string& isa) : network_(path, isa.c_str()) {}
+  Engine(const std::string& path, const std::string& isa, int threads)
+      : network_(path, isa.c_str(), threads) {}
 
   const Network& network() const { return network_; }
 
@@ -197,12 +199,14 @@ Output test_product(const std::string& isa, const Input& a, const Input& b, cons
   return from_panels(c, {rows, outputs});
 }
 
-Output test_integer_product(const std::string& isa, const IntegerInput& a, const IntegerInput& b,
-                            const Input& scale, float a_scale, const Input& bias,
+// `a_scales` is of the rows, or one for all.
+Output test_integer_product(const std::string& isa, const IntegerInput& a, const ByteInput& b,
+                            const Input& scale, const Input& a_scales, const Input& bias,
                             std::optional<Input> residual, int activation) {
   const size_t rows = a.shape(0), inputs = a.shape(1), outputs = b.shape(1);
   const size_t pairs = (inputs + 1) / 2;
-  std::vector<int16_t> left(rows * padded(inputs), 0x5555), right(2 * pairs * padded(outputs));
+  std::vector<int16_t> left(rows * padded(inputs), 0x5555);
+  std::vector<int8_t> right(2 * pairs * padded(outputs));
   for (size_t k = 0; k < inputs; k++) {
     for (size_t r = 0; r < rows; r++)
       left[(k / kPanel * rows + r) * kPanel + k % kPanel] = a.data()[r * inputs + k];
@@ -214,8 +218,9 @@ Output test_integer_product(const std::string& isa, const IntegerInput& a, const
   const auto offset = to_panels(bias.data(), 1, outputs);
   std::vector<float> more, c(rows * padded(outputs), kGarbage);
   if (residual) more = to_panels(residual->data(), rows, outputs, kGarbage);
-  kernels(isa).integer_product({left.data(), rows * kPanel, right.data(), scales.data(), a_scale,
-                                offset.data(), residual ? more.data() : nullptr, c.data(),
+  kernels(isa).integer_product({left.data(), rows * kPanel, right.data(), scales.data(),
+                                a_scales.data(), a_scales.size() > 1, offset.data(),
+                                residual ? more.data() : nullptr, c.data(),
                                 rows * kPanel, static_cast<int>(rows), static_cast<int>(inputs),
                                 static_cast<int>(outputs), static_cast<Activation>(activation)});
   return from_panels(c, {rows, outputs});
@@ -318,8 +323,8 @@ NB_MODULE(_native, m) {
   });
   nb::class_<State>(m, "State");
   nb::class_<Engine>(m, "Engine")
-      .def(nb::init<const std::string&, const std::string&>(), nb::arg("path"),
-           nb::arg("kernels") = "")
+      .def(nb::init<const std::string&, const std::string&, int>(), nb::arg("path"),
+           nb::arg("kernels") = "", nb::arg("threads") = 1)
       .def_prop_ro("kernels", [](const Engine& e) { return e.network().kernels().name; })
       .def_prop_ro("manifest",
                    [](const Engine& e) {
@@ -348,7 +353,7 @@ NB_MODULE(_native, m) {
   tests.def("product", &test_product, nb::arg("isa"), nb::arg("a"), nb::arg("b"), nb::arg("bias"),
             nb::arg("residual").none(), nb::arg("activation"));
   tests.def("integer_product", &test_integer_product, nb::arg("isa"), nb::arg("a"), nb::arg("b"),
-            nb::arg("scale"), nb::arg("a_scale"), nb::arg("bias"), nb::arg("residual").none(),
+            nb::arg("scale"), nb::arg("a_scales"), nb::arg("bias"), nb::arg("residual").none(),
             nb::arg("activation"));
   tests.def("dense", &test_dense);
   tests.def("depthwise", &test_depthwise);

@@ -32,11 +32,6 @@ MOVINET_INLINE Vector load(const float* p) { return *reinterpret_cast<const Unal
 MOVINET_INLINE void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 typedef int32_t Integers __attribute__((vector_size(kLanes * 4)));
 
-MOVINET_INLINE Integers load(const int32_t* p) {
-  Integers v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
 MOVINET_INLINE Integers splat(int32_t x) { return x - Integers{}; }
 MOVINET_INLINE Vector to_floats(Integers v) { return __builtin_convertvector(v, Vector); }
 MOVINET_INLINE Vector splat(float x) { return x - Vector{}; }
@@ -78,6 +73,26 @@ MOVINET_INLINE Vector load_int16(const int16_t* p) {
 MOVINET_INLINE Vector minimum(Vector a, Vector b) { return a < b ? a : b; }
 MOVINET_INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
 #endif
+
+// Pairs of 8-bit integers as pairs of 16 bits, one pair a lane.
+MOVINET_INLINE Integers load_int8_pairs(const int8_t* p) {
+#if defined(__AVX512F__)
+  return (Integers)_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__AVX2__)
+  return (Integers)_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif defined(__SSE2__)
+  const __m128i eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return (Integers)_mm_srai_epi16(_mm_unpacklo_epi8(eight, eight), 8);
+#elif defined(__ARM_NEON)
+  return vreinterpretq_s32_s16(vmovl_s8(vld1_s8(p)));
+#else
+  int16_t wide[2 * kLanes];
+  for (int i = 0; i < 2 * kLanes; i++) wide[i] = p[i];
+  Integers v;
+  __builtin_memcpy(&v, wide, sizeof v);
+  return v;
+#endif
+}
 
 // sum + the products of pairs of 16-bit integers, each pair added up.
 MOVINET_INLINE Integers add_products(Integers sum, Integers a, Integers b) {

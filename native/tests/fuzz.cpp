@@ -91,7 +91,7 @@ class Damage {
 // Two frames of two streams; false if the file is refused.
 bool try_file(const std::string& path, Damage& random) {
   movinet_model* model = nullptr;
-  if (movinet_load(path.c_str(), &model)) {
+  if (movinet_load(path.c_str(), 1, &model)) {
     if (std::strchr(movinet_error(), '\n') || !*movinet_error()) {
       std::fprintf(stderr, "not one line: %s\n", movinet_error());
       std::abort();

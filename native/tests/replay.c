@@ -84,7 +84,7 @@ static void wrong_use(movinet_stream* stream, const float* frames, float* logits
   need(strstr(movinet_error(), "decay") != NULL, "the reason of a decay of 0");
   need(movinet_step(stream, frames, MOVINET_FLOATS, 0, 1.f, logits) == MOVINET_USAGE, "0 frames");
   movinet_model* model;
-  need(movinet_load("/no/such/file.mvn", &model) == MOVINET_FILE && !model, "a missing file");
+  need(movinet_load("/no/such/file.mvn", 1, &model) == MOVINET_FILE && !model, "a missing file");
   need(strstr(movinet_error(), "/no/such/file.mvn") != NULL, "the reason of a missing file");
   movinet_free(model);
 }
@@ -95,7 +95,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   movinet_model* model;
-  need(!movinet_load(argv[1], &model), "cannot load the model");
+  need(!movinet_load(argv[1], 2, &model), "cannot load the model");
   const movinet_info info = movinet_get_info(model);
   const size_t frame_size = (size_t)3 * info.height * info.width;
   const int streams = atoi(argv[3]), classes = info.classes;

@@ -28,10 +28,10 @@ class Oblong(Manifest):
         pass
 
 
-def open_engine(path: Path, kernels: str = "") -> NativeEngine:
+def open_engine(path: Path, kernels: str = "", num_threads: int = 1) -> NativeEngine:
     """An engine of a file whose frames need not be square."""
     with patch("movinet.runtime.native.Manifest", Oblong):
-        return NativeEngine(path, kernels)
+        return NativeEngine(path, kernels, num_threads)
 
 
 def make_manifest(

@@ -3,8 +3,9 @@
 import contextlib
 import gzip
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -90,6 +91,39 @@ def test_sizes_chunks_and_batches(
     engine = open_engine(write_file(model, path, (height, width)))
     found = run_engine(engine, video, chunks, decay)
     assert_near(found, running_logits(model, video, decay), TOLERANCE)
+
+
+@pytest.mark.parametrize("quantization", ["none", "dynamic"])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_give_the_same_numbers(
+    tmp_path: Path, quantization: Literal["none", "dynamic"], threads: int
+) -> None:
+    # Large enough for every kind of layer to be shared out, by rows and by outputs.
+    model = make_model("a0_stream", num_classes=600)
+    path = write_file(model, tmp_path / "m.mvn", (90, 96), quantization)
+    for batch, chunks in ((1, [1, 1]), (2, [1, 2])):
+        video = make_video(batch, sum(chunks), 90, 96)
+        alone = run_engine(open_engine(path), video, chunks)
+        together = run_engine(open_engine(path, num_threads=threads), video, chunks)
+        np.testing.assert_array_equal(together, alone)
+
+
+def test_steps_at_the_same_time_share_one_team(tmp_path: Path) -> None:
+    model = make_model(tiny_stream())
+    path = write_file(model, tmp_path / "m.mvn", (64, 64))
+    engine = open_engine(path, num_threads=2)
+    videos = [make_video(1, 40, 64, 64, seed=seed) for seed in range(4)]
+    wanted = [run_engine(open_engine(path), video, [1] * 40) for video in videos]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda video: run_engine(engine, video, [1] * 40), videos))
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_numbers_of_threads_have_bounds(tmp_path: Path) -> None:
+    path = write_file(make_model(tiny_stream()), tmp_path / "m.mvn", (16, 16))
+    for threads in (0, 65):
+        with pytest.raises(ConfigError, match=f"1 to 64 threads, not in {threads}"):
+            NativeEngine(path, num_threads=threads)
 
 
 def test_bytes_are_255ths(tmp_path: Path) -> None:

@@ -108,11 +108,13 @@ def test_a_dense_layer(kernels: str, rows: int, inputs: int, outputs: int) -> No
 def test_a_product_of_integers(kernels: str, rows: int, inputs: int, outputs: int) -> None:
     generator = np.random.default_rng(0)
     a = generator.integers(-32767, 32768, (rows, inputs), np.int16)
-    b = generator.integers(-127, 128, (inputs, outputs), np.int16)
+    b = generator.integers(-127, 128, (inputs, outputs), np.int8)
     scale, bias = np.abs(numbers(outputs)) / 127, numbers(outputs, seed=2)
     residual = numbers(rows, outputs, seed=3)
-    unit = 1 / 32767
-    wanted = (a.astype(np.int64) @ b) * (scale.astype(np.float64) * unit) + bias + residual
-    for i, name in enumerate(ACTIVATIONS):
-        found = native.kernels.integer_product(kernels, a, b, scale, unit, bias, residual, i)
-        assert_close(found, activate(wanted, name))
+    of_each = np.abs(numbers(rows, 1, seed=4)) / 32767
+    for units in (of_each, of_each[:1]):
+        wanted = (a.astype(np.int64) @ b) * (scale.astype(np.float64) * units) + bias + residual
+        for i, name in enumerate(ACTIVATIONS):
+            arguments = (a, b, scale, units.ravel(), bias, residual, i)
+            found = native.kernels.integer_product(kernels, *arguments)
+            assert_close(found, activate(wanted, name))

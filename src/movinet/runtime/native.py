@@ -26,11 +26,11 @@ class NativeEngine:
         kernels: The instruction set in use: "avx512", "avx2" or "baseline".
     """
 
-    def __init__(self, path: Path, kernels: str = "") -> None:
+    def __init__(self, path: Path, kernels: str = "", num_threads: int = 1) -> None:
         native = _module()
         self._error: type[Exception] = native.Error
         try:
-            self._engine = native.Engine(str(path), kernels)
+            self._engine = native.Engine(str(path), kernels, num_threads)
         except native.FileError as error:
             raise CheckpointError(str(error)) from None
         except native.Error as error:
@@ -45,16 +45,15 @@ class NativeEngine:
 
         Args:
             path: The file.
-            num_threads: Only 1: a step runs in the thread that asks for it.
+            num_threads: Of a step, 1 to 64. Where several steps run at the same time, one of them
+                has the helpers, and the others do without.
 
         Raises:
             CheckpointError: If it is not a .mvn file of movinet.
-            ConfigError: If more than one thread is asked for.
+            ConfigError: If the number of threads is not in that range.
             MovinetError: If this installation has no native engine.
         """
-        if num_threads != 1:
-            raise ConfigError(f"the native engine steps in one thread, not in {num_threads}")
-        return cls(path)
+        return cls(path, num_threads=num_threads)
 
     def new_state(self, batch_size: int) -> NativeState:
         """The state of streams that have seen nothing."""

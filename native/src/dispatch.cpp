@@ -1,6 +1,10 @@
 // Which of the compiled kernels this machine runs.
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "kernels.h"
 
 namespace movinet {
@@ -10,18 +14,41 @@ extern const Kernels kernels_avx512vnni, kernels_avx512, kernels_avx2;
 #endif
 extern const Kernels kernels_baseline;
 
+#if defined(__x86_64__)
+namespace {
+
+struct Processor {
+  bool avx2 = false, avx512 = false, vnni = false;
+};
+
+// What the processor has, and the system keeps the registers of. Not by __builtin_cpu_supports:
+// the library that zig's compiler links says no to all of it.
+Processor ask() {
+  unsigned a, b, c, d, kept, high;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA)) return {};
+  __asm__("xgetbv" : "=a"(kept), "=d"(high) : "c"(0));
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return {};
+  constexpr unsigned registers = 0x06, registers512 = 0xe6;  // in xgetbv's answer
+  constexpr unsigned features512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
+  Processor found;
+  found.avx2 = (kept & registers) == registers && (b & bit_AVX2);
+  found.avx512 = (kept & registers512) == registers512 && (b & features512) == features512;
+  found.vnni = found.avx512 && (c & bit_AVX512VNNI);
+  return found;
+}
+
+}  // namespace
+#endif
+
 const Kernels* const* available_kernels() {
   static const Kernels* found[5] = {};
   static const bool ready = [] {
     int count = 0;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-      if (__builtin_cpu_supports("avx512vnni")) found[count++] = &kernels_avx512vnni;
-      found[count++] = &kernels_avx512;
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-      found[count++] = &kernels_avx2;
+    const Processor processor = ask();
+    if (processor.vnni) found[count++] = &kernels_avx512vnni;
+    if (processor.avx512) found[count++] = &kernels_avx512;
+    if (processor.avx2) found[count++] = &kernels_avx2;
 #endif
     found[count] = &kernels_baseline;
     return true;

@@ -1,6 +1,8 @@
 """Each kernel of the native engine alone, for every instruction set here, against numpy."""
 
 import itertools
+import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,21 @@ def numbers(*shape: int, seed: int = 0) -> np.ndarray:
 def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
     assert found.shape == wanted.shape
     assert np.abs(found - wanted).max() <= TOLERANCE * max(1, np.abs(wanted).max())
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the others have one set each")
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs Linux")
+def test_the_instruction_sets_are_those_that_the_system_tells_of() -> None:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    flags = set(next(line for line in lines if line.startswith("flags")).split())
+    avx512 = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"}
+    needs = {
+        "avx512vnni": avx512 | {"avx512_vnni"},
+        "avx512": avx512,
+        "avx2": {"avx2", "fma"},
+        "baseline": set(),
+    }
+    assert [name for name, need in needs.items() if need <= flags] == KERNELS
 
 
 @pytest.mark.parametrize("kernels", KERNELS)

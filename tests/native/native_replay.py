@@ -53,6 +53,7 @@ def replay(native: Any, path: Path, kernels: str) -> float:
             # What one snapshot takes, another stream goes on from.
             states = [engine.from_bytes(engine.to_bytes(engine.copy(state))) for state in states]
         found = np.concatenate(outputs).reshape(wanted.shape)
+        assert np.isfinite(found).all(), f"{path.name}, {kernels}: not finite"  # max() skips NaN
         largest = max(largest, float(np.abs(found - wanted).max() / np.abs(wanted).max()))
     for part in range(len(engine.state_shapes)):
         values = engine.read(states[0], part)

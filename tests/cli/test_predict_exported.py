@@ -69,6 +69,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         labels=LABELS,
         origin="made for a test",
     )
+    # A file that has lost its manifest, what was printed of it before, and one of another file.
+    data = (folder / "stream.tflite").read_bytes()
+    (folder / "bare.tflite").write_bytes(data[: data.index(b"PK\x03\x04")])
+    for name, of in (("manifest.json", "stream.tflite"), ("other.json", "softmax.tflite")):
+        (folder / name).write_text(run("info", folder / of, "--json").stdout)
     for label, colours in zip(LABELS, (gradient(20), gradient(12), gradient(7)), strict=True):
         (folder / "data" / label).mkdir(parents=True)
         write_video(folder / "data" / label / "video.mkv", colours)
@@ -173,6 +178,36 @@ def test_what_a_file_says_of_itself(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "predict {clip} --json -m {folder}/{file}",
+        "eval --data {folder}/data --json {folder}/{file}",
+        "info --json {folder}/{file}",
+    ],
+)
+def test_a_lost_manifest_is_given(folder: Path, clip: Path, words: str) -> None:
+    """The commands then do what they do with the whole file."""
+    found, wanted = (
+        run(*words.format(folder=folder, clip=clip, file=file).split())
+        for file in (f"bare.tflite --manifest {folder}/manifest.json", "stream.tflite")
+    )
+    assert found.returncode == 0, found.stderr
+    told, theirs = (json.loads(done.stdout) for done in (found, wanted))
+    if words.startswith("info"):  # a file tells of itself too
+        assert told.pop("path") == str(folder / "bare.tflite")
+        assert told.pop("bytes") < theirs.pop("bytes")
+        theirs.pop("path")
+    assert told == theirs
+
+
+@pytest.mark.parametrize("command", ["predict", "eval", "info", "bench"])
+def test_help_tells_where_a_manifest_comes_from(command: str) -> None:
+    text = " ".join(run(command, "--help").stdout.replace("│", " ").split())
+    assert "--manifest FILE Of an exported model that has lost its own manifest: what" in text
+    assert "'movinet info --json' printed of the same export." in text
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         ("predict {clip} -m {folder}/two.tflite", 2, "was exported for 2 streams at once"),
@@ -192,6 +227,21 @@ def test_what_a_file_says_of_itself(folder: Path) -> None:
         ("eval {folder}/resizes.tflite --data {folder}/data", 2, "resizes frames of one size"),
         ("eval {folder}/stream.tflite -w motions --data {folder}/data", 2, "leave weights out"),
         ("info {folder}/broken.tflite", 1, "it is not a .tflite file"),
+        ("predict {clip} -m {folder}/bare.tflite", 1, "give one with --manifest FILE"),
+        ("eval {folder}/bare.tflite -d {folder}/data", 1, "give one with --manifest FILE"),
+        ("info {folder}/bare.tflite", 1, "has no movinet manifest, which tells its labels, input"),
+        ("bench {folder}/bare.tflite", 1, "give one with --manifest FILE"),
+        ("info {folder}/bare.tflite --manifest {clip}", 1, "is broken: it is not JSON"),
+        ("info {folder}/bare.tflite --manifest {folder}", 1, "the manifest is no file"),
+        ("info {folder}/bare.tflite --manifest {folder}/other.json", 1, "its graph is not the one"),
+        ("bench {folder}/bare.tflite --manifest none.json", 1, "the manifest is no file"),
+        ("bench {folder}/bare.tflite motions --manifest none.json", 2, "give one MODEL with it"),
+        ("bench motions --manifest {folder}/manifest.json", 2, "and motions is none"),
+        ("info a0_stream --manifest {folder}/manifest.json", 2, "and a0_stream is none"),
+        ("info {folder}/stream.safetensors --manifest x.json", 2, "stream.safetensors is none"),
+        ("predict {clip} -m a0_stream --manifest x.json", 2, "and a0_stream is none: leave it out"),
+        ("predict {clip} -w motions --manifest x.json", 2, "and motions is none: leave it out"),
+        ("eval --data {folder}/data --manifest x.json", 2, "and motions is none: leave it out"),
         ("info {folder}/clip.tflite --frames 3", 2, "is an exported model"),
         ("export motions -o {folder}/new.tflite", 1, "pip install 'movinet[export]'"),
         ("predict {clip} -m a0_stream", 1, "pip install 'movinet[torch]'"),

@@ -177,23 +177,6 @@ def test_the_order_of_the_manifest_means_nothing(file: Path, tmp_path: Path) -> 
     np.testing.assert_array_equal(outputs(other.stream()), wanted)
 
 
-def test_a_lost_manifest_can_lie_beside_the_file(file: Path, tmp_path: Path) -> None:
-    data, path = file.read_bytes(), tmp_path / "bare.tflite"
-    path.write_bytes(data[: data.index(b"PK\x03\x04")])
-    with pytest.raises(CheckpointError, match=r"no movinet manifest.*bare\.tflite\.json"):
-        movinet.load(path)
-    beside = tmp_path / "bare.tflite.json"
-    beside.write_text(movinet.load(file).manifest.to_json())
-    np.testing.assert_array_equal(
-        outputs(movinet.load(path).stream()), outputs(movinet.load(file).stream())
-    )
-    beside.write_text("{")
-    with pytest.raises(
-        CheckpointError, match=r"bare\.tflite\.json: its movinet manifest is broken"
-    ):
-        movinet.load(path)
-
-
 def test_a_manifest_of_another_graph_is_refused(file: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         values = json.loads(archive.read("movinet.json"))

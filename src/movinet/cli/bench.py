@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from movinet.cli.common import out, printable, say
-from movinet.cli.models import MODEL_HELP, split_model
+from movinet.cli.models import MODEL_HELP, ManifestOption, split_model
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def command(
         int, typer.Option(metavar="NUMBER", help="Streams that are stepped in turn.")
     ] = 8,
     threads: Annotated[int, typer.Option(metavar="NUMBER", help="Of one step.")] = 1,
+    manifest: ManifestOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON on stdout.")] = False,
     plot: Annotated[
         Path | None,
@@ -61,7 +62,9 @@ def command(
         check_output(plot, PLOT_SUFFIXES)
     if repeated := [name for name in models if models.count(name) > 1]:
         raise ConfigError(f"{repeated[0]} is there twice")
-    subjects = [Subject(name, *split_model(name, None)) for name in models]
+    if manifest is not None and models[1:]:
+        raise ConfigError("--manifest is of one model: give one MODEL with it")
+    subjects = [Subject(name, *split_model(name, None), manifest) for name in models]
     with progress_bar("measuring") as step:
         figures = benchmark(
             subjects, seconds=seconds, streams=streams, threads=threads, progress=step

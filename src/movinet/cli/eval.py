@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from movinet.cli.common import say
-from movinet.cli.models import MODEL_HELP, say_model, split_model
+from movinet.cli.models import MODEL_HELP, ManifestOption, say_model, split_model
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def command(
             help="Published weights, such as kinetics-600, or a checkpoint.",
         ),
     ] = None,
+    manifest: ManifestOption = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -125,7 +126,7 @@ def command(
     Look(views, crops, control, seed)  # what is wrong is told before anything is loaded
     if report is not None:
         check_report(report)
-    runtime = _load(model, weights, labels)
+    runtime = _load(model, weights, labels, manifest)
     samples = open_samples(data, root, multi_label, exclude, runtime.info.labels)
     with progress_bar("evaluating") as step:
         evaluation = evaluate(
@@ -146,7 +147,9 @@ def command(
         say("note", f"wrote {report}")
 
 
-def _load(model: str | None, weights: str | None, labels: str | None) -> Runtime:
+def _load(
+    model: str | None, weights: str | None, labels: str | None, manifest: Path | None
+) -> Runtime:
     """Load the model and say on stderr what it is."""
     from movinet import prediction
     from movinet.labels import load_labels
@@ -156,7 +159,7 @@ def _load(model: str | None, weights: str | None, labels: str | None) -> Runtime
     elif weights is None:
         weights = DEFAULT_WEIGHTS
     names = None if labels is None else load_labels(labels)
-    runtime = prediction.load_runtime(model, weights=weights, labels=names)
+    runtime = prediction.load_runtime(model, weights=weights, labels=names, manifest=manifest)
     say_model(runtime.info, "", "figures")
     return runtime
 

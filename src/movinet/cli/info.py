@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from movinet.cli.common import out, printable
+from movinet.cli.models import ManifestOption
 from movinet.errors import ConfigError, MissingExtraError
 from movinet.presets import list_models
 
@@ -42,6 +43,7 @@ def command(
     frames: Annotated[
         int | None, typer.Option(min=1, metavar="NUMBER", help="Count for a clip of this length.")
     ] = None,
+    manifest: ManifestOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON on stdout.")] = False,
 ) -> None:
     """Show what a model is, costs and wants, and its published weights.
@@ -59,14 +61,18 @@ def command(
       movinet info a6_base --json
 
       movinet info exported.tflite
+
+      movinet info exported.tflite --json > manifest.json
     """
     from movinet.facts import EnsembleFacts, describe
-    from movinet.runtime.choosing import is_exported
+    from movinet.runtime.choosing import check_takes_manifest, is_exported
 
+    if manifest is not None:
+        check_takes_manifest(name)
     if is_exported(name):
         if image_size is not None or frames is not None:
             raise ConfigError(f"{name} is an exported model: its image size and frames are fixed")
-        _show_exported(Path(name), as_json)
+        _show_exported(Path(name), manifest, as_json)
         return
     if name not in list_models() and _is_file(name):
         _show_file(name, image_size, frames, as_json)
@@ -89,11 +95,11 @@ def _is_file(name: str) -> bool:
         return False
 
 
-def _show_exported(path: Path, as_json: bool) -> None:
+def _show_exported(path: Path, given: Path | None, as_json: bool) -> None:
     """What an exported model says of itself."""
     from movinet.runtime.loading import file_size, load
 
-    manifest = load(path).manifest
+    manifest = load(path, manifest=given).manifest
     size = file_size(path)
     if as_json:
         print(json.dumps({"path": str(path), "bytes": size, **json.loads(manifest.to_json())}))

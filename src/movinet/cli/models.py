@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from movinet.cli.common import say
 from movinet.errors import ConfigError
@@ -16,6 +18,18 @@ MODEL_HELP = (
     "A preset, such as a0_stream, or a file: an exported model, or weights, which tell their "
     "preset and classes"
 )
+
+
+#: For an exported model that has lost what tells of it.
+ManifestOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest",
+        metavar="FILE",
+        help="Of an exported model that has lost its own manifest: what 'movinet info --json' "
+        "printed of the same export.",
+    ),
+]
 
 
 def split_model(model: str, weights: str | None) -> tuple[str | None, str | None]:

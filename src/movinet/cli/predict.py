@@ -16,7 +16,7 @@ import typer
 
 from movinet.cli.common import FAILED, err, printable, say
 from movinet.cli.jobs import Job, plan_jobs
-from movinet.cli.models import say_model
+from movinet.cli.models import ManifestOption, say_model
 from movinet.errors import ConfigError, MovinetError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def command(
             "it tells its preset and classes. So will motions, the model in the package.",
         ),
     ] = None,
+    manifest: ManifestOption = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -155,7 +156,7 @@ def command(
     jobs = plan_jobs(videos, plot, render)
     if all(job.error for job in jobs):
         _fail(jobs, as_json)
-    runtime = _load(model, weights, labels, head_activation)
+    runtime = _load(model, weights, labels, head_activation, manifest)
     view, shown = _View(views, crops, stride, window), _Shown(top, every, as_json)
     _predict_all(jobs, runtime, view, shown)
     if any(job.error for job in jobs):
@@ -211,7 +212,11 @@ def _fail(jobs: list[Job], as_json: bool) -> NoReturn:
 
 
 def _load(
-    model: str | None, weights: str | None, labels: str | None, head_activation: str | None
+    model: str | None,
+    weights: str | None,
+    labels: str | None,
+    head_activation: str | None,
+    manifest: Path | None,
 ) -> Runtime:
     """Load the model and say on stderr what it is."""
     from movinet import prediction
@@ -219,7 +224,11 @@ def _load(
 
     names = None if labels is None else load_labels(labels)
     runtime = prediction.load_runtime(
-        model, weights=weights, labels=names, head_activation=head_activation
+        model,
+        weights=weights,
+        labels=names,
+        head_activation=head_activation,
+        manifest=manifest,
     )
     inputs = [member.info.input for member in runtime.members or [runtime]]
     sees = " and ".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def load_runtime(
     labels: Sequence[str] | None = None,
     head_activation: str | None = None,
     num_threads: int = 1,
+    manifest: str | os.PathLike[str] | None = None,
 ) -> Runtime:
     """Load a model for prediction.
 
@@ -34,19 +36,22 @@ def load_runtime(
         labels: Names of the classes, where the weights don't say.
         head_activation: Overrides a preset's.
         num_threads: Of one step of an exported file.
+        manifest: As in `movinet.load`, for an exported file.
 
     Raises:
         ConfigError: If there is no such model, or the options don't fit it.
         CheckpointError, DownloadError: If the file or the weights cannot be loaded.
         MissingExtraError: If what runs it is not installed.
     """
+    if manifest is not None:
+        check_takes_manifest(model or weights or "")
     if model is None and weights in EMBEDDED and head_activation is None:
-        return _exported(str(exported_path(weights)), labels, num_threads)
+        return _exported(exported_path(weights), labels, num_threads, None)
     if model is not None and is_exported(model):
         for name, value in (("weights", weights), ("head_activation", head_activation)):
             if value is not None:
                 raise ConfigError(f"{model} has its weights inside: leave {name} out")
-        return _exported(model, labels, num_threads)
+        return _exported(model, labels, num_threads, manifest)
     if weights is not None and is_exported(weights):
         raise ConfigError(f"{weights} is an exported model, not weights: give it as the model")
     if model is not None and model not in list_models():
@@ -58,8 +63,22 @@ def load_runtime(
     return load_torch_runtime(model, weights, labels, head_activation)
 
 
-def _exported(path: str, labels: Sequence[str] | None, num_threads: int) -> Runtime:
-    runtime = load(path, num_threads=num_threads)
+def check_takes_manifest(name: str) -> None:
+    """Raise ConfigError if a model is none that a manifest can be given for."""
+    if not is_exported(name):
+        raise ConfigError(
+            f"a manifest belongs to an exported file ({', '.join(ENGINES)}), and "
+            f"{name or 'the model in the package'} is none: leave it out"
+        )
+
+
+def _exported(
+    path: str | os.PathLike[str],
+    labels: Sequence[str] | None,
+    num_threads: int,
+    manifest: str | os.PathLike[str] | None,
+) -> Runtime:
+    runtime = load(path, num_threads=num_threads, manifest=manifest)
     if labels is not None:
         if len(labels) != len(runtime.info.labels):
             raise ConfigError(f"{len(labels)} labels for {len(runtime.info.labels)} classes")

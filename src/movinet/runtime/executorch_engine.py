@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from movinet.errors import MissingExtraError
+from movinet.errors import CheckpointError, MissingExtraError
 from movinet.runtime.fitting import check_fit, no_manifest, not_loaded
 from movinet.runtime.manifest import Manifest
 from movinet.runtime.torch_tensors import TensorEngine
@@ -36,12 +36,15 @@ class ExecuTorchEngine(TensorEngine):
         super().__init__(manifest, program.load_method("forward").execute)
 
     @classmethod
-    def open(cls, path: Path, *, num_threads: int = 1) -> ExecuTorchEngine:
+    def open(
+        cls, path: Path, *, num_threads: int = 1, manifest: Manifest | None = None
+    ) -> ExecuTorchEngine:
         """Load a file.
 
         Args:
             path: The file.
             num_threads: Threads of one step; ExecuTorch has one number for the whole process.
+            manifest: Taken instead of the one inside.
 
         Raises:
             CheckpointError: If it is not a .pte file of movinet.
@@ -58,11 +61,14 @@ class ExecuTorchEngine(TensorEngine):
                 names = program.method_names
             except Exception as error:  # ExecuTorch's exceptions have no base class of their own
                 raise not_loaded(path, "ExecuTorch", error) from None
-            if not {"movinet", "forward"} <= names:
+            if manifest is None and "movinet" not in names:
                 raise no_manifest(path)
+            if "forward" not in names:
+                raise CheckpointError(f"{path}: its program has no method 'forward'")
             try:
-                (text,) = program.load_method("movinet").execute([])
-                manifest = Manifest.parse(text, str(path))
+                if manifest is None:
+                    (text,) = program.load_method("movinet").execute([])
+                    manifest = Manifest.parse(text, str(path))
                 described = program.metadata("forward")
                 check_fit(path, manifest, *_tensors(described, manifest))
                 portable_lib._unsafe_reset_threadpool(num_threads)

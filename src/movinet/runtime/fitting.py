@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError
-from movinet.runtime.manifest import MAX_BYTES, Manifest, TensorSpec
+from movinet.runtime.manifest import Manifest, TensorSpec
 from movinet.text import one_line
 
 #: (shape, with anything but an integer where the file leaves it free; numpy's name of the type)
@@ -50,27 +50,11 @@ def _refuse(path: Path, reason: str) -> None:
 
 
 def no_manifest(path: Path) -> CheckpointError:
-    """The error for a file that is some other model."""
+    """The error for a file that is some other model, or has lost its manifest."""
     return CheckpointError(
-        f"{path}: it has no movinet manifest; export the model with movinet export, or put the "
-        f"manifest beside it as {path.name}.json (movinet info --json prints those of others)"
+        f"{path}: it has no movinet manifest, which tells its labels, input and state: give one "
+        "with --manifest FILE (in Python, manifest=), or export the model with 'movinet export'"
     )
-
-
-def manifest_beside(path: Path) -> Manifest | None:
-    """The manifest in a file of its own, for a model that lost the one inside; None without.
-
-    Raises:
-        CheckpointError: If it is broken.
-    """
-    beside = path.with_name(f"{path.name}.json")
-    try:
-        with beside.open("rb") as file:
-            return Manifest.parse(file.read(MAX_BYTES + 1), str(beside))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CheckpointError(f"{beside}: cannot be read ({error.strerror or error})") from None
 
 
 def not_loaded(path: Path, engine: str, error: Exception) -> CheckpointError:

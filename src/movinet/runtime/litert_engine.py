@@ -26,7 +26,6 @@ from movinet.runtime.engine import StateValues
 from movinet.runtime.fitting import (
     check_fit,
     initial_values,
-    manifest_beside,
     moves_in_place,
     no_manifest,
     not_loaded,
@@ -59,18 +58,22 @@ class LiteRTEngine:
         self._graph(manifest.batch_size or 1)
 
     @classmethod
-    def open(cls, path: Path, *, num_threads: int = 1) -> LiteRTEngine:
+    def open(
+        cls, path: Path, *, num_threads: int = 1, manifest: Manifest | None = None
+    ) -> LiteRTEngine:
         """Load a file.
 
         Args:
             path: The file.
             num_threads: Threads of one step.
+            manifest: Taken instead of the one inside.
 
         Raises:
             CheckpointError: If it is not a .tflite file of movinet.
             MovinetError: If LiteRT is not installed.
         """
-        return cls(path, read_manifest(path), num_threads)
+        _check_header(path)
+        return cls(path, manifest or _read_manifest(path), num_threads)
 
     def new_state(self, batch_size: int) -> LiteRTState:
         """The state of streams that have seen nothing."""
@@ -202,26 +205,30 @@ def _signature(details: dict[str, Any]) -> list[int]:
     return [int(side) for side in (details["shape"] if free is None or not len(free) else free)]
 
 
-def read_manifest(path: Path) -> Manifest:
-    """What a .tflite file, or the manifest beside it, says of it.
-
-    Raises:
-        CheckpointError: If it says nothing, or it is not such a file.
-    """
+def _check_header(path: Path) -> None:
     try:
         with path.open("rb") as file:
             header = file.read(8)
-        if header[4:] != b"TFL3":
-            raise CheckpointError(f"{path}: it is not a .tflite file")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if header[4:] != b"TFL3":
+        raise CheckpointError(f"{path}: it is not a .tflite file")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """What a .tflite file says of itself.
+
+    Raises:
+        CheckpointError: If it says nothing.
+    """
+    try:
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo("movinet.json")
             if info.file_size > MAX_BYTES:
                 raise CheckpointError(f"{path}: its manifest is larger than {MAX_BYTES} bytes")
             text = archive.read(info)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, ValueError):
-        if (manifest := manifest_beside(path)) is None:
-            raise no_manifest(path) from None
-        return manifest
+        raise no_manifest(path) from None
     except (zlib.error, RuntimeError):  # what is compressed is broken, or encrypted
         raise CheckpointError(f"{path}: its movinet manifest cannot be unpacked") from None
     except OSError as error:

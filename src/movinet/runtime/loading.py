@@ -8,6 +8,7 @@ from pathlib import Path
 
 from movinet.errors import CheckpointError, ConfigError
 from movinet.runtime.exported import ExportedRuntime
+from movinet.runtime.manifest import Manifest
 
 #: suffix -> (module, class) of its engine
 ENGINES = {
@@ -29,20 +30,29 @@ def file_size(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def load(path: str | os.PathLike[str], *, num_threads: int = 1) -> ExportedRuntime:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    num_threads: int = 1,
+    manifest: str | os.PathLike[str] | None = None,
+) -> ExportedRuntime:
     """Open a file that `movinet.export` made.
 
     Args:
         path: The file; its suffix tells the engine: .tflite (LiteRT), .onnx (ONNX Runtime), .xml
             (OpenVINO), .pte (ExecuTorch), .pt2 (PyTorch), .mvn (movinet's own).
         num_threads: Threads of one step. One is best for many streams at once, and often for one.
+        manifest: A file with the manifest, for a model that has lost its own: what ``movinet info
+            --json`` prints of the same export. Used instead of the one inside, if there is one;
+            the graph has to fit it.
 
     Returns:
         A runtime: `stream()` for stream models, `clip_logits()` for base ones; `movinet.predict`
         takes it too.
 
     Raises:
-        CheckpointError: If the file is missing, broken or none of movinet's.
+        CheckpointError: If the file is missing, broken or none of movinet's; or the manifest is,
+            or tells of another graph.
         MissingExtraError: If its engine is not installed.
         ConfigError: If no engine has this suffix.
     """
@@ -57,4 +67,5 @@ def load(path: str | os.PathLike[str], *, num_threads: int = 1) -> ExportedRunti
         )
     module, name = ENGINES[path.suffix]
     engine = getattr(importlib.import_module(module), name)
-    return ExportedRuntime(engine.open(path, num_threads=num_threads))
+    given = None if manifest is None else Manifest.read(Path(manifest))
+    return ExportedRuntime(engine.open(path, num_threads=num_threads, manifest=given))

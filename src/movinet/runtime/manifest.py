@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from movinet import __version__
@@ -180,8 +181,10 @@ class Manifest:
         try:
             if len(text) > MAX_BYTES:
                 raise ConfigError(f"it is larger than {MAX_BYTES} bytes")
-            values = json.loads(text)
-            version = values.pop("movinet", None)
+            values = _loaded(text)
+            if "movinet" not in values:
+                raise ConfigError("it has no 'movinet', the version of its format")
+            version = values.pop("movinet")
             if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
                 raise ConfigError(
                     f"version {version!r} is not one of 1 to {FORMAT_VERSION}; is it of a later "
@@ -189,22 +192,37 @@ class Manifest:
                 )
             for told in ("preprocessing", "path", "bytes"):  # `movinet info --json` adds two
                 values.pop(told, None)
+            _check_fields("it", cls, values)
+            _check_fields("input", InputSpec, values["input"])
             values["input"] = InputSpec(**values["input"])
             for name, kind in (
                 ("inputs", TensorSpec),
                 ("outputs", TensorSpec),
                 ("states", StateTensor),
             ):
-                listed = _list(name, values[name], MAX_TENSORS)
-                values[name] = tuple(
-                    kind(**{**item, "shape": tuple(item["shape"])}) for item in listed
-                )
+                values[name] = _tensors(name, kind, values.get(name, []))
             for name in ("labels", "notes"):
-                values[name] = tuple(_list(name, values[name]))
+                values[name] = tuple(_list(name, values.get(name, [])))
             return cls(**values)
         except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
             reason = one_line(error if isinstance(error, ConfigError) else repr(error))
             raise CheckpointError(f"{where}: its movinet manifest is broken: {reason}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """`parse` a file, such as ``movinet info --json`` gives.
+
+        Raises:
+            CheckpointError: If there is no such file, or it is no manifest.
+        """
+        if not path.is_file():
+            raise CheckpointError(f"{path}: the manifest is no file that is there")
+        try:
+            with path.open("rb") as file:
+                text = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+        return cls.parse(text, str(path))
 
     def _check_tensors(self) -> None:
         inputs = {spec.name: spec for spec in self.inputs}
@@ -257,6 +275,38 @@ class Manifest:
         total = sum(_elements(spec.shape) for spec in (*self.inputs, *self.outputs))
         if total > MAX_ELEMENTS:
             raise ConfigError(f"its inputs and outputs have {total} elements, over {MAX_ELEMENTS}")
+
+
+def _loaded(text: str | bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except ValueError as error:  # UnicodeDecodeError is one too
+        raise ConfigError(f"it is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"it is not a JSON object, but {one_line(repr(values))}")
+    return values
+
+
+def _check_fields(what: str, kind: type[Any], values: Any) -> None:
+    """Raise ConfigError unless values have the fields of a dataclass."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{what} must be an object, not {one_line(repr(values))}")
+    fields = dataclasses.fields(kind)
+    missing = dataclasses.MISSING
+    needed = {f.name for f in fields if f.default is missing and f.default_factory is missing}
+    if lacking := sorted(needed - values.keys()):
+        raise ConfigError(f"{what} has no {lacking[0]!r}")
+    if unknown := sorted(values.keys() - {f.name for f in fields}):
+        raise ConfigError(f"{what} has an unknown field {one_line(unknown[0])!r}")
+
+
+def _tensors(name: str, kind: type[Any], values: Any) -> tuple[Any, ...]:
+    listed = _list(name, values, MAX_TENSORS)
+    for item in listed:
+        _check_fields(f"one of {name}", kind, item)
+    return tuple(
+        kind(**{**item, "shape": tuple(_list("a shape", item["shape"], 4))}) for item in listed
+    )
 
 
 def _list(name: str, value: Any, most: int = MAX_CHANNELS) -> Sequence[Any]:

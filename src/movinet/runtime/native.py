@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.runtime.engine import StateValues
+from movinet.runtime.fitting import no_manifest
 from movinet.runtime.manifest import Manifest
 
 #: A stream's state: one block of memory for each stream of the batch.
@@ -26,7 +27,13 @@ class NativeEngine:
         kernels: The instruction set in use: "avx512", "avx2" or "baseline".
     """
 
-    def __init__(self, path: Path, kernels: str = "", num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kernels: str = "",
+        num_threads: int = 1,
+        manifest: Manifest | None = None,
+    ) -> None:
         native = _module()
         self._error: type[Exception] = native.Error
         try:
@@ -35,25 +42,32 @@ class NativeEngine:
             raise CheckpointError(str(error)) from None
         except native.Error as error:
             raise ConfigError(str(error)) from None
-        self.manifest = Manifest.parse(self._engine.manifest, str(path))
+        if manifest is None:
+            if not self._engine.manifest:
+                raise no_manifest(path)
+            manifest = Manifest.parse(self._engine.manifest, str(path))
+        self.manifest = manifest
         self.kernels: str = self._engine.kernels
         self._check(path)
 
     @classmethod
-    def open(cls, path: Path, *, num_threads: int = 1) -> NativeEngine:
+    def open(
+        cls, path: Path, *, num_threads: int = 1, manifest: Manifest | None = None
+    ) -> NativeEngine:
         """Load a file.
 
         Args:
             path: The file.
             num_threads: Of a step, 1 to 64. Where several steps run at the same time, one of them
                 has the helpers, and the others do without.
+            manifest: Taken instead of the one inside.
 
         Raises:
             CheckpointError: If it is not a .mvn file of movinet.
             ConfigError: If the number of threads is not in that range.
             MovinetError: If this installation has no native engine.
         """
-        return cls(path, num_threads=num_threads)
+        return cls(path, num_threads=num_threads, manifest=manifest)
 
     def new_state(self, batch_size: int) -> NativeState:
         """The state of streams that have seen nothing."""

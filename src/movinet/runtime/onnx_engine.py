@@ -15,13 +15,7 @@ from numpy.typing import NDArray
 
 from movinet.errors import MissingExtraError
 from movinet.runtime.engine import StateValues
-from movinet.runtime.fitting import (
-    check_fit,
-    initial_values,
-    manifest_beside,
-    no_manifest,
-    not_loaded,
-)
+from movinet.runtime.fitting import check_fit, initial_values, no_manifest, not_loaded
 from movinet.runtime.manifest import Manifest
 
 _TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
@@ -45,25 +39,22 @@ class OnnxEngine:
         self._prediction = self._outputs.index(manifest.output)
 
     @classmethod
-    def open(cls, path: Path, *, num_threads: int = 1) -> OnnxEngine:
+    def open(
+        cls, path: Path, *, num_threads: int = 1, manifest: Manifest | None = None
+    ) -> OnnxEngine:
         """Load a file.
 
         Args:
             path: The file.
             num_threads: Threads of one step.
+            manifest: Taken instead of the one inside.
 
         Raises:
             CheckpointError: If it is not an .onnx file of movinet.
             MissingExtraError: If ONNX Runtime is not installed.
         """
         session = _session(path, num_threads)
-        try:
-            text = session.get_modelmeta().custom_metadata_map.get("movinet")
-        except UnicodeDecodeError as error:
-            raise not_loaded(path, "ONNX Runtime", error) from None
-        manifest = manifest_beside(path) if text is None else Manifest.parse(text, str(path))
-        if manifest is None:
-            raise no_manifest(path)
+        manifest = manifest or _read_manifest(path, session)
         check_fit(path, manifest, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
         return cls(session, manifest)
 
@@ -126,6 +117,16 @@ def _session(path: Path, num_threads: int) -> Any:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
         raise not_loaded(path, "ONNX Runtime", error) from None
+
+
+def _read_manifest(path: Path, session: Any) -> Manifest:
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get("movinet")
+    except UnicodeDecodeError as error:
+        raise not_loaded(path, "ONNX Runtime", error) from None
+    if text is None:
+        raise no_manifest(path)
+    return Manifest.parse(text, str(path))
 
 
 def _tensors(items: list[Any]) -> dict[str, tuple[Any, str]]:

@@ -64,12 +64,15 @@ class OpenVinoEngine:
         self._freed = _freed(manifest)
 
     @classmethod
-    def open(cls, path: Path, *, num_threads: int = 1) -> OpenVinoEngine:
+    def open(
+        cls, path: Path, *, num_threads: int = 1, manifest: Manifest | None = None
+    ) -> OpenVinoEngine:
         """Load a file.
 
         Args:
             path: The .xml file; the .bin file lies beside it.
             num_threads: Threads of one step.
+            manifest: Taken instead of the one inside.
 
         Raises:
             CheckpointError: If it is not an OpenVINO file of movinet.
@@ -84,9 +87,10 @@ class OpenVinoEngine:
             model = Core().read_model(path)
         except Exception as error:  # OpenVINO's exceptions have no base class of their own
             raise not_loaded(path, "OpenVINO", error) from None
-        if not model.has_rt_info(["movinet"]):
-            raise no_manifest(path)
-        manifest = Manifest.parse(model.get_rt_info(["movinet"]).astype(str), str(path))
+        if manifest is None:
+            if not model.has_rt_info(["movinet"]):
+                raise no_manifest(path)
+            manifest = Manifest.parse(model.get_rt_info(["movinet"]).astype(str), str(path))
         check_fit(path, manifest, _tensors(model.inputs), _tensors(model.outputs))
         return cls(path, model, manifest, num_threads)
 

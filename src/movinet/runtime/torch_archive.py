@@ -66,8 +66,8 @@ _SIZE = r"L\['inputs'\]\[\d+\]\.size\(\)\[0\]"
 _GUARD = re.compile(f"{_SIZE} == {_SIZE}")
 
 
-def read_archive(path: Path) -> Manifest:
-    """The manifest of a .pt2 file that is safe to load.
+def read_archive(path: Path, manifest: Manifest | None = None) -> Manifest:
+    """The manifest of a .pt2 file that is safe to load, or the one that is given instead.
 
     Raises:
         CheckpointError: If it is not such a file, or holds anything that movinet does not write.
@@ -75,9 +75,11 @@ def read_archive(path: Path) -> Manifest:
     try:
         with zipfile.ZipFile(path) as archive:
             files = _listed(path, archive)
-            if _MANIFEST not in files:
-                raise no_manifest(path)
-            manifest = Manifest.parse(_read(path, archive, files[_MANIFEST], MAX_BYTES), str(path))
+            if manifest is None:
+                if _MANIFEST not in files:
+                    raise no_manifest(path)
+                text = _read(path, archive, files[_MANIFEST], MAX_BYTES)
+                manifest = Manifest.parse(text, str(path))
             for name in _CONFIGS:
                 _check_config(path, _json(path, archive, files.get(name)))
             _check_graph(path, _json(path, archive, files.get(_GRAPH)))

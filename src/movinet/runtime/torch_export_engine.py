@@ -11,6 +11,7 @@ from typing import Any
 
 from movinet.errors import MissingExtraError
 from movinet.runtime.fitting import check_fit, not_loaded
+from movinet.runtime.manifest import Manifest
 from movinet.runtime.torch_archive import read_archive
 from movinet.runtime.torch_tensors import TensorEngine
 
@@ -19,12 +20,15 @@ class TorchExportEngine(TensorEngine):
     """One .pt2 file behind the engine protocol."""
 
     @classmethod
-    def open(cls, path: Path, *, num_threads: int = 1) -> TorchExportEngine:
+    def open(
+        cls, path: Path, *, num_threads: int = 1, manifest: Manifest | None = None
+    ) -> TorchExportEngine:
         """Load a file.
 
         Args:
             path: The file.
             num_threads: Threads of one step; PyTorch has one number for the whole process.
+            manifest: Taken instead of the one inside.
 
         Raises:
             CheckpointError: If it is not a .pt2 file of movinet.
@@ -34,7 +38,7 @@ class TorchExportEngine(TensorEngine):
             import torch
         except ModuleNotFoundError:
             raise MissingExtraError("running .pt2 files", "torch") from None
-        manifest = read_archive(path)
+        manifest = read_archive(path, manifest)
         try:
             program = torch.export.load(path)
             graph = program.module()

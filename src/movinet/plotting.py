@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from movinet.errors import ConfigError, MissingExtraError
-from movinet.files import replacing
+from movinet.files import file_path, replacing
 from movinet.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check_output(path: str | os.PathLike[str], suffixes: Sequence[str]) -> Path:
         ConfigError: If the suffix is none of `suffixes`, `path` is a folder, or the folder for it
             does not exist or is not writable, or the system does not allow the name.
     """
-    path = Path(path)
+    path = file_path(path)
     if path.suffix.lower() not in suffixes:
         raise ConfigError(f"cannot write {str(path)!r}: the name must end in {', '.join(suffixes)}")
     if not path.parent.is_dir():

@@ -20,7 +20,7 @@ from movinet.exporting.graph import Graph, GraphOptions, build_graph
 from movinet.exporting.quantize import check_quantize, quantized
 from movinet.exporting.verify import Agreement, compare
 from movinet.factory import LoadedModel
-from movinet.files import replacing
+from movinet.files import file_path, replacing
 from movinet.model import MoViNet
 from movinet.presets import input_spec
 from movinet.runtime.base import ModelInfo
@@ -107,7 +107,7 @@ def export(
         MovinetError: If the file does not do what the model does; nothing is left behind.
         OSError: If the file cannot be written.
     """
-    path = Path(path)
+    path = file_path(path)
     check_output(path)
     loaded = _loaded(model, labels, input_spec, image_size)
     network, spec = loaded.model, loaded.info.input

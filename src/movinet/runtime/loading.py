@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from movinet.errors import CheckpointError, ConfigError
+from movinet.files import file_path
 from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.manifest import Manifest
 
@@ -54,9 +55,9 @@ def load(
         CheckpointError: If the file is missing, broken or none of movinet's; or the manifest is,
             or tells of another graph.
         MissingExtraError: If its engine is not installed.
-        ConfigError: If no engine has this suffix.
+        ConfigError: If no engine has this suffix, or an argument is none of those.
     """
-    path = Path(path)
+    path = file_path(path)
     if path.suffix not in ENGINES:
         raise ConfigError(f"{path}: an exported model ends in one of {', '.join(ENGINES)}")
     if not path.is_file():
@@ -67,5 +68,5 @@ def load(
         )
     module, name = ENGINES[path.suffix]
     engine = getattr(importlib.import_module(module), name)
-    given = None if manifest is None else Manifest.read(Path(manifest))
+    given = None if manifest is None else Manifest.read(file_path(manifest))
     return ExportedRuntime(engine.open(path, num_threads=num_threads, manifest=given))

@@ -116,7 +116,7 @@ def write_tf_checkpoint(
         raise CheckpointError(f"{prefix}: cannot be written ({reason})") from None
     finally:
         for path in temporary.values():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # the first error is the one to tell
                 path.unlink()
 
 

@@ -47,6 +47,7 @@ def save_weights(
     Raises:
         CheckpointError: If the file cannot be written, the labels are not as many as the classes
             or not printable, or the preset has another architecture.
+        ConfigError: If no file can be called `path`.
     """
     names = None if labels is None else tuple(labels)
     try:
@@ -56,7 +57,7 @@ def save_weights(
     # Memory of their own, rows last: safetensors refuses views.
     tensors = {name: value.detach().cpu().contiguous() for name, value in state_dict.items()}
     data = safetensors.torch.save(tensors, {METADATA_KEY: metadata.to_json()})
-    with replacing(Path(path)) as temporary:
+    with replacing(files.file_path(path)) as temporary:
         temporary.write_bytes(data)
 
 

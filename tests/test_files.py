@@ -1,0 +1,88 @@
+"""Files have a name, and appear whole or not at all, those that belong together at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import movinet
+from movinet.errors import ConfigError
+from movinet.files import replacing
+from movinet.prediction import Prediction
+from networks import make_model, tiny_stream
+
+
+def write(path: Path) -> None:
+    path.write_text("graph")
+    path.with_suffix(".bin").write_text("weights")
+
+
+def test_files_that_belong_together_get_their_names(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_text("older")
+    with replacing(tmp_path / "model.xml", (".bin",)) as temporary:
+        write(temporary)
+        assert (tmp_path / "model.bin").read_text() == "older"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "model.xml": "graph",
+        "model.bin": "weights",
+    }
+
+
+def test_nothing_is_left_of_work_that_failed(tmp_path: Path) -> None:
+    def work() -> None:
+        with replacing(tmp_path / "model.xml", (".bin",)) as temporary:
+            write(temporary)
+            raise ValueError("no good")
+
+    with pytest.raises(ValueError, match="no good"):
+        work()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "model.xml"
+    with (
+        pytest.raises(OSError, match=r"model\.xml: cannot be written"),
+        replacing(path) as temporary,
+    ):
+        write(temporary)
+
+
+def plot(path: Any) -> None:
+    half = np.full(2, 0.5, np.float32)
+    movinet.plot_predictions([Prediction(Path("x.mp4"), 0.0, half, ("a", "b"))], path)
+
+
+def save(path: Any) -> None:
+    model = make_model(tiny_stream())
+    spec = movinet.InputSpec(32, 36, 5.0, 4)
+    movinet.save_weights(path, model.state_dict(), config=model.config, input_spec=spec)
+
+
+@pytest.mark.parametrize(
+    ("use", "suffix"),
+    [
+        (movinet.load, ".tflite"),
+        (lambda path: movinet.load("x.onnx", manifest=path), ".json"),
+        (lambda path: movinet.export(make_model(tiny_stream()), path), ".tflite"),
+        (plot, ".png"),
+        (save, ".safetensors"),
+    ],
+)
+def test_a_name_that_no_file_has_is_one_line(
+    use: Callable[[Any], object], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.onnx").write_bytes(b"")
+    for name in (f"a\0b{suffix}", Path(f"a\0/b{suffix}")):
+        with pytest.raises(ConfigError, match="no file has a null character in its name") as caught:
+            use(name)
+        assert str(caught.value).startswith(r"'a\x00")
+    for wrong in (5, b"a.tflite"):
+        with pytest.raises(ConfigError, match=r"a path is a string or a Path, not (int|bytes)"):
+            use(wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]

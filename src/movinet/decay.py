@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 from movinet.errors import ConfigError
+from movinet.text import one_line
 
 
 def decay_from_half_life(seconds: float, frame_rate: float) -> float:
@@ -13,8 +16,13 @@ def decay_from_half_life(seconds: float, frame_rate: float) -> float:
         frame_rate: Frames per second that the stream is fed.
 
     Raises:
-        ConfigError: If either is not positive.
+        ConfigError: If either is no positive number.
     """
-    if not seconds > 0 or not frame_rate > 0:
-        raise ConfigError(f"half-life {seconds} s and frame rate {frame_rate} must be positive")
-    return 0.5 ** (1 / (seconds * frame_rate))
+    for what, value in (("half-life in seconds", seconds), ("frame rate", frame_rate)):
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not number or not value > 0:
+            raise ConfigError(f"the {what} must be a positive number, not {one_line(repr(value))}")
+    try:
+        return 0.5 ** (1 / (seconds * frame_rate))
+    except (OverflowError, ZeroDivisionError):
+        raise ConfigError("the half-life is out of the range of floating-point numbers") from None

@@ -1,6 +1,7 @@
 """The stream state, decay and positions, and what is refused."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,8 +51,22 @@ def test_decay_forgets_and_holds_the_position() -> None:
 def test_decay_from_half_life() -> None:
     assert decay_from_half_life(2, 5) ** 10 == pytest.approx(0.5)
     assert decay_from_half_life(float("inf"), 5) == 1
-    with pytest.raises(ConfigError):
-        decay_from_half_life(0, 5)
+    of_numpy: Any = np.float32(2)
+    assert decay_from_half_life(of_numpy, 5) == decay_from_half_life(2, 5)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), "5", [5], True, None, "x" * 1000])
+def test_half_lives_are_positive_numbers(wrong) -> None:
+    for given in ((wrong, 5), (5, wrong)):
+        with pytest.raises(ConfigError, match="must be a positive number, not") as caught:
+            decay_from_half_life(*given)
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("seconds", [10**400, 5e-324])
+def test_a_half_life_that_no_float_holds_is_refused(seconds) -> None:
+    with pytest.raises(ConfigError, match="out of the range"):
+        decay_from_half_life(seconds, 0.1)
 
 
 def test_state_where_resets_single_streams() -> None:

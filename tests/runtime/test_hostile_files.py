@@ -130,10 +130,23 @@ def test_a_process_without_stderr_can_load(file: Path) -> None:
     assert done.stdout == "True\n"
 
 
-@pytest.mark.parametrize("size", [0, -1, 5000, 2.0, "2"])
+@pytest.mark.parametrize("size", [0, -1, 5000, 2.0, "2", True])
 def test_batches_have_a_size(batches, size) -> None:
     with pytest.raises(ConfigError, match="batch_size must be an integer from 1 to 4096"):
         batches.stream(batch_size=size)
+
+
+@pytest.mark.parametrize("half_life", ["5", [5], True, 0, float("nan")])
+def test_half_lives_are_numbers(runtime, half_life) -> None:
+    with pytest.raises(ConfigError, match="half-life in seconds must be a positive number, not"):
+        runtime.stream(half_life=half_life)
+
+
+def test_frames_are_arrays(runtime) -> None:
+    for take in (runtime.stream().advance, runtime.running_logits, runtime.clip_logits):
+        for wrong in ([FRAME], "frames", None):
+            with pytest.raises(ConfigError, match="frames must be a numpy array, not "):
+                take(wrong)
 
 
 def test_frames_that_are_not_the_files_move_nothing(runtime) -> None:

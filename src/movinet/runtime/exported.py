@@ -83,14 +83,16 @@ class ExportedRuntime:
                 input and are taken as they are.
 
         Raises:
-            ConfigError: If the file holds no stream, or not of this batch size.
+            ConfigError: If the file holds no stream, or not of this batch size, or an argument is
+                none of those.
         """
         manifest = self.manifest
         if manifest.kind != "step":
             raise ConfigError(f"{manifest.name} is a base model: it sees whole clips")
         if batch_size is None:
             batch_size = manifest.batch_size or 1
-        if not isinstance(batch_size, int) or not 1 <= batch_size <= MAX_STREAMS:
+        whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+        if not whole or not 1 <= batch_size <= MAX_STREAMS:
             raise ConfigError(
                 f"batch_size must be an integer from 1 to {MAX_STREAMS}, not {batch_size!r}"
             )
@@ -108,6 +110,7 @@ class ExportedRuntime:
         self, frames: NDArray[np.float32], state: Any = None
     ) -> tuple[NDArray[np.float32], Any]:
         """See `Runtime.running_logits`; probabilities come back as their logarithms."""
+        _check_array(frames)
         stream = state or self._single_stream()
         pixels = self._as_input(frames)
         outputs = [stream.advance(frame[None]) for frame in pixels]
@@ -115,6 +118,7 @@ class ExportedRuntime:
 
     def clip_logits(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Runtime.clip_logits`; probabilities come back as their logarithms."""
+        _check_array(frames)
         manifest = self.manifest
         if manifest.kind != "clip" or manifest.batch_size != 1:
             raise ConfigError(f"{manifest.name} does not take one clip at a time")
@@ -209,6 +213,7 @@ class ExportedStream:
         Raises:
             ConfigError: If they are anything else; the stream has not moved.
         """
+        _check_array(frames)
         runtime = self._runtime
         spec = runtime.manifest.frames
         shape = (self.batch_size * runtime.manifest.num_frames, *spec.shape[1:])
@@ -282,6 +287,11 @@ class ExportedStream:
     def _write(self, values: dict[str, NDArray[Any]]) -> None:
         with self._runtime.lock:
             self._runtime.engine.write_state(self._state, values)
+
+
+def _check_array(frames: object) -> None:
+    if not isinstance(frames, np.ndarray):
+        raise ConfigError(f"frames must be a numpy array, not {type(frames).__name__}")
 
 
 def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from movinet.architectures import ARCHITECTURES
 from movinet.config import MAX_IMAGE_SIZE, InputSpec
 from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.exporting.calibration import Calibration, read_clips
-from movinet.exporting.folding import fold
+from movinet.exporting.folding import fingerprint, fold
 from movinet.exporting.graph import Graph, GraphOptions, build_graph
 from movinet.exporting.quantize import check_quantize, quantized
 from movinet.exporting.verify import Agreement, compare
@@ -137,7 +137,7 @@ def export(
     graph = build_graph(folded, options)
     if not native:
         graph = quantized(graph, quantize, clips)
-    manifest = _manifest(graph, loaded, options, quantize)
+    manifest = _manifest(graph, loaded, options, quantize, fingerprint(folded))
     with replacing(path, BESIDE.get(path.suffix, ())) as temporary:
         # The native engine has a graph of its own.
         _write(writer, folded if native else graph.program, manifest, temporary)
@@ -252,7 +252,11 @@ def _check_integer(what: str, value: object, most: int) -> None:
 
 
 def _manifest(
-    graph: Graph, loaded: LoadedModel, options: GraphOptions, quantize: str | None
+    graph: Graph,
+    loaded: LoadedModel,
+    options: GraphOptions,
+    quantize: str | None,
+    weights_sha256: str,
 ) -> Manifest:
     program, info = graph.program, loaded.info
     network = loaded.model
@@ -280,5 +284,6 @@ def _manifest(
         quantization=quantize or "none",
         origin=info.origin,
         notes=info.notes,
+        weights_sha256=weights_sha256,
         config=network.config.to_dict(),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -94,6 +96,22 @@ def fold(model: MoViNet) -> Folded:
             _biased(model.hidden),
             _biased(model.classifier),
         )
+
+
+def fingerprint(network: Folded) -> str:
+    """The SHA-256 of all weights, as hexadecimal digits."""
+    layers: list[Affine | None] = [network.stem]
+    digest = hashlib.sha256()
+    for block in network.blocks:
+        layers += [block.expand, block.depthwise, block.temporal, block.reduce, block.gate]
+        layers += [block.project, block.skip]
+        digest.update(struct.pack("<d", block.position_scale or 0.0))
+    layers += [network.head, network.hidden, network.classifier]
+    for layer in layers:
+        if layer is not None:
+            digest.update(layer.weight.astype("<f4").tobytes())
+            digest.update(layer.bias.astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def _block(block: Block) -> FoldedBlock:

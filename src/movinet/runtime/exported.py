@@ -30,11 +30,13 @@ class StreamSnapshot:
         model: Name of the model that it is of.
         frame_counts: Frames that each stream has seen.
         values: The state tensors by name, the batch first.
+        weights_sha256: Of the model that it is of; empty where its file doesn't tell.
     """
 
     model: str
     frame_counts: tuple[int, ...]
     values: dict[str, NDArray[Any]]
+    weights_sha256: str = ""
 
 
 class ExportedRuntime:
@@ -239,22 +241,27 @@ class ExportedStream:
 
     def snapshot(self) -> StreamSnapshot:
         """The state as a value that later calls do not change."""
-        return StreamSnapshot(
-            self._runtime.manifest.name, tuple(map(int, self.frame_counts)), self._read()
-        )
+        manifest, counts = self._runtime.manifest, tuple(map(int, self.frame_counts))
+        return StreamSnapshot(manifest.name, counts, self._read(), manifest.weights_sha256)
 
     def restore(self, snapshot: StreamSnapshot) -> None:
         """Go back to a snapshot of this or another stream of the same model.
 
+        Another export of the same weights will do where its state has the same form. That the
+        weights are the same is checked where both files tell (those of earlier versions don't).
+
         Raises:
-            ConfigError: If it is of another model or batch.
+            ConfigError: If it is of another model, other weights or another batch.
         """
         name, streams = self._runtime.manifest.name, self.batch_size
+        weights = self._runtime.manifest.weights_sha256
         if not isinstance(snapshot, StreamSnapshot):
             raise ConfigError(f"restore takes what snapshot() gave, not {type(snapshot).__name__}")
         whose = f"the snapshot is of {snapshot.model} and {len(snapshot.frame_counts)} streams"
         if (snapshot.model, len(snapshot.frame_counts)) != (name, streams):
             raise ConfigError(f"{whose}, not of {name} and {streams}")
+        if weights and snapshot.weights_sha256 not in ("", weights):
+            raise ConfigError(f"{whose}, but of other weights: what it has seen means nothing here")
         for state in self._runtime.manifest.states:
             shape = (self.batch_size, *state.shape[1:])
             found = snapshot.values.get(state.name)

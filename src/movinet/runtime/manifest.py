@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from movinet.text import one_line
 FORMAT_VERSION = 1
 #: Far beyond any manifest: it may come from anybody.
 MAX_BYTES, MAX_TENSORS, MAX_ELEMENTS = 16 * 2**20, 8192, 2**31
+_SHA256 = re.compile(r"([0-9a-f]{64})?")
 _DTYPES = ("float32", "uint8", "int8")
 #: Lowest and highest value of a state's elements.
 _LIMITS = {"float32": (-3.4e38, 3.4e38), "int8": (-128, 127)}
@@ -105,6 +107,8 @@ class Manifest:
         quantization: How its numbers are held: "none" (float32), or as `movinet.export` calls it.
         origin: Where the weights come from, for people.
         notes: What a user should know of these weights, one line each.
+        weights_sha256: Of the weights before they were quantised, hexadecimal; the same in every
+            export of them. Empty in files that don't tell.
         config: The network, as `MoViNetConfig.to_dict` gives it.
         project_version: Version of movinet that wrote the file.
     """
@@ -123,6 +127,7 @@ class Manifest:
     quantization: str = "none"
     origin: str = ""
     notes: tuple[str, ...] = ()
+    weights_sha256: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     project_version: str = __version__
 
@@ -137,6 +142,8 @@ class Manifest:
                 raise ConfigError(f"labels and other texts must be strings, not {text!r}")
             if not text.isprintable():
                 raise ConfigError(f"text with control characters: {text!r}")
+        if not isinstance(self.weights_sha256, str) or not _SHA256.fullmatch(self.weights_sha256):
+            raise ConfigError("weights_sha256 must be 64 hexadecimal digits, or empty")
         if not isinstance(self.resizes, bool) or not isinstance(self.config, Mapping):
             raise ConfigError("resizes must be true or false, and config an object")
         for what, value, most in (

@@ -24,7 +24,8 @@ MOVINET_INLINE Vector activate(Vector x) {
 // e^x to 1e-7 of it, written so that compilers make vectors of a loop over it.
 MOVINET_INLINE float exponential(float x) {
   x = std::min(std::max(x, -87.f), 88.f);
-  const float n = (x * 1.44269504f + 12582912.f) - 12582912.f;  // rounds to an integer
+  const float shifted = x * 1.44269504f + 12582912.f;  // rounded; the integer is in the low bits
+  const float n = shifted - 12582912.f;
   const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
   float p = 1 / 5040.f;
   p = p * r + 1 / 720.f;
@@ -34,7 +35,9 @@ MOVINET_INLINE float exponential(float x) {
   p = p * r + 0.5f;
   p = p * r + 1.f;
   p = p * r + 1.f;
-  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  uint32_t bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + 127) << 23;
   float scale;
   std::memcpy(&scale, &bits, sizeof scale);
   return p * scale;

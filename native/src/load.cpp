@@ -53,7 +53,7 @@ Network::Network(const std::string& path, const char* isa, int threads)
   classifier_ = pack_dense(file, hidden_.outputs, static_cast<int>(header_.classes));
   file.check_end();
   head_part_ = add_part(0, head_.outputs, {1, 1});
-  check_memory();
+  check_memory(path);
   workspaces_.push_back(std::make_unique<Workspace>(*this));
 }
 
@@ -189,7 +189,7 @@ int Network::add_part(int frames, int channels, Size size) {
   return static_cast<int>(parts_.size()) - 1;
 }
 
-void Network::check_memory() const {
+void Network::check_memory(const std::string& path) const {
   double floats = static_cast<double>(state_floats_) + header_.width * 9.0;
   floats += 2.0 * kGroup * stem_size_.places() * padded(header_.stem);
   for (const Block& b : blocks_) {
@@ -198,8 +198,9 @@ void Network::check_memory() const {
     floats += static_cast<double>(b.ring_rows) * b.padded_width * padded(b.record.expand);
   }
   if (floats > kMaxFloats)
-    throw Error(Error::Kind::file, "the file's images are too large for this engine: a step would "
-                                   "need more than 16 GB; export it for a smaller image size");
+    throw Error(Error::Kind::file, path + ": its images are too large for this engine: a step would "
+                                          "need more than 16 GB; export it for a smaller image "
+                                          "size");
 }
 
 Workspace::Workspace(const Network& n) {

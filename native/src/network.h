@@ -191,7 +191,7 @@ class Network {
   void load_block(File& file, const BlockRecord& record, Size size);
   void plan_band(Block& block) const;
   int add_part(int frames, int channels, Size size);
-  void check_memory() const;
+  void check_memory(const std::string& path) const;
 
   void run(Workspace& w, const std::vector<Item>& items, Pixels pixels) const;
   void run_stem(Workspace& w, const std::vector<Item>& items, Pixels pixels) const;

@@ -65,6 +65,17 @@ def test_a_product(kernels: str, rows: int, inputs: int, outputs: int) -> None:
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_what_is_no_number_stays_none(kernels: str, name: str) -> None:
+    a, b = numbers(3, 5), numbers(5, 20, seed=1)
+    a[1, 2] = np.nan
+    found = native.kernels.product(kernels, a, b, numbers(20), None, ACTIVATIONS.index(name))
+    assert np.isfinite(found[[0, 2]]).all()
+    if name in ("none", "swish", "sigmoid"):
+        assert np.isnan(found[1]).all()
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1), (5, 2), (7, 2)])
 @pytest.mark.parametrize(("width", "channels"), [(7, 8), (12, 20), (15, 33)])
 def test_depthwise(kernels: str, kernel: int, stride: int, width: int, channels: int) -> None:

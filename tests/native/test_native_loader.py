@@ -1,6 +1,8 @@
 """A .mvn file that is damaged, or another's, is refused in one line that names it."""
 
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,8 +114,36 @@ def test_one_more_or_less_of_what_the_tensors_have(
 def test_an_image_that_no_memory_holds(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "m.mvn"
     path.write_bytes(put(put(whole, OFFSETS["height"], 16384), OFFSETS["width"], 16384))
-    with pytest.raises(CheckpointError, match="images are too large for this engine"):
+    with pytest.raises(CheckpointError, match=r"m\.mvn: its images are too large"):
         NativeEngine(path)
+
+
+STARVED = """
+import resource, sys
+from pathlib import Path
+from movinet.errors import MovinetError
+from movinet.runtime.native import NativeEngine
+engine = NativeEngine(Path(sys.argv[1]))
+limit = 400 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+for use in (lambda: NativeEngine(Path(sys.argv[2])), lambda: engine.new_state(100_000)):
+    try:
+        use()
+    except MovinetError as error:
+        print(error)
+"""
+
+
+def test_too_little_memory_is_one_line(whole: bytes, tmp_path: Path) -> None:
+    good, large = tmp_path / "m.mvn", tmp_path / "large.mvn"
+    good.write_bytes(whole)
+    large.write_bytes(put(put(whole, OFFSETS["height"], 3000), OFFSETS["width"], 3000))
+    command = [sys.executable, "-c", STARVED, good, large]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert said.splitlines() == [
+        f"{large}: there is not enough memory to run it",
+        "there is not enough memory for the state of 100000 streams",
+    ]
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ class NativeEngine:
             raise CheckpointError(str(error)) from None
         except native.Error as error:
             raise ConfigError(str(error)) from None
+        except MemoryError:
+            raise MovinetError(f"{path}: there is not enough memory to run it") from None
         if manifest is None:
             if not self._engine.manifest:
                 raise no_manifest(path)
@@ -71,7 +73,12 @@ class NativeEngine:
 
     def new_state(self, batch_size: int) -> NativeState:
         """The state of streams that have seen nothing."""
-        return [self._engine.new_state() for _ in range(batch_size)]
+        try:
+            return [self._engine.new_state() for _ in range(batch_size)]
+        except MemoryError:
+            raise MovinetError(
+                f"there is not enough memory for the state of {batch_size} streams"
+            ) from None
 
     def step(
         self, frames: NDArray[Any], decay: NDArray[np.float32], state: NativeState

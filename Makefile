@@ -45,6 +45,7 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/streaming.py --rounds 15
+	$(BIN)/python benchmarks/frame_to_probabilities.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

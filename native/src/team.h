@@ -3,9 +3,16 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#include <unistd.h>
+
+#include "error.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -16,15 +23,21 @@ namespace movinet {
 class Team {
  public:
   // The caller of run() and `size` - 1 helpers, which sleep while there is nothing to do.
-  explicit Team(int size) : size_(size) {
-    for (int i = 1; i < size; i++) helpers_.emplace_back([this] { help(); });
+  explicit Team(int size) : size_(size), helpers_(std::make_unique<Helpers>()) {
+    helpers_->reserve(size - 1);
+    try {
+      for (int i = 1; i < size; i++) helpers_->emplace_back([this] { help(); });
+    } catch (const std::system_error&) {
+      dismiss();
+      throw Error(Error::Kind::usage, "the system gives no " + std::to_string(size) +
+                                          " threads to a step: ask for fewer");
+    } catch (...) {
+      dismiss();
+      throw;
+    }
   }
   Team(const Team&) = delete;
-  ~Team() {
-    stop_.store(true, std::memory_order_relaxed);
-    wake();
-    for (std::thread& helper : helpers_) helper.join();
-  }
+  ~Team() { dismiss(); }
 
   int size() const { return size_; }
 
@@ -58,6 +71,18 @@ class Team {
     }
   }
 
+  void dismiss() {
+    // A process that was forked has not got the threads: even to join them would touch what is gone.
+    if (getpid() != process_) {
+      static_cast<void>(helpers_.release());
+      return;
+    }
+    stop_.store(true, std::memory_order_relaxed);
+    wake();
+    for (std::thread& helper : *helpers_) helper.join();
+    helpers_->clear();
+  }
+
   void wake() {
     round_.fetch_add(1, std::memory_order_release);
     round_.notify_all();
@@ -85,14 +110,17 @@ class Team {
     }
   }
 
+  using Helpers = std::vector<std::thread>;
+
   const int size_;
+  const pid_t process_ = getpid();
   void (*call_)(void*, int) = nullptr;
   void* what_ = nullptr;
   std::atomic<uint64_t> next_{0x7fffffff};  // the round, and in the lower half the part to take
   std::atomic<int> done_{0};                  // parts of the round
   std::atomic<uint32_t> round_{0};
   std::atomic<bool> stop_{false};
-  std::vector<std::thread> helpers_;
+  std::unique_ptr<Helpers> helpers_;
 };
 
 }  // namespace movinet

@@ -154,3 +154,47 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         NativeEngine(tmp_path / "folder.mvn")
     with pytest.raises(CheckpointError, match=r"gone\.mvn: cannot be read"):
         NativeEngine(tmp_path / "gone.mvn")
+
+
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from movinet.runtime.native import NativeEngine
+engine = NativeEngine(Path(sys.argv[1]), num_threads=4)
+if (child := os.fork()) == 0:
+    signal.alarm(30)
+    del engine
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_process_can_let_go_of_an_engine(whole: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.mvn"
+    path.write_bytes(whole)
+    command = [sys.executable, "-c", FORKED, path]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert said == "0\n"
+
+
+NO_THREADS = """
+import resource, sys
+from pathlib import Path
+from movinet.errors import ConfigError
+from movinet.runtime.native import NativeEngine
+resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+try:
+    NativeEngine(Path(sys.argv[1]), num_threads=8)
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_threads_that_the_system_does_not_give(whole: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.mvn"
+    path.write_bytes(whole)
+    # Stacks of 1 GB, of which the first fit.
+    command = ["sh", "-c", 'ulimit -s 1000000; exec "$@"', ""]
+    command += [sys.executable, "-c", NO_THREADS, path]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert said == "the system gives no 8 threads to a step: ask for fewer\n"

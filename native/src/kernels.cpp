@@ -29,13 +29,14 @@ void scale_rows(const float* b, const float* scale, float* out, int inputs, size
 
 void largest(const float* in, const float* scale, float* most, size_t rows) {
   for (int lane = 0; lane < kPanel; lane += kLanes) {
-    Vector high{};
+    Vector high{}, none{};  // `none` becomes NaN where an x is no finite number
     for (size_t r = 0; r < rows; r++) {
       const Vector x = load(in + r * kPanel + lane);
       high = maximum(high, maximum(x, -x));
+      none += x * splat(0.f);
     }
     const Vector s = load(scale + lane);
-    store(most + lane, high * maximum(s, -s));
+    store(most + lane, high * maximum(s, -s) + none);
   }
 }
 

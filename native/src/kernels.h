@@ -125,7 +125,7 @@ struct Kernels {
   void (*scale_rows)(const float* b, const float* scale, float* out, int inputs, size_t panels);
   // sums[i] += in[r][i] over all rows, in one panel.
   void (*sum_rows)(const float* in, float* sums, size_t rows);
-  // Largest absolute values of in[r][i] * scale[i], in one panel.
+  // Largest absolute values of in[r][i] * scale[i], in one panel; NaN where one is not finite.
   void (*largest)(const float* in, const float* scale, float* most, size_t rows);
   // out[r][i] = in[r][i] * scale[i], rounded; at most 32767.
   void (*quantize)(const float* in, const float* scale, int16_t* out, size_t rows);

@@ -7,6 +7,9 @@
 namespace movinet {
 namespace {
 
+// The larger one; NaN if one of them is.
+float larger(float a, float b) { return a >= b || std::isnan(a) ? a : b; }
+
 // What takes less than a few microseconds is not worth a team's attention.
 constexpr int64_t kWorthSharing = 200'000;
 
@@ -118,12 +121,12 @@ void Network::quantize(Workspace& w, const Layer& layer, const float* in, int pl
     float found[kPanel];
     kernels_->largest(in + at, gate, found, places);
     float& most = w.scratch[member].most[i];
-    for (int j = 0; j < channels; j++) most = std::max(most, found[j]);
+    for (int j = 0; j < channels; j++) most = larger(most, found[j]);
   });
   float units[kGroup];
   for (int i = 0; i < count; i++) {
     float most = 0;
-    for (const Scratch& scratch : w.scratch) most = std::max(most, scratch.most[i]);
+    for (const Scratch& scratch : w.scratch) most = larger(most, scratch.most[i]);
     w.a_scales[i] = most / limit;
     units[i] = most > 0 ? limit / most : 0.f;
   }

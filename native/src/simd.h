@@ -117,8 +117,9 @@ MOVINET_INLINE Integers add_products(Integers sum, Integers a, Integers b) {
 #endif
 }
 
+// What is no number stays none: of two operands, x64 takes the second one then.
 MOVINET_INLINE Vector clamp(Vector x, float low, float high) {
-  return minimum(maximum(x, splat(low)), splat(high));
+  return minimum(splat(high), maximum(splat(low), x));
 }
 
 }  // namespace

@@ -266,3 +266,22 @@ def test_the_embedded_model(tmp_path: Path) -> None:
     engine = open_engine(write_file(loaded.model, tmp_path / "m.mvn", (size, size)))
     found = run_engine(engine, video, [1, 3])
     assert_near(found, running_logits(loaded.model, video), TOLERANCE)
+
+
+@pytest.mark.parametrize("activation", ["hard_swish", "relu6", "swish"])
+@pytest.mark.parametrize("quantization", ["none", "dynamic"])
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_what_is_no_number_stays_none(
+    tmp_path: Path, kernels: str, quantization: Literal["none", "dynamic"], activation: str
+) -> None:
+    """A stream whose past is broken may not go on as if nothing were; others are as ever."""
+    model = make_model(tiny_stream(), activation=activation)
+    video = make_video(3, 4, 33, 46)
+    path = write_file(model, tmp_path / "m.mvn", (33, 46), quantization)
+    engine = open_engine(path, kernels, 2)
+    wanted = run_engine(engine, video, [1, 3])
+    video[1, 1, 1, 20, 20] = float("nan")
+    found = run_engine(engine, video, [1, 3])
+    assert np.isnan(found[1, 1:]).all()
+    assert np.array_equal(found[[0, 2]], wanted[[0, 2]])
+    assert np.array_equal(found[1, 0], wanted[1, 0])

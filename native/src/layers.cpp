@@ -100,8 +100,9 @@ void Network::multiply(Workspace& w, const Layer& layer, const Product& p, int c
 
 void Network::quantize(Workspace& w, const Layer& layer, const float* in, int places, int count,
                        const float* gates) const {
-  // As many bits as the sums of 32 bits have room for.
-  const float limit = std::min(32767.f, std::floor(2147483647.f / (127.f * layer.inputs)) - 1);
+  // As many bits as the sums of 32 bits have room for. Exported weights are 127 at most; those of a
+  // file from elsewhere may be -128.
+  const float limit = std::min(32767.f, std::floor(2147483647.f / (128.f * layer.inputs)) - 1);
   const size_t size = static_cast<size_t>(places) * kPanel;
   // work(member, item, where its values of a panel start, their gates, how many are channels)
   const auto for_panels = [&](auto&& work) {

@@ -241,16 +241,19 @@ Workspace::Workspace(const Network& n) {
   const size_t wide = largest([](const Block& b) {
     return std::max<size_t>(b.out.places(), 2) * padded(b.record.expand);
   });
+  const size_t reduced_size = group * largest([](const Block& b) {
+    return padded(b.record.reduced);
+  });
   integers = reinterpret_cast<int16_t*>(arena.floats(
       std::max({x_size, group * last * padded(n.header_.head), group * padded(n.header_.hidden),
-                group * wide}) / 2));
+                group * wide, reduced_size}) / 2));
   scaled = arena.floats(largest([](const Block& b) {
     return size_t(b.record.expand) * padded(b.record.outputs);
   }));
   const size_t expand = largest([](const Block& b) { return padded(b.record.expand); });
   sums = arena.floats(group * std::max(expand, padded(n.header_.head)));
   pooled = arena.floats(group * 2 * expand);
-  reduced = arena.floats(group * largest([](const Block& b) { return padded(b.record.reduced); }));
+  reduced = arena.floats(reduced_size);
   gates = arena.floats(group * expand);
   embedding = arena.floats(group * padded(n.header_.head));
   hidden = arena.floats(group * padded(n.header_.hidden));

@@ -4,8 +4,10 @@ import contextlib
 import gzip
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from native_files import (
     KERNELS,
     assert_near,
     make_manifest,
+    native,
     open_engine,
     run_engine,
     running_logits,
@@ -23,7 +26,7 @@ from native_files import (
 )
 
 from movinet.errors import CheckpointError, ConfigError
-from movinet.exporting.folding import fold
+from movinet.exporting.folding import Affine, fold
 from movinet.exporting.native import write_native
 from movinet.factory import load_model
 from movinet.model import MoViNet
@@ -285,3 +288,45 @@ def test_what_is_no_number_stays_none(
     assert np.isnan(found[1, 1:]).all()
     assert np.array_equal(found[[0, 2]], wanted[[0, 2]])
     assert np.array_equal(found[1, 0], wanted[1, 0])
+
+
+def test_squeeze_excitation_wider_than_its_block(tmp_path: Path) -> None:
+    """No preset is so, but a file may be."""
+    model, random = make_model(tiny_stream()), np.random.default_rng(0)
+    network = fold(model)
+
+    def affine(inputs: int, outputs: int) -> Affine:
+        weight = random.standard_normal((inputs, outputs)) / inputs**0.5
+        return Affine(weight.astype(np.float32), np.zeros(outputs, np.float32))
+
+    blocks = tuple(
+        replace(block, reduce=affine(len(block.reduce.weight), 4000), gate=affine(4000, width))
+        for block in network.blocks
+        if block.reduce is not None and (width := block.spec.expand)
+    )
+    network, logits = replace(network, blocks=blocks), []
+    for quantization in ("none", "dynamic"):
+        path = tmp_path / f"{quantization}.mvn"
+        write_native(network, make_manifest(model, (2, 2), quantization), path)
+        logits.append(run_engine(open_engine(path), make_video(8, 3, 2, 2), [3]))
+    assert_near(logits[1], logits[0], 0.05)
+
+
+def test_sums_of_the_largest_integers(tmp_path: Path) -> None:
+    """-128 is a weight too, though none that an export writes: 32 bits have to hold the sum."""
+    model, path = make_model(tiny_stream()), tmp_path / "m.mvn"
+    network, width, wide = fold(model), 48, 2100
+    network = replace(
+        network,
+        config=network.config.replace(architecture=replace(model.config.architecture, head=wide)),
+        head=Affine(np.zeros((24, wide), np.float32), np.full(wide, -1, np.float32)),
+        hidden=Affine(np.full((wide, width), -1, np.float32), np.zeros(width, np.float32)),
+    )
+    logits = []
+    for lowest in (-127, -128):
+        with patch("movinet.exporting.native.np.rint", lambda x, w=lowest: np.full(x.shape, w)):
+            write_native(network, make_manifest(model, (8, 8), "dynamic"), path)
+        engine = native.Engine(str(path))
+        frames, one = np.zeros((1, 8, 8, 3), np.float32), np.ones(1, np.float32)
+        logits.append(engine.step([engine.new_state()], frames, one, True))
+    assert_near(logits[1], logits[0] * (128 / 127) ** 2, 0.01)

@@ -35,6 +35,9 @@ int guarded(F&& body) {
   } catch (const std::bad_alloc&) {
     last_error = "out of memory";
     return MOVINET_MEMORY;
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return MOVINET_USAGE;
   }
 }
 
@@ -44,7 +47,10 @@ const char* movinet_error(void) { return last_error.c_str(); }
 
 int movinet_load(const char* path, int threads, movinet_model** model) {
   *model = nullptr;
-  return guarded([&] { *model = new movinet_model{{path, "", threads}}; });
+  return guarded([&] {
+    if (!path) throw Error(Error::Kind::usage, "a model needs the path of its file");
+    *model = new movinet_model{{path, "", threads}};
+  });
 }
 
 void movinet_free(movinet_model* model) { delete model; }

@@ -148,7 +148,8 @@ void Network::depthwise(Workspace& w, const Band& band, int panel, const float* 
 float* Network::past(const Band& band, int k, int panel) const {
   const Block& b = band.block;
   const int kept = static_cast<int>(b.record.kernel_time) - 1;
-  const size_t slot = static_cast<size_t>((band.item.count + k) % kept);
+  // Unsigned: a state's bytes may come from anywhere.
+  const size_t slot = (static_cast<uint64_t>(band.item.count) + k) % kept;
   return part(band.item, b.ring_part) +
          ((slot * panels(b.record.expand) + panel) * b.out.places() +
           static_cast<size_t>(band.first) * b.out.width) * kPanel;

@@ -10,6 +10,13 @@ namespace {
 
 StateHeader& header_of(std::byte* state) { return *reinterpret_cast<StateHeader*>(state); }
 
+// Which frame of a ring is the one `ahead` of the oldest; within the ring whatever a state's bytes
+// are, for they may come from anywhere.
+size_t slot(const std::byte* state, int ahead, int frames) {
+  const auto& header = *reinterpret_cast<const StateHeader*>(state);
+  return (static_cast<uint64_t>(header.frame_count) + ahead) % frames;
+}
+
 }  // namespace
 
 void Network::step(std::byte* const* states, int streams, const void* frames, Pixels pixels,
@@ -45,7 +52,7 @@ void Network::step(std::byte* const* states, int streams, const void* frames, Pi
       items.push_back({states[s], static_cast<const std::byte*>(frames) + index * frame_size,
                        decay, state.pool_weight, state.frame_count,
                        std::min(state.frame_count, last), asked ? out : nullptr});
-      state.frame_count++;
+      state.frame_count = static_cast<int64_t>(static_cast<uint64_t>(state.frame_count) + 1);
       if (items.size() == kGroup) {
         run(*w, items, pixels);
         items.clear();
@@ -151,9 +158,8 @@ void Network::read(const std::byte* state, int index, float* values) const {
   const StatePart& p = parts_[index];
   const float* data = reinterpret_cast<const float*>(state) + p.offset;
   const size_t places = p.size.places(), frame = places * padded(p.channels);
-  const int64_t seen = reinterpret_cast<const StateHeader*>(state)->frame_count;
   for (int t = 0; t < std::max(p.frames, 1); t++) {
-    const float* from = data + (p.frames ? (seen + t) % p.frames : 0) * frame;
+    const float* from = data + (p.frames ? slot(state, t, p.frames) : 0) * frame;
     for (size_t i = 0; i < places; i++)
       for (int c = 0; c < p.channels; c++)
         *values++ = from[(c / kPanel * places + i) * kPanel + c % kPanel];
@@ -164,9 +170,8 @@ void Network::write(std::byte* state, int index, const float* values) const {
   const StatePart& p = parts_[index];
   float* data = reinterpret_cast<float*>(state) + p.offset;
   const size_t places = p.size.places(), frame = places * padded(p.channels);
-  const int64_t seen = reinterpret_cast<const StateHeader*>(state)->frame_count;
   for (int t = 0; t < std::max(p.frames, 1); t++) {
-    float* to = data + (p.frames ? (seen + t) % p.frames : 0) * frame;
+    float* to = data + (p.frames ? slot(state, t, p.frames) : 0) * frame;
     for (size_t i = 0; i < places; i++)
       for (int c = 0; c < p.channels; c++)
         to[(c / kPanel * places + i) * kPanel + c % kPanel] = *values++;

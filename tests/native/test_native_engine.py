@@ -330,3 +330,20 @@ def test_sums_of_the_largest_integers(tmp_path: Path) -> None:
         frames, one = np.zeros((1, 8, 8, 3), np.float32), np.ones(1, np.float32)
         logits.append(engine.step([engine.new_state()], frames, one, True))
     assert_near(logits[1], logits[0] * (128 / 127) ** 2, 0.01)
+
+
+def test_states_from_anywhere_stay_within_their_memory(tmp_path: Path) -> None:
+    """The number of frames of a snapshot may be any: it may not lead out of the rings."""
+    model = make_model(tiny_stream(), positional_encoding=False)
+    engine = native.Engine(str(write_file(model, tmp_path / "m.mvn", (16, 16))))
+    frames, one = make_video(1, 1, 16, 16)[0].permute(1, 2, 3, 0).contiguous().numpy(), np.ones(1)
+    blank = engine.to_bytes(engine.new_state())
+    states = [blank, (2**63 - 1).to_bytes(8, "little") + blank[8:]]
+    logits = []
+    for held in states:
+        state = engine.from_bytes(held)
+        steps = [engine.step([state], frames, one.astype(np.float32), True) for _ in range(7)]
+        logits.append(np.concatenate(steps))
+    # Rings of frames that are all zero are the same wherever they start, until numbers wrap.
+    assert np.array_equal(logits[0][0], logits[1][0])
+    assert np.isfinite(logits[1]).all()

@@ -1,6 +1,6 @@
 # Targets of the native engine; the Makefile includes this file.
 
-.PHONY: native-sanitize native-fuzz native-aarch64 wheel
+.PHONY: native-sanitize native-fuzz native-aarch64 native-avx512 wheel
 
 NATIVE := native/CMakeLists.txt native/build_hook.py $(wildcard native/include/* native/src/*)
 NATIVE_CHECKS := PYTHONPATH=tests $(BIN)/python tests/native/native_checks.py
@@ -25,6 +25,10 @@ native-fuzz: $(VENV)/native.stamp
 # The C programs for 64-bit Arm, under an emulator. Debian: g++-aarch64-linux-gnu, qemu-user.
 native-aarch64: $(VENV)/native.stamp
 	$(NATIVE_CHECKS) aarch64
+
+# The kernels for AVX-512 on an emulated processor. native_emulator.py lists what Debian needs.
+native-avx512: $(VENV)/native.stamp
+	$(NATIVE_CHECKS) avx512
 
 # A wheel for every x64 Linux with glibc 2.28 or newer, for this machine's Python, and a try of it in
 # an environment of its own, where pip may build nothing: the clip of the package, the same with a

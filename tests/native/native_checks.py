@@ -1,6 +1,7 @@
 """Build the native engine in special ways, and run it over the files of native_cases.py:
 
-    PYTHONPATH=tests python tests/native/native_checks.py {sanitize,fuzz,aarch64} [SECONDS [SEED]]
+    PYTHONPATH=tests python tests/native/native_checks.py {sanitize,aarch64,avx512}
+    PYTHONPATH=tests python tests/native/native_checks.py fuzz [SECONDS [SEED]]
     PYTHONPATH=tests python tests/native/native_checks.py wheel PYTHON
 
 The make targets native-sanitize, native-fuzz and native-aarch64 do this, and wheel does it with
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import native_cases
+import native_emulator
 import native_programs
 
 from movinet import _native
@@ -23,6 +25,8 @@ from movinet import _native
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "native"
 AARCH64 = "aarch64-linux-gnu"
+#: Programs that an emulator needs no libraries for.
+STATIC = "-DCMAKE_EXE_LINKER_FLAGS=-static"
 
 
 def find(tool: str) -> str:
@@ -87,7 +91,7 @@ def fuzz(folder: Path, cases: Path, seconds: float, seed: int) -> None:
 
 
 def build_aarch64(folder: Path) -> None:
-    """Build the programs for 64-bit Arm, static, so that an emulator needs no libraries."""
+    """Build the programs for 64-bit Arm."""
     build(
         folder,
         "-DMOVINET_PYTHON=OFF",
@@ -95,7 +99,7 @@ def build_aarch64(folder: Path) -> None:
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
         f"-DCMAKE_C_COMPILER={find(f'{AARCH64}-gcc')}",
         f"-DCMAKE_CXX_COMPILER={find(f'{AARCH64}-g++')}",
-        "-DCMAKE_EXE_LINKER_FLAGS=-static",
+        STATIC,
     )
 
 
@@ -127,6 +131,10 @@ def main() -> None:
     if what == "aarch64":
         build_aarch64(FOLDER / "aarch64")
         native_programs.check_all(FOLDER / "aarch64", cases, [find("qemu-aarch64")])
+        return
+    if what == "avx512":
+        build(FOLDER / "static", "-DMOVINET_PYTHON=OFF", STATIC)
+        native_emulator.check_all(FOLDER / "static", cases, FOLDER / "emulator")
         return
     build_sanitized(FOLDER / "sanitize")
     if what == "sanitize":

@@ -9,7 +9,9 @@ from exported_formats import BASE, SPEC, STREAM, check_engine, export, export_pr
 from movinet.errors import ConfigError
 from networks import PRESETS
 
-pytest.importorskip("executorch", reason="needs the extra executorch")
+pytest.importorskip(
+    "executorch", reason="needs ExecuTorch, 500 MB: pip install 'movinet[executorch]'"
+)
 pytestmark = pytest.mark.heavy  # lowering takes seconds for the smallest network
 
 

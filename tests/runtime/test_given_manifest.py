@@ -101,12 +101,22 @@ def refused(message: str, path: Path, **options: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_streams_of_the_native_engine_start_at_0(tmp_path: Path) -> None:
+    pytest.importorskip("movinet._native", reason="the native engine is not built")
+    path, given = tmp_path / "x.mvn", tmp_path / "manifest.json"
+    movinet.export(make_model(STREAM), path, input_spec=SPEC)
+    values = json.loads(movinet.load(path).manifest.to_json())
+    values["states"][0]["initial"] = 1.0
+    given.write_text(json.dumps(values))
+    refused(r"x\.mvn: its network is not the one that its manifest tells of", path, manifest=given)
+
+
 @pytest.mark.parametrize(("suffix", "lose", "needs"), LOSSES)
 def test_a_lost_manifest_can_be_given(
     suffix: str, lose: Callable[[Path], None], needs: str | None, tmp_path: Path
 ) -> None:
     if needs is not None:
-        pytest.importorskip(needs, reason=f"{suffix} files need it")
+        pytest.importorskip(needs, reason=f"{suffix} files run in {needs}, which is not here")
     path, given = tmp_path / f"x{suffix}", tmp_path / "manifest.json"
     movinet.export(make_model(STREAM), path, input_spec=SPEC)
     given.write_text(movinet.load(path).manifest.to_json())

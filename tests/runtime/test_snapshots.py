@@ -1,5 +1,6 @@
 """A snapshot belongs to weights: it goes back to streams of the same ones, in any file."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,21 @@ def test_a_snapshot_of_other_weights_is_refused(
         wanted = see(stream, FRAMES[2:])
         stream.restore(before)
         np.testing.assert_array_equal(see(stream, FRAMES[2:]), wanted)
+
+
+@pytest.mark.parametrize("wrong", [-1, np.nan, np.inf])
+@pytest.mark.parametrize("clock", ["pool_weight", "frame_count"])
+def test_what_is_no_count_of_frames_is_refused(clock: str, wrong: float, tmp_path: Path) -> None:
+    movinet.export(make_model(tiny_stream()), tmp_path / "x.tflite", input_spec=SPEC)
+    stream = movinet.load(tmp_path / "x.tflite").stream()
+    see(stream, FRAMES[:2])
+    snapshot = stream.snapshot()
+    wanted = see(stream, FRAMES[2:])
+    stream.restore(snapshot)
+    values = {**snapshot.values, clock: np.full_like(snapshot.values[clock], wrong)}
+    with pytest.raises(ConfigError, match=f"its {clock} is not a count of frames"):
+        stream.restore(dataclasses.replace(snapshot, values=values))
+    np.testing.assert_array_equal(see(stream, FRAMES[2:]), wanted)
 
 
 def test_another_file_of_the_same_weights_goes_on(

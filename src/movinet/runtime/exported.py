@@ -270,6 +270,10 @@ class ExportedStream:
                     f"{whose}, of an export with another image size, format or quantisation: "
                     f"{state.name} does not fit"
                 )
+        for clock in ("frame_count", "pool_weight"):
+            counts = snapshot.values.get(clock)
+            if counts is not None and not (np.isfinite(counts) & (counts >= 0)).all():
+                raise ConfigError(f"{whose}, and its {clock} is not a count of frames")
         self._write(snapshot.values)
         self.frame_counts[:] = snapshot.frame_counts
 

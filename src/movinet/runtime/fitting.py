@@ -49,6 +49,19 @@ def _refuse(path: Path, reason: str) -> None:
     raise CheckpointError(f"{path}: its graph is not the one of its manifest: {reason}")
 
 
+def first_bytes(path: Path, count: int) -> bytes:
+    """How a file starts.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
 def no_manifest(path: Path) -> CheckpointError:
     """The error for a file that is some other model, or has lost its manifest."""
     return CheckpointError(

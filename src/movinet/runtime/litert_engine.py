@@ -25,6 +25,7 @@ from movinet.errors import CheckpointError, MovinetError
 from movinet.runtime.engine import StateValues
 from movinet.runtime.fitting import (
     check_fit,
+    first_bytes,
     initial_values,
     moves_in_place,
     no_manifest,
@@ -72,7 +73,8 @@ class LiteRTEngine:
             CheckpointError: If it is not a .tflite file of movinet.
             MovinetError: If LiteRT is not installed.
         """
-        _check_header(path)
+        if first_bytes(path, 8)[4:] != b"TFL3":
+            raise CheckpointError(f"{path}: it is not a .tflite file")
         return cls(path, manifest or _read_manifest(path), num_threads)
 
     def new_state(self, batch_size: int) -> LiteRTState:
@@ -203,16 +205,6 @@ def _signature(details: dict[str, Any]) -> list[int]:
     """The shape of a tensor, with -1 where it is free."""
     free = details.get("shape_signature")
     return [int(side) for side in (details["shape"] if free is None or not len(free) else free)]
-
-
-def _check_header(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            header = file.read(8)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if header[4:] != b"TFL3":
-        raise CheckpointError(f"{path}: it is not a .tflite file")
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -152,6 +152,7 @@ class NativeEngine:
             or expected != found
             or manifest.frames.shape[1:] != (*self._engine.size, 3)
             or len(manifest.labels) != self._engine.classes
+            or any(state.initial for state in manifest.states)  # the engine's streams start at 0
         ):
             raise CheckpointError(f"{path}: its network is not the one that its manifest tells of")
 

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError, MissingExtraError
 from movinet.runtime.engine import StateValues
-from movinet.runtime.fitting import check_fit, initial_values, no_manifest, not_loaded
+from movinet.runtime.fitting import (
+    check_fit,
+    first_bytes,
+    initial_values,
+    no_manifest,
+    not_loaded,
+)
 from movinet.runtime.manifest import Manifest
 
 _TYPES = {"f32": "float32", "u8": "uint8", "i8": "int8"}
@@ -82,7 +88,9 @@ class OpenVinoEngine:
             from openvino import Core
         except ModuleNotFoundError:
             raise MissingExtraError("running OpenVINO's .xml files", "openvino") from None
-        _check_header(path)
+        # OpenVINO would try all its readers on it, with a log of each.
+        if b"<net " not in first_bytes(path, 200):
+            raise CheckpointError(f"{path}: it is not an OpenVINO .xml file")
         try:
             model = Core().read_model(path)
         except Exception as error:  # OpenVINO's exceptions have no base class of their own
@@ -160,17 +168,6 @@ class OpenVinoEngine:
                 raise not_loaded(self._path, "OpenVINO", error) from None
             self._requests[batch_size] = compiled.create_infer_request()
         return self._requests[batch_size]
-
-
-def _check_header(path: Path) -> None:
-    """Raise CheckpointError for what OpenVINO would try all its readers on, with a log of each."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(200)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if b"<net " not in header:
-        raise CheckpointError(f"{path}: it is not an OpenVINO .xml file")
 
 
 def _freed(manifest: Manifest) -> dict[str, str]:

@@ -19,26 +19,26 @@ void integer_tile(const IntegerProduct& p, const int16_t* a, const int8_t* b, in
     const int count = std::min(left, kPanel / 2);
     for (int i = 0; i < count; i++, b += kPanel * 2) {
       Integers w[kVectors];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int v = 0; v < kVectors; v++)
         w[v] = load_int8_pairs(b + panel_of(v) * b_panel + 2 * lane_of(v));
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int r = 0; r < kRows; r++) {
         int32_t pair;
         std::memcpy(&pair, a + r * kPanel + 2 * i, sizeof pair);
         const Integers x = splat(pair);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int v = 0; v < kVectors; v++) sums[r][v] = add_products(sums[r][v], x, w[v]);
       }
     }
   }
   const size_t start = channel / kPanel * p.c_panel + row * kPanel + channel % kPanel;
   with_activation(p.activation, [&]<Activation kActivation>() {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int v = 0; v < kVectors; v++) {
       const Vector scale = load(p.scale + channel + v * kLanes);
       const Vector bias = load(p.bias + channel + v * kLanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int r = 0; r < kRows; r++) {
         const size_t at = start + panel_of(v) * p.c_panel + r * kPanel + lane_of(v);
         const float a_scale = p.a_scales[(row + r) * p.a_scale_step];
@@ -100,12 +100,12 @@ void dense_rows(const Dense& d, int row, int channel) {
     for (int from = start; from < end; from += kPanel, a += a_panel) {
       const int count = std::min(kPanel, end - from);
       for (int i = 0; i + kWays <= count; i += kWays, b += kWays * kPanel)
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int w = 0; w < kWays; w++)
-#pragma GCC unroll 16
+#pragma GCC unroll 32
           for (int v = 0; v < kVectors; v++) {
             const Vector weight = load_int16(b + w * kPanel + v * kLanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
             for (int r = 0; r < kRows; r++)
               sums[r][v][w] += splat(a[r * kPanel + i + w]) * weight;
           }

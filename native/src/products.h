@@ -32,12 +32,12 @@ MOVINET_INLINE void multiply(Vector (&sums)[kRows][kVectors], const float* a, si
     const int count = std::min(inputs, kLength);
     for (int i = 0; i < count; i++, b += kPanel) {
       Vector w[kVectors];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int v = 0; v < kVectors; v++) w[v] = load(b + panel_of(v) * b_panel + lane_of(v));
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int r = 0; r < kRows; r++) {
         const Vector x = splat(a[r * kRowStride + i]);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int v = 0; v < kVectors; v++) sums[r][v] += x * w[v];
       }
     }
@@ -48,17 +48,17 @@ template <int kRowStride, int kLength, int kRows, int kVectors>
 void tile(const Product& p, const float* a, const float* b, int row, int channel) {
   Vector sums[kRows][kVectors];
   const size_t start = channel / kPanel * p.c_panel + row * kPanel + channel % kPanel;
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (int v = 0; v < kVectors; v++) {
     const Vector bias = load(p.bias + channel + v * kLanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int r = 0; r < kRows; r++) sums[r][v] = bias;
   }
   if (p.residual) {
     const float* from = p.residual + start;
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int r = 0; r < kRows; r++)
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int v = 0; v < kVectors; v++)
         sums[r][v] += load(from + panel_of(v) * p.c_panel + r * kPanel + lane_of(v));
   }
@@ -66,9 +66,9 @@ void tile(const Product& p, const float* a, const float* b, int row, int channel
                              p.inputs);
   float* to = p.c + start;
   with_activation(p.activation, [&]<Activation kActivation>() {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int r = 0; r < kRows; r++)
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int v = 0; v < kVectors; v++)
         store(to + panel_of(v) * p.c_panel + r * kPanel + lane_of(v),
               activate<kActivation>(sums[r][v]));

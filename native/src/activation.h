@@ -50,28 +50,30 @@ void sigmoid_panel(float* values, bool times_x) {
   }
 }
 
-// Those that need an exponential are applied to what was stored; the others to registers.
-MOVINET_INLINE bool is_exponential(Activation a) {
-  return a == Activation::swish || a == Activation::sigmoid;
+// Those of the published networks are applied to registers, the others to what was stored.
+MOVINET_INLINE bool comes_later(Activation a) {
+  return a != Activation::none && a != Activation::hard_swish;
 }
 
 template <class F>
 MOVINET_INLINE void with_activation(Activation activation, F&& body) {
-  switch (activation) {
-    case Activation::hard_swish:
-      return body.template operator()<Activation::hard_swish>();
-    case Activation::relu6:
-      return body.template operator()<Activation::relu6>();
-    case Activation::hard_sigmoid:
-      return body.template operator()<Activation::hard_sigmoid>();
-    default:
-      return body.template operator()<Activation::none>();
-  }
+  if (activation == Activation::hard_swish)
+    return body.template operator()<Activation::hard_swish>();
+  body.template operator()<Activation::none>();
+}
+
+template <Activation kActivation>
+void activate_rows(float* values, size_t rows) {
+  for (size_t i = 0; i < rows * kPanel; i += kLanes)
+    store(values + i, activate<kActivation>(load(values + i)));
 }
 
 void finish(Activation activation, float* out, size_t rows) {
-  if (!is_exponential(activation)) return;
-  for (size_t r = 0; r < rows; r++) sigmoid_panel(out + r * kPanel, activation == Activation::swish);
+  if (activation == Activation::relu6) activate_rows<Activation::relu6>(out, rows);
+  if (activation == Activation::hard_sigmoid) activate_rows<Activation::hard_sigmoid>(out, rows);
+  if (activation == Activation::swish || activation == Activation::sigmoid)
+    for (size_t r = 0; r < rows; r++)
+      sigmoid_panel(out + r * kPanel, activation == Activation::swish);
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // The three passes of a block. network.h says how they go.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -8,23 +10,23 @@ namespace movinet {
 namespace {
 
 // At most so much is fetched ahead; more would push out of the second cache what is in use.
-constexpr size_t kAheadBytes = 192 * 1024;
+size_t most_ahead() {
+  static const size_t bytes = [] {
+    size_t cache = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    cache = std::max(sysconf(_SC_LEVEL2_CACHE_SIZE), 0L);
+#endif
+    return (cache ? cache : size_t{512} << 10) / 8 * 3;
+  }();
+  return bytes;
+}
 
 }  // namespace
 
-void Block::add_to(Ahead& ahead) const {
-  ahead.count = 0;
-  size_t left = kAheadBytes;
-  const auto add = [&](const void* at, size_t bytes) {
-    const size_t taken = std::min(bytes, left);
-    ahead.add(at, taken);
-    left -= taken;
-  };
-  for (const Layer* layer : {&reduce, &gate, &project}) {
-    const size_t weights = layer->inputs * padded(layer->outputs);
-    if (layer->weight) add(layer->weight, sizeof(float) * weights);
-    if (layer->integers) add(layer->integers, weights);
-  }
+void Layer::add_to(Ahead& ahead) const {
+  const size_t weights = inputs * padded(outputs);
+  if (weight) ahead.add(weight, std::min(sizeof(float) * weights, most_ahead()));
+  if (integers) ahead.add(integers, std::min(weights, most_ahead()));
 }
 
 // Pass 1 of network.h.
@@ -37,7 +39,8 @@ void Network::filter(Workspace& w, const Block& b, const std::vector<Item>& item
     Scratch& s = w.scratch[member];
     s.panels = share(static_cast<int>(panels(b.record.expand)), at_once, member, w.team->size());
     s.ahead.count = 0;
-    if (member == 0) b.add_to(s.ahead);
+    if (member == 0)
+      for (const Layer* layer : {&b.project, &b.gate, &b.reduce}) layer->add_to(s.ahead);
     // The columns of padding; products write between them.
     const int right = b.padded_width - b.in.width - b.pad_left;
     float* row = s.ring;
@@ -65,15 +68,14 @@ void Network::filter_band(Workspace& w, Scratch& s, const Band& band, int panel)
   const Block& b = band.block;
   const int first = panel, stop = std::min(panel + kernels_->panels_at_once, s.panels.end);
   // What the taps and later passes need comes into the cache while `expand` computes.
-  const int later = s.ahead.count, all_later = s.ahead.lines();
-  const int lines = all_later / (s.panels.end - first);
+  const int later = s.ahead.count;
   const size_t bytes = band.places() * kPanel * sizeof(float);
   for (int i = panel; i < stop; i++)
     for (int k = 0; b.taps && k + 1 < static_cast<int>(b.record.kernel_time); k++)
       s.ahead.add(past(band, k, i), bytes);
   const size_t ring_panel = static_cast<size_t>(b.ring_rows) * b.padded_width * kPanel;
   float* ring = s.ring + (b.whole ? 0 : (first - s.panels.begin) * ring_panel);
-  expand(w, s.ahead, band, panel, ring, s.ahead.lines() - all_later + lines);
+  expand(w, s.ahead, band, panel, ring);
   s.ahead.forget_all_but(later);
   for (; panel < stop; panel++, ring += ring_panel) {
     float* z = w.z + ((static_cast<size_t>(panel) * band.count + band.index) * b.out.places() +
@@ -95,8 +97,8 @@ void Network::filter_band(Workspace& w, Scratch& s, const Band& band, int panel)
 }
 
 // The input rows that the band needs and no earlier band has needed.
-void Network::expand(Workspace& w, Ahead& ahead, const Band& band, int panel, float* ring,
-                     int lines) const {
+void Network::expand(Workspace& w, Ahead& ahead, const Band& band, int panel,
+                     float* ring) const {
   const Block& b = band.block;
   const int begin = b.rows_until(band.first), end = b.rows_until(band.end);
   const int channel = panel * kPanel;
@@ -108,7 +110,6 @@ void Network::expand(Workspace& w, Ahead& ahead, const Band& band, int panel, fl
   p.c_panel = b.ring_rows * row_size;
   p.outputs = std::min(kernels_->panels_at_once * kPanel, p.outputs - channel);
   p.ahead = &ahead;
-  p.lines = lines / std::max(end - begin, 1);
   for (int row = begin; row < end; row++) {
     const size_t at = (band.index * b.in.places() + static_cast<size_t>(row) * b.in.width) * kPanel;
     p.a = w.x + at;
@@ -118,7 +119,7 @@ void Network::expand(Workspace& w, Ahead& ahead, const Band& band, int panel, fl
           {w.integers + at, p.a_panel,
            b.expand.integers + static_cast<size_t>(channel) * ((p.inputs + 1) / 2 * 2),
            b.expand.scale + channel, w.a_scales + band.index, 0, p.bias, nullptr, p.c, p.c_panel,
-           p.rows, p.inputs, p.outputs, p.activation});
+           p.rows, p.inputs, p.outputs, p.activation, p.ahead});
     else
       kernels_->product(p);
   }
@@ -221,14 +222,13 @@ void Network::project(Workspace& w, const Block& b, const Layer& next, int count
   }
   Product p = pointwise(b.project, w.z, w.y, rows, Activation::none);
   p.residual = residual;
+  Ahead& ahead = w.scratch[0].ahead;
+  ahead.count = 0;
+  next.add_to(ahead);
+  p.ahead = &ahead;
   const bool gated = header_.pooling != Pooling::none;
   if (!gated || b.project.integers)
     return multiply(w, b.project, p, count, gated ? w.gates : nullptr);
-  Ahead& ahead = w.scratch[0].ahead;
-  ahead.count = 0;
-  ahead.add(next.weight, std::min(kAheadBytes, sizeof(float) * next.inputs * padded(next.outputs)));
-  p.ahead = &ahead;
-  p.lines = ahead.lines();
   const int wide = static_cast<int>(panels(b.record.expand));
   if (places < b.project.outputs) {
     // The gate into z, all items in one product.

@@ -13,6 +13,13 @@ MOVINET_INLINE int vectors_of(int channels) {
   return (std::min(channels, kPanel) + kLanes - 1) / kLanes;
 }
 
+// Outputs at a time: so many sums are on their way, beside the weights of a row of the kernel.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kNeighbours = 14;
+#else
+constexpr int kNeighbours = 6;
+#endif
+
 // kCount neighbouring outputs of one vector.
 template <int kKernel, int kStride, int kCount, Activation kActivation>
 MOVINET_INLINE Vector neighbours(const DepthwiseRow& d, const float* const* rows, int column,
@@ -21,7 +28,7 @@ MOVINET_INLINE Vector neighbours(const DepthwiseRow& d, const float* const* rows
   Vector sums[kCount];
   const Vector bias = load(d.bias + lane);
   for (int n = 0; n < kCount; n++) sums[n] = bias;
-#pragma GCC unroll 5
+#pragma GCC unroll 1
   for (int u = 0; u < kernel; u++) {
     const float* in = rows[u] + column * stride * kPanel + lane;
     const float* weight = d.weight + u * kernel * kPanel + lane;
@@ -30,7 +37,7 @@ MOVINET_INLINE Vector neighbours(const DepthwiseRow& d, const float* const* rows
       Vector w[kKernel];
 #pragma GCC unroll 8
       for (int v = 0; v < kKernel; v++) w[v] = load(weight + v * kPanel);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (int c = 0; c < (kCount - 1) * kStride + kKernel; c++) {
         const Vector x = load(in + c * kPanel);
 #pragma GCC unroll 8
@@ -41,19 +48,29 @@ MOVINET_INLINE Vector neighbours(const DepthwiseRow& d, const float* const* rows
     } else {
       for (int v = 0; v < kernel; v++) {
         const Vector w = load(weight + v * kPanel);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int n = 0; n < kCount; n++) sums[n] += load(in + (n * stride + v) * kPanel) * w;
       }
     }
   }
-  Vector total{};
-#pragma GCC unroll 8
+  Vector totals[2] = {};
+#pragma GCC unroll 16
   for (int n = 0; n < kCount; n++) {
     const Vector y = activate<kActivation>(sums[n]);
     store(d.out + (column + n) * kPanel + lane, y);
-    total += y;
+    totals[n % 2] += y;
   }
-  return total;
+  return totals[0] + totals[1];
+}
+
+template <int kKernel, int kStride, Activation kActivation, int kCount = kNeighbours>
+MOVINET_INLINE Vector some_neighbours(int count, const DepthwiseRow& d, const float* const* rows,
+                                      int column, int lane) {
+  if constexpr (kCount > 1)
+    if (count < kCount)
+      return some_neighbours<kKernel, kStride, kActivation, kCount - 1>(count, d, rows, column,
+                                                                        lane);
+  return neighbours<kKernel, kStride, kCount, kActivation>(d, rows, column, lane);
 }
 
 template <int kKernel, int kStride, Activation kActivation>
@@ -62,18 +79,15 @@ void depthwise_row(const DepthwiseRow& by_reference) {
   const DepthwiseRow d = by_reference;
   const float* rows[kKernel ? kKernel : kMaxKernel];
   std::copy_n(d.rows, d.kernel, rows);
+  const int parts = (d.width + kNeighbours - 1) / kNeighbours;
   for (int vector = 0; vector < vectors_of(d.channels); vector++) {
     const int lane = vector * kLanes;
     Vector total{};
-    int column = 0;
-    for (; column + 6 <= d.width; column += 6)
-      total += neighbours<kKernel, kStride, 6, kActivation>(d, rows, column, lane);
-    for (; column + 4 <= d.width; column += 4)
-      total += neighbours<kKernel, kStride, 4, kActivation>(d, rows, column, lane);
-    const int left = d.width - column;
-    if (left == 3) total += neighbours<kKernel, kStride, 3, kActivation>(d, rows, column, lane);
-    if (left == 2) total += neighbours<kKernel, kStride, 2, kActivation>(d, rows, column, lane);
-    if (left == 1) total += neighbours<kKernel, kStride, 1, kActivation>(d, rows, column, lane);
+    for (int left = parts, column = 0; left > 0; left--) {
+      const int count = (d.width - column) / left;  // parts of nearly equal width
+      total += some_neighbours<kKernel, kStride, kActivation>(count, d, rows, column, lane);
+      column += count;
+    }
     store(d.sums + lane, load(d.sums + lane) + total);
   }
 }
@@ -92,7 +106,7 @@ void sum_rows(const float* in, float* sums, size_t rows) {
 }
 
 void depthwise(const DepthwiseRow& d) {
-  if (is_exponential(d.activation)) {
+  if (comes_later(d.activation)) {
     // Sums are of what comes after the activation.
     DepthwiseRow bare = d;
     float unused[kPanel] = {};
@@ -113,43 +127,48 @@ void depthwise(const DepthwiseRow& d) {
 
 // Over time --------------------------------------------------------------------------------------
 
-// Places that are summed up before the sum joins that of all.
+// Places that are summed up before the sum joins that of all: a single long one would lose digits.
 constexpr int kSummed = 64;
 
 template <int kKernel, Activation kActivation>
 void taps_of(const Taps& t) {
+  constexpr int kAtOnce = 4;
   const int kernel = kKernel ? kKernel : t.kernel, places = t.places;
   // Local copies: for all the compiler knows, every store could change what `t` points to.
-  const float *fresh_frame = t.fresh, *weight = t.weight;
+  const float* fresh_frame = t.fresh;
   float *out = t.out, *past[kKernel ? kKernel : kMaxKernel];
   std::copy_n(t.past, kernel - 1, past);
   for (int vector = 0; vector < vectors_of(t.channels); vector++) {
     const int lane = vector * kLanes;
-    const Vector bias = load(t.bias + lane), last = load(weight + (kernel - 1) * kPanel + lane);
-    Vector total{};
-    // Sums of sums: a single long one would lose digits.
-    for (int start = 0; start < places; start += kSummed) {
-      Vector part{};
-      for (int i = start; i < std::min(start + kSummed, places); i++) {
-        const int at = i * kPanel + lane;
-        const Vector fresh = load(fresh_frame + at);
-        Vector sum = bias + fresh * last;
+    Vector weight[kKernel ? kKernel : kMaxKernel];
+    for (int k = 0; k < kernel; k++) weight[k] = load(t.weight + k * kPanel + lane);
+    const Vector bias = load(t.bias + lane);
+    const auto place = [&](int at) {
+      const Vector fresh = load(fresh_frame + at);
+      Vector sum = bias + fresh * weight[kernel - 1];
 #pragma GCC unroll 4
-        for (int k = 0; k < kernel - 1; k++)
-          sum += load(past[k] + at) * load(weight + k * kPanel + lane);
-        store(past[0] + at, fresh);
-        const Vector y = activate<kActivation>(sum);
-        store(out + at, y);
-        part += y;
-      }
-      total += part;
+      for (int k = 0; k < kernel - 1; k++) sum += load(past[k] + at) * weight[k];
+      store(past[0] + at, fresh);
+      const Vector y = activate<kActivation>(sum);
+      store(out + at, y);
+      return y;
+    };
+    Vector total{};
+    for (int i = 0; i < places;) {
+      const int end = std::min(i + kSummed, places);
+      Vector parts[kAtOnce] = {};
+      for (; i + kAtOnce <= end; i += kAtOnce)
+#pragma GCC unroll 4
+        for (int n = 0; n < kAtOnce; n++) parts[n] += place((i + n) * kPanel + lane);
+      for (; i < end; i++) parts[0] += place(i * kPanel + lane);
+      total += (parts[0] + parts[1]) + (parts[2] + parts[3]);
     }
     store(t.sums + lane, load(t.sums + lane) + total);
   }
 }
 
 void taps(const Taps& t) {
-  if (is_exponential(t.activation)) {
+  if (comes_later(t.activation)) {
     Taps bare = t;
     float unused[kPanel] = {};
     bare.activation = Activation::none;

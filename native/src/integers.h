@@ -15,9 +15,11 @@ void integer_tile(const IntegerProduct& p, const int16_t* a, const int8_t* b, in
   Integers sums[kRows][kVectors] = {};
   const int pairs = (p.inputs + 1) / 2;
   const size_t b_panel = static_cast<size_t>(pairs) * kPanel * 2;
+  Fetch fetch(p.ahead, pairs, b);
   for (int left = pairs; left > 0; left -= kPanel / 2, a += p.a_panel) {
     const int count = std::min(left, kPanel / 2);
     for (int i = 0; i < count; i++, b += kPanel * 2) {
+      fetch();
       Integers w[kVectors];
 #pragma GCC unroll 32
       for (int v = 0; v < kVectors; v++)
@@ -78,7 +80,7 @@ void integer_product(const IntegerProduct& p) {
     else
       column_of_integer_tiles<kTileVectors / 2>(p, channel);
   }
-  if (is_exponential(p.activation))
+  if (comes_later(p.activation))
     for (size_t i = 0; i < panels(p.outputs); i++) finish(p.activation, p.c + i * p.c_panel, p.rows);
 }
 

@@ -28,15 +28,22 @@ void scale_rows(const float* b, const float* scale, float* out, int inputs, size
 }
 
 void largest(const float* in, const float* scale, float* most, size_t rows) {
+  constexpr int kAtOnce = 4;
   for (int lane = 0; lane < kPanel; lane += kLanes) {
-    Vector high{}, none{};  // `none` becomes NaN where an x is no finite number
-    for (size_t r = 0; r < rows; r++) {
+    Vector high[kAtOnce] = {}, none[kAtOnce] = {};  // NaN where an x is no finite number
+    const auto see = [&](int n, size_t r) {
       const Vector x = load(in + r * kPanel + lane);
-      high = maximum(high, maximum(x, -x));
-      none += x * splat(0.f);
-    }
+      high[n] = maximum(high[n], maximum(x, -x));
+      none[n] += x * splat(0.f);
+    };
+    size_t r = 0;
+    for (; r + kAtOnce <= rows; r += kAtOnce)
+#pragma GCC unroll 4
+      for (int n = 0; n < kAtOnce; n++) see(n, r + n);
+    for (; r < rows; r++) see(0, r);
+    for (int n = 1; n < kAtOnce; n++) high[0] = maximum(high[0], high[n]), none[0] += none[n];
     const Vector s = load(scale + lane);
-    store(most + lane, high * maximum(s, -s) + none);
+    store(most + lane, high[0] * maximum(s, -s) + none[0]);
   }
 }
 

@@ -6,6 +6,7 @@
 // channel. Where only the first 8 lanes of a last panel are channels, kernels may skip the others.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -19,8 +20,8 @@ constexpr size_t padded(size_t channels) { return panels(channels) * kPanel; }
 
 enum class Activation : uint32_t { none, relu6, hard_swish, swish, hard_sigmoid, sigmoid, count };
 
-// Memory that will be needed soon, fetched into the cache bit by bit while a product, which needs
-// little of it for a while, computes.
+// Memory that will be needed soon. Products fetch it into the cache, a line for every input of a
+// tile: so it comes as evenly as they compute, and nothing else has to wait for it.
 struct Ahead {
   struct Region {
     const char *at, *end;
@@ -32,10 +33,14 @@ struct Ahead {
     const char* from = static_cast<const char*>(at);
     if (bytes) regions[count++] = {from, from + bytes};
   }
-  int lines() const {
-    ptrdiff_t bytes = 0;
-    for (int i = 0; i < count; i++) bytes += regions[i].end - regions[i].at;
-    return static_cast<int>(bytes / 64);
+  // Where the next so many lines are (or what lies behind them); null if there is nothing to fetch.
+  const char* take(int lines) {
+    if (!count) return nullptr;
+    Region& region = regions[count - 1];
+    const char* from = region.at;
+    region.at += std::min<ptrdiff_t>(64 * static_cast<ptrdiff_t>(lines), region.end - from);
+    if (region.at == region.end) count--;
+    return from;
   }
   void forget_all_but(int kept) { count = count < kept ? count : kept; }
 };
@@ -51,8 +56,7 @@ struct Product {
   size_t c_panel;
   int rows, inputs, outputs;
   Activation activation;
-  Ahead* ahead = nullptr;
-  int lines = 0;  // of `ahead`, to fetch meanwhile
+  Ahead* ahead = nullptr;  // what to fetch meanwhile
 };
 
 // The same in integers: a of 16 bits, b of 8, their sums of 32, which must not overflow.
@@ -68,6 +72,7 @@ struct IntegerProduct {
   size_t c_panel;
   int rows, inputs, outputs;
   Activation activation;
+  Ahead* ahead = nullptr;
 };
 
 // The same for few rows, where reading the weights is the work: they are 16-bit integers, and each

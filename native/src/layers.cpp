@@ -14,7 +14,10 @@ float larger(float a, float b) { return a >= b || std::isnan(a) ? a : b; }
 constexpr int64_t kWorthSharing = 200'000;
 
 void take_rows(Product& p, Share s) { p.ahead = s.begin ? nullptr : p.ahead; }
-void take_rows(IntegerProduct& p, Share s) { p.a_scales += s.begin * p.a_scale_step; }
+void take_rows(IntegerProduct& p, Share s) {
+  p.a_scales += s.begin * p.a_scale_step;
+  p.ahead = s.begin ? nullptr : p.ahead;
+}
 
 void take_outputs(Product& p, Share s) {
   p.b += static_cast<size_t>(s.begin) * p.inputs;
@@ -23,6 +26,7 @@ void take_outputs(Product& p, Share s) {
 void take_outputs(IntegerProduct& p, Share s) {
   p.b += static_cast<size_t>(s.begin) * ((p.inputs + 1) / 2 * 2);
   p.scale += s.begin;
+  p.ahead = s.begin ? nullptr : p.ahead;
 }
 
 // The kernel for a share of the rows or, where they are few, of the outputs.
@@ -94,7 +98,7 @@ void Network::multiply(Workspace& w, const Layer& layer, const Product& p, int c
               IntegerProduct{w.integers + at, p.a_panel, layer.integers, layer.scale,
                              w.a_scales + i, places == 1, p.bias,
                              p.residual ? p.residual + at : nullptr, p.c + at, p.c_panel,
-                             p.rows / calls, p.inputs, p.outputs, p.activation});
+                             p.rows / calls, p.inputs, p.outputs, p.activation, p.ahead});
   }
 }
 

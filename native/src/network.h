@@ -71,6 +71,8 @@ struct Layer {
   const int8_t* integers = nullptr;   // for Kernels::integer_product, in int8 files
   const int16_t* runs = nullptr;      // for Kernels::dense
   const float* scale = nullptr;       // of `integers` or `runs`
+
+  void add_to(Ahead& ahead) const;  // the weights, or as much of them as there should be
 };
 
 // out = activation(in * layer), `rows` places in panels that are `rows` places long.
@@ -97,7 +99,6 @@ struct Block {
   int sum_part, ring_part;                  // of the state; -1 without
   int encoding;                             // which positional encoding
 
-  void add_to(Ahead& ahead) const;  // the weights that passes 2 and 3 need
   // Input rows that so many output rows need.
   int rows_until(int outputs) const {
     const int last = (outputs - 1) * static_cast<int>(record.stride) - pad_top;
@@ -198,8 +199,8 @@ class Network {
   void copy_row(const void* frame, int row, Pixels pixels, float* to) const;
   void filter(Workspace& w, const Block& b, const std::vector<Item>& items) const;
   void filter_band(Workspace& w, Scratch& s, const Band& band, int panel) const;
-  void expand(Workspace& w, Ahead& ahead, const Band& band, int panel, float* ring,
-              int lines) const;
+  void expand(Workspace& w, Ahead& ahead, const Band& band, int panel,
+              float* ring) const;
   void depthwise(Workspace& w, const Band& band, int panel, const float* ring, float* out,
                  float* sums) const;
   float* past(const Band& band, int k, int panel) const;

@@ -24,13 +24,28 @@ constexpr int kTileChannels = kTileVectors * kLanes;
 constexpr int panel_of(int v) { return v * kLanes / kPanel; }
 constexpr int lane_of(int v) { return v * kLanes % kPanel; }
 
+// Fetches a line at every call, if there is anything to fetch.
+struct Fetch {
+  const char* at;
+  size_t step = 64;
+
+  Fetch(Ahead* ahead, int lines, const void* nothing) : at(ahead ? ahead->take(lines) : nullptr) {
+    if (!at) at = static_cast<const char*>(nothing), step = 0;  // what is in the cache anyway
+  }
+  MOVINET_INLINE void operator()() {
+    __builtin_prefetch(at, 0, 2);
+    at += step;
+  }
+};
+
 // How a product walks over a: a place's distance to the next, and the length of a run of inputs.
 template <int kRowStride, int kLength, int kRows, int kVectors>
 MOVINET_INLINE void multiply(Vector (&sums)[kRows][kVectors], const float* a, size_t a_panel,
-                             const float* b, size_t b_panel, int inputs) {
+                             const float* b, size_t b_panel, int inputs, Fetch fetch) {
   for (; inputs > 0; inputs -= kLength, a += a_panel) {
     const int count = std::min(inputs, kLength);
     for (int i = 0; i < count; i++, b += kPanel) {
+      fetch();
       Vector w[kVectors];
 #pragma GCC unroll 32
       for (int v = 0; v < kVectors; v++) w[v] = load(b + panel_of(v) * b_panel + lane_of(v));
@@ -63,7 +78,7 @@ void tile(const Product& p, const float* a, const float* b, int row, int channel
         sums[r][v] += load(from + panel_of(v) * p.c_panel + r * kPanel + lane_of(v));
   }
   multiply<kRowStride, kLength>(sums, a, p.a_panel, b, static_cast<size_t>(p.inputs) * kPanel,
-                             p.inputs);
+                                p.inputs, Fetch(p.ahead, p.inputs, b));
   float* to = p.c + start;
   with_activation(p.activation, [&]<Activation kActivation>() {
 #pragma GCC unroll 32
@@ -88,23 +103,13 @@ MOVINET_INLINE void tile_of_rows(int rows, const Product& p, const float* a, con
   }
 }
 
-MOVINET_INLINE void fetch(Ahead& ahead, int lines) {
-  while (lines > 0 && ahead.count) {
-    Ahead::Region& region = ahead.regions[ahead.count - 1];
-    for (; lines > 0 && region.at < region.end; lines--, region.at += 64)
-      __builtin_prefetch(region.at, 0, 2);
-    if (region.at >= region.end) ahead.count--;
-  }
-}
-
 template <int kRowStride, int kLength, int kVectors>
-MOVINET_INLINE void column_of_tiles(const Product& p, const float* b, int channel, int lines) {
+MOVINET_INLINE void column_of_tiles(const Product& p, const float* b, int channel) {
   const int tiles = (p.rows + kRowsOf<kVectors> - 1) / kRowsOf<kVectors>;
   for (int t = 0, row = 0; t < tiles; t++) {
     // Tiles of nearly equal height: a last one of few rows would run at a fraction of the speed.
     const int end = static_cast<int>(static_cast<int64_t>(p.rows) * (t + 1) / tiles);
     const float* a = p.a + static_cast<size_t>(row) * kRowStride;
-    if (p.ahead) fetch(*p.ahead, lines / tiles + 1);
     tile_of_rows<kRowStride, kLength, kVectors>(end - row, p, a, b, row, channel);
     row = end;
   }
@@ -129,7 +134,6 @@ MOVINET_INLINE int wide_tile(const Product& p, const float* b, int channel) {
 // Every group of output channels stays in the first cache while all places pass by.
 template <int kRowStride, int kLength>
 void run_product(const Product& p) {
-  const int groups = (p.outputs + kTileChannels - 1) / kTileChannels;
   for (int channel = 0; channel < p.outputs;) {
     const float* b = p.b + static_cast<size_t>(channel / kPanel) * p.inputs * kPanel;
     if (p.rows <= 2)
@@ -138,12 +142,12 @@ void run_product(const Product& p) {
         continue;
       }
     if (p.outputs - channel > kTileChannels / 2)
-      column_of_tiles<kRowStride, kLength, kTileVectors>(p, b, channel, p.lines / groups);
+      column_of_tiles<kRowStride, kLength, kTileVectors>(p, b, channel);
     else
-      column_of_tiles<kRowStride, kLength, kTileVectors / 2>(p, b, channel, p.lines / groups);
+      column_of_tiles<kRowStride, kLength, kTileVectors / 2>(p, b, channel);
     channel += kTileChannels;
   }
-  if (is_exponential(p.activation))
+  if (comes_later(p.activation))
     for (size_t i = 0; i < panels(p.outputs); i++) finish(p.activation, p.c + i * p.c_panel, p.rows);
 }
 

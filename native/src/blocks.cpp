@@ -115,11 +115,8 @@ void Network::expand(Workspace& w, Ahead& ahead, const Band& band, int panel,
     p.a = w.x + at;
     p.c = ring + row % b.ring_rows * row_size + b.pad_left * kPanel;
     if (b.expand.integers)
-      kernels_->integer_product(
-          {w.integers + at, p.a_panel,
-           b.expand.integers + static_cast<size_t>(channel) * ((p.inputs + 1) / 2 * 2),
-           b.expand.scale + channel, w.a_scales + band.index, 0, p.bias, nullptr, p.c, p.c_panel,
-           p.rows, p.inputs, p.outputs, p.activation, p.ahead});
+      (b.expand.sums ? kernels_->byte_product : kernels_->integer_product)(
+          of_integers(w, b.expand, p, at, band.index, channel));
     else
       kernels_->product(p);
   }

@@ -10,7 +10,7 @@
 namespace movinet {
 
 #if defined(__x86_64__)
-extern const Kernels kernels_avx512vnni, kernels_avx512, kernels_avx2;
+extern const Kernels kernels_avx512vnni, kernels_avx512, kernels_avxvnni, kernels_avx2;
 #endif
 extern const Kernels kernels_baseline;
 
@@ -18,7 +18,7 @@ extern const Kernels kernels_baseline;
 namespace {
 
 struct Processor {
-  bool avx2 = false, avx512 = false, vnni = false;
+  bool avx2 = false, avxvnni = false, avx512 = false, avx512vnni = false;
 };
 
 // What the processor has, and the system keeps the registers of. Not by __builtin_cpu_supports:
@@ -33,7 +33,9 @@ Processor ask() {
   Processor found;
   found.avx2 = (kept & registers) == registers && (b & bit_AVX2);
   found.avx512 = (kept & registers512) == registers512 && (b & features512) == features512;
-  found.vnni = found.avx512 && (c & bit_AVX512VNNI);
+  found.avx512vnni = found.avx512 && (c & bit_AVX512VNNI);
+  constexpr unsigned avxvnni = 1 << 4;  // of leaf 7.1; GCC 10 has no name for it
+  found.avxvnni = found.avx2 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & avxvnni);
   return found;
 }
 
@@ -41,13 +43,14 @@ Processor ask() {
 #endif
 
 const Kernels* const* available_kernels() {
-  static const Kernels* found[5] = {};
+  static const Kernels* found[6] = {};
   static const bool ready = [] {
     int count = 0;
 #if defined(__x86_64__)
     const Processor processor = ask();
-    if (processor.vnni) found[count++] = &kernels_avx512vnni;
+    if (processor.avx512vnni) found[count++] = &kernels_avx512vnni;
     if (processor.avx512) found[count++] = &kernels_avx512;
+    if (processor.avxvnni) found[count++] = &kernels_avxvnni;
     if (processor.avx2) found[count++] = &kernels_avx2;
 #endif
     found[count] = &kernels_baseline;

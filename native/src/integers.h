@@ -9,28 +9,63 @@
 namespace movinet {
 namespace {
 
-template <int kRows, int kVectors>
-void integer_tile(const IntegerProduct& p, const int16_t* a, const int8_t* b, int row,
-                  int channel) {
+// Products of 16-bit integers, two inputs a lane, and the weights that they are multiplied by.
+struct Pairs {
+  using Element = int16_t;
+  static constexpr int kInputs = 2;
+  MOVINET_INLINE static Integers load_weights(const int8_t* b) { return load_int8_pairs(b); }
+  MOVINET_INLINE static Integers add(Integers sum, Integers a, Integers b) {
+    return add_products(sum, a, b);
+  }
+};
+
+#if defined(MOVINET_QUADS)
+// Of 8-bit integers, four inputs a lane.
+struct Quads {
+  using Element = uint8_t;
+  static constexpr int kInputs = 4;
+  MOVINET_INLINE static Integers load_weights(const int8_t* b) {
+    Integers v;
+    std::memcpy(&v, b, sizeof v);
+    return v;
+  }
+  MOVINET_INLINE static Integers add(Integers sum, Integers a, Integers b) {
+    return add_quads(sum, a, b);
+  }
+};
+#endif
+
+template <class Kind, int kRows, int kVectors>
+void integer_tile(const IntegerProduct& p, const typename Kind::Element* a, const int8_t* b,
+                  int row, int channel) {
+  constexpr int kInputs = Kind::kInputs;
   Integers sums[kRows][kVectors] = {};
-  const int pairs = (p.inputs + 1) / 2;
-  const size_t b_panel = static_cast<size_t>(pairs) * kPanel * 2;
-  Fetch fetch(p.ahead, pairs, b);
-  for (int left = pairs; left > 0; left -= kPanel / 2, a += p.a_panel) {
-    const int count = std::min(left, kPanel / 2);
-    for (int i = 0; i < count; i++, b += kPanel * 2) {
-      fetch();
+  if constexpr (kInputs == 4)
+#pragma GCC unroll 32
+    for (int v = 0; v < kVectors; v++) {
+      Integers made_up;
+      std::memcpy(&made_up, p.b_sums + channel + v * kLanes, sizeof made_up);
+#pragma GCC unroll 32
+      for (int r = 0; r < kRows; r++) sums[r][v] = made_up * splat(-p.zero);
+    }
+  const int steps = (p.inputs + kInputs - 1) / kInputs;
+  const size_t b_panel = static_cast<size_t>(steps) * kPanel * kInputs;
+  Fetch fetch(p.ahead, steps * (kInputs / 2), b);
+  for (int left = steps; left > 0; left -= kPanel / kInputs, a += p.a_panel) {
+    const int count = std::min(left, kPanel / kInputs);
+    for (int i = 0; i < count; i++, b += kPanel * kInputs) {
+      for (int n = 0; n < kInputs / 2; n++) fetch();
       Integers w[kVectors];
 #pragma GCC unroll 32
       for (int v = 0; v < kVectors; v++)
-        w[v] = load_int8_pairs(b + panel_of(v) * b_panel + 2 * lane_of(v));
+        w[v] = Kind::load_weights(b + panel_of(v) * b_panel + kInputs * lane_of(v));
 #pragma GCC unroll 32
       for (int r = 0; r < kRows; r++) {
-        int32_t pair;
-        std::memcpy(&pair, a + r * kPanel + 2 * i, sizeof pair);
-        const Integers x = splat(pair);
+        int32_t inputs;
+        std::memcpy(&inputs, a + r * kPanel + kInputs * i, sizeof inputs);
+        const Integers x = splat(inputs);
 #pragma GCC unroll 32
-        for (int v = 0; v < kVectors; v++) sums[r][v] = add_products(sums[r][v], x, w[v]);
+        for (int v = 0; v < kVectors; v++) sums[r][v] = Kind::add(sums[r][v], x, w[v]);
       }
     }
   }
@@ -52,37 +87,47 @@ void integer_tile(const IntegerProduct& p, const int16_t* a, const int8_t* b, in
   });
 }
 
-template <int kVectors, int kRows = kRowsOf<kVectors>>
-MOVINET_INLINE void integer_tile_of_rows(int rows, const IntegerProduct& p, const int16_t* a,
-                                         const int8_t* b, int row, int channel) {
+template <class Kind, int kVectors, int kRows = kRowsOf<kVectors>>
+MOVINET_INLINE void integer_tile_of_rows(int rows, const IntegerProduct& p,
+                                         const typename Kind::Element* a, const int8_t* b, int row,
+                                         int channel) {
   if constexpr (kRows > 0) {
-    if (rows == kRows) return integer_tile<kRows, kVectors>(p, a, b, row, channel);
-    integer_tile_of_rows<kVectors, kRows - 1>(rows, p, a, b, row, channel);
+    if (rows == kRows) return integer_tile<Kind, kRows, kVectors>(p, a, b, row, channel);
+    integer_tile_of_rows<Kind, kVectors, kRows - 1>(rows, p, a, b, row, channel);
   }
 }
 
-template <int kVectors>
+template <class Kind, int kVectors>
 MOVINET_INLINE void column_of_integer_tiles(const IntegerProduct& p, int channel) {
-  const size_t pairs = (p.inputs + 1) / 2;
-  const int8_t* b = p.b + channel / kPanel * pairs * kPanel * 2 + channel % kPanel * 2;
+  const size_t steps = (p.inputs + Kind::kInputs - 1) / Kind::kInputs;
+  const int8_t* b =
+      p.b + (channel / kPanel * steps * kPanel + channel % kPanel) * Kind::kInputs;
+  const auto* a = static_cast<const typename Kind::Element*>(p.a);
   const int tiles = (p.rows + kRowsOf<kVectors> - 1) / kRowsOf<kVectors>;
   for (int t = 0, row = 0; t < tiles; t++) {
     const int end = static_cast<int>(static_cast<int64_t>(p.rows) * (t + 1) / tiles);
-    integer_tile_of_rows<kVectors>(end - row, p, p.a + row * kPanel, b, row, channel);
+    integer_tile_of_rows<Kind, kVectors>(end - row, p, a + row * kPanel, b, row, channel);
     row = end;
   }
 }
 
-void integer_product(const IntegerProduct& p) {
+template <class Kind>
+void run_integer_product(const IntegerProduct& p) {
   for (int channel = 0; channel < p.outputs; channel += kTileChannels) {
     if (p.outputs - channel > kTileChannels / 2)
-      column_of_integer_tiles<kTileVectors>(p, channel);
+      column_of_integer_tiles<Kind, kTileVectors>(p, channel);
     else
-      column_of_integer_tiles<kTileVectors / 2>(p, channel);
+      column_of_integer_tiles<Kind, kTileVectors / 2>(p, channel);
   }
   if (comes_later(p.activation))
     for (size_t i = 0; i < panels(p.outputs); i++) finish(p.activation, p.c + i * p.c_panel, p.rows);
 }
+
+void integer_product(const IntegerProduct& p) { run_integer_product<Pairs>(p); }
+
+#if defined(MOVINET_QUADS)
+void byte_product(const IntegerProduct& p) { run_integer_product<Quads>(p); }
+#endif
 
 // kRows rows of one panel. Even and odd inputs have sums of their own, for more than one addition
 // at a time.

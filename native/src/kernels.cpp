@@ -2,7 +2,6 @@
 #include "kernels.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "filters.h"
 #include "integers.h"
@@ -27,13 +26,15 @@ void scale_rows(const float* b, const float* scale, float* out, int inputs, size
     }
 }
 
-void largest(const float* in, const float* scale, float* most, size_t rows) {
+void range(const float* in, const float* scale, float* least, float* greatest, size_t rows) {
   constexpr int kAtOnce = 4;
   for (int lane = 0; lane < kPanel; lane += kLanes) {
-    Vector high[kAtOnce] = {}, none[kAtOnce] = {};  // NaN where an x is no finite number
+    Vector low[kAtOnce], high[kAtOnce], none[kAtOnce] = {};  // NaN where an x is no finite number
+    for (int n = 0; n < kAtOnce; n++) low[n] = high[n] = load(in + lane);
     const auto see = [&](int n, size_t r) {
       const Vector x = load(in + r * kPanel + lane);
-      high[n] = maximum(high[n], maximum(x, -x));
+      low[n] = minimum(low[n], x);
+      high[n] = maximum(high[n], x);
       none[n] += x * splat(0.f);
     };
     size_t r = 0;
@@ -41,23 +42,40 @@ void largest(const float* in, const float* scale, float* most, size_t rows) {
 #pragma GCC unroll 4
       for (int n = 0; n < kAtOnce; n++) see(n, r + n);
     for (; r < rows; r++) see(0, r);
-    for (int n = 1; n < kAtOnce; n++) high[0] = maximum(high[0], high[n]), none[0] += none[n];
-    const Vector s = load(scale + lane);
-    store(most + lane, high[0] * maximum(s, -s) + none[0]);
+    for (int n = 1; n < kAtOnce; n++) {
+      low[0] = minimum(low[0], low[n]);
+      high[0] = maximum(high[0], high[n]);
+      none[0] += none[n];
+    }
+    const Vector s = load(scale + lane), one = low[0] * s, other = high[0] * s;
+    store(least + lane, minimum(one, other) + none[0]);
+    store(greatest + lane, maximum(one, other) + none[0]);
   }
 }
 
 void quantize(const float* in, const float* scale, int16_t* out, size_t rows) {
-  float s[kPanel];
-  std::copy_n(scale, kPanel, s);
-  for (size_t r = 0; r < rows; r++, in += kPanel, out += kPanel)
-    for (int i = 0; i < kPanel; i++) {
-      const float x = in[i] * s[i] + 12582912.f;  // rounds; the integer is in the low bits
-      int32_t bits;
-      std::memcpy(&bits, &x, sizeof bits);
-      out[i] = static_cast<int16_t>(bits);
-    }
+  for (int lane = 0; lane < kPanel; lane += kLanes) {
+    const Vector s = load(scale + lane);
+    for (size_t at = lane; at < rows * kPanel; at += kPanel)
+      store_int16(out + at, round(load(in + at) * s));
+  }
 }
+
+#if defined(MOVINET_QUADS)
+constexpr int kLowest = kLowestByte;
+
+void quantize_bytes(const float* in, const float* scale, int zero, uint8_t* out, size_t rows) {
+  const Vector offset = splat(static_cast<float>(zero));
+  for (int lane = 0; lane < kPanel; lane += kLanes) {
+    const Vector s = load(scale + lane);
+    for (size_t at = lane; at < rows * kPanel; at += kPanel)
+      store_bytes(out + at, round(load(in + at) * s + offset));
+  }
+}
+#else
+constexpr int kLowest = 0;
+constexpr auto byte_product = nullptr, quantize_bytes = nullptr;
+#endif
 
 int64_t spin(int64_t multiply_adds) {
   constexpr int kSums = 12;
@@ -92,6 +110,8 @@ const Kernels MOVINET_TABLE(MOVINET_ISA) = {
     .panels_at_once = std::max(1, kTileChannels / kPanel),
     .product = product,
     .integer_product = integer_product,
+    .byte_product = byte_product,
+    .lowest_byte = kLowest,
     .dense = dense,
     .stem = stem,
     .depthwise = depthwise,
@@ -100,8 +120,9 @@ const Kernels MOVINET_TABLE(MOVINET_ISA) = {
     .scale_columns = scale_columns,
     .scale_rows = scale_rows,
     .sum_rows = sum_rows,
-    .largest = largest,
+    .range = range,
     .quantize = quantize,
+    .quantize_bytes = quantize_bytes,
     .spin = spin,
 };
 

@@ -59,11 +59,13 @@ struct Product {
   Ahead* ahead = nullptr;  // what to fetch meanwhile
 };
 
-// The same in integers: a of 16 bits, b of 8, their sums of 32, which must not overflow.
+// The same in integers, b of 8 bits, their sums of 32, which must not overflow: a of 16 bits
+// (integer_product), or of 8 (byte_product), where `zero` stands for 0.
 struct IntegerProduct {
-  const int16_t* a;  // [inputs / 16][rows ...][16]
+  const void* a;  // [inputs / 16][rows ...][16]
   size_t a_panel;
-  const int8_t* b;     // [outputs / 16][inputs / 2][16][2]; zero where there is no second input
+  // [outputs / 16][inputs / n][16][n], n = 2 or, for byte_product, 4; zero where there is no input
+  const int8_t* b;
   const float* scale;  // padded(outputs), of b
   const float* a_scales;
   int a_scale_step;  // from one row's scale to the next one's; 0 where all rows have the first
@@ -73,6 +75,8 @@ struct IntegerProduct {
   int rows, inputs, outputs;
   Activation activation;
   Ahead* ahead = nullptr;
+  int zero = 0;
+  const int32_t* b_sums = nullptr;  // padded(outputs), over all inputs
 };
 
 // The same for few rows, where reading the weights is the work: they are 16-bit integers, and each
@@ -116,6 +120,8 @@ struct Kernels {
   int panels_at_once;  // what `product` computes of c in one go
   void (*product)(const Product&);
   void (*integer_product)(const IntegerProduct&);
+  void (*byte_product)(const IntegerProduct&);  // null where no instruction does it
+  int lowest_byte;                              // of a in byte_product; the highest is 255 more
   void (*dense)(const Dense&);
   // A 3x3 convolution of stride 2 of RGB rows, as a product: `a` is the first of three padded
   // rows [column][3] that are `a_panel` floats apart; b is [outputs / 16][27][16].
@@ -130,10 +136,13 @@ struct Kernels {
   void (*scale_rows)(const float* b, const float* scale, float* out, int inputs, size_t panels);
   // sums[i] += in[r][i] over all rows, in one panel.
   void (*sum_rows)(const float* in, float* sums, size_t rows);
-  // Largest absolute values of in[r][i] * scale[i], in one panel; NaN where one is not finite.
-  void (*largest)(const float* in, const float* scale, float* most, size_t rows);
-  // out[r][i] = in[r][i] * scale[i], rounded; at most 32767.
+  // The least and the greatest in[r][i] * scale[i] for each i, of one panel; NaN where one is not
+  // finite.
+  void (*range)(const float* in, const float* scale, float* least, float* greatest, size_t rows);
+  // out[r][i] = in[r][i] * scale[i], rounded; within 16 bits.
   void (*quantize)(const float* in, const float* scale, int16_t* out, size_t rows);
+  // out[r][i] = in[r][i] * scale[i] + zero, rounded; within a byte.
+  void (*quantize_bytes)(const float* in, const float* scale, int zero, uint8_t* out, size_t rows);
   // Does at least this many multiply-adds in registers alone, as fast as the core can; returns how
   // many. Benchmarks measure the rest against it.
   int64_t (*spin)(int64_t multiply_adds);

@@ -7,26 +7,27 @@
 namespace movinet {
 namespace {
 
-// The larger one; NaN if one of them is.
+// The larger or smaller one; NaN if one of them is.
 float larger(float a, float b) { return a >= b || std::isnan(a) ? a : b; }
+float smaller(float a, float b) { return a <= b || std::isnan(a) ? a : b; }
 
 // What takes less than a few microseconds is not worth a team's attention.
 constexpr int64_t kWorthSharing = 200'000;
 
-void take_rows(Product& p, Share s) { p.ahead = s.begin ? nullptr : p.ahead; }
+void take_rows(Product& p, Share s) { p.a += static_cast<size_t>(s.begin) * kPanel; }
+
 void take_rows(IntegerProduct& p, Share s) {
+  p.a = static_cast<const std::byte*>(p.a) + size_t{p.b_sums ? 1u : 2u} * s.begin * kPanel;
   p.a_scales += s.begin * p.a_scale_step;
-  p.ahead = s.begin ? nullptr : p.ahead;
 }
 
-void take_outputs(Product& p, Share s) {
-  p.b += static_cast<size_t>(s.begin) * p.inputs;
-  p.ahead = s.begin ? nullptr : p.ahead;
-}
+void take_outputs(Product& p, Share s) { p.b += static_cast<size_t>(s.begin) * p.inputs; }
+
 void take_outputs(IntegerProduct& p, Share s) {
-  p.b += static_cast<size_t>(s.begin) * ((p.inputs + 1) / 2 * 2);
+  const size_t of = p.b_sums ? 4 : 2;
+  p.b += (p.inputs + of - 1) / of * of * s.begin;
   p.scale += s.begin;
-  p.ahead = s.begin ? nullptr : p.ahead;
+  if (p.b_sums) p.b_sums += s.begin;
 }
 
 // The kernel for a share of the rows or, where they are few, of the outputs.
@@ -40,9 +41,9 @@ void share_out(Team& team, void (*kernel)(const P&), const P& whole) {
     P p = whole;
     const Share s = share(by_rows ? p.rows : p.outputs, by_rows ? 1 : kPanel, member, team.size());
     if (s.begin == s.end) return;
+    if (s.begin) p.ahead = nullptr;  // one of them fetches
     size_t to = static_cast<size_t>(s.begin) * kPanel;
     if (by_rows) {
-      p.a += to;
       p.rows = s.end - s.begin;
       take_rows(p, s);
     } else {
@@ -80,6 +81,28 @@ Product pointwise(const Layer& layer, const float* in, float* out, int rows, Act
           layer.outputs, a};
 }
 
+IntegerProduct of_integers(const Workspace& w, const Layer& layer, const Product& p, size_t at,
+                           int item, int channel) {
+  IntegerProduct integers{w.integers + layer.input_bytes() * at,
+                          p.a_panel,
+                          layer.integers + layer.weight_bytes() * channel,
+                          layer.scale + channel,
+                          w.a_scales + item,
+                          0,
+                          p.bias,
+                          p.residual,
+                          p.c,
+                          p.c_panel,
+                          p.rows,
+                          p.inputs,
+                          p.outputs,
+                          p.activation,
+                          p.ahead,
+                          w.zeros[item]};
+  if (layer.sums) integers.b_sums = layer.sums + channel;
+  return integers;
+}
+
 void Network::multiply(Workspace& w, const Layer& layer, const Product& p, int count,
                        const float* gates) const {
   Team& team = *w.team;
@@ -90,23 +113,25 @@ void Network::multiply(Workspace& w, const Layer& layer, const Product& p, int c
                            p.activation});
   const int places = p.rows / count;
   quantize(w, layer, p.a, places, count, gates);
-  // Vectors share the weights; where an item has many places, they are read often anyway.
-  const int calls = places == 1 ? 1 : count;
-  for (int i = 0; i < calls; i++) {
+  if (!layer.sums && places == 1) {
+    // Vectors share the weights; where an item has many places, they are read often anyway.
+    IntegerProduct whole = of_integers(w, layer, p, 0, 0);
+    whole.a_scale_step = 1;
+    return share_out(team, kernels_->integer_product, whole);
+  }
+  for (int i = 0; i < count; i++) {
     const size_t at = static_cast<size_t>(i) * places * kPanel;
-    share_out(team, kernels_->integer_product,
-              IntegerProduct{w.integers + at, p.a_panel, layer.integers, layer.scale,
-                             w.a_scales + i, places == 1, p.bias,
-                             p.residual ? p.residual + at : nullptr, p.c + at, p.c_panel,
-                             p.rows / calls, p.inputs, p.outputs, p.activation, p.ahead});
+    Product item = p;
+    item.rows = places;
+    item.c += at;
+    if (p.residual) item.residual += at;
+    share_out(team, layer.sums ? kernels_->byte_product : kernels_->integer_product,
+              of_integers(w, layer, item, at, i));
   }
 }
 
 void Network::quantize(Workspace& w, const Layer& layer, const float* in, int places, int count,
                        const float* gates) const {
-  // As many bits as the sums of 32 bits have room for. Exported weights are 127 at most; those of a
-  // file from elsewhere may be -128.
-  const float limit = std::min(32767.f, std::floor(2147483647.f / (128.f * layer.inputs)) - 1);
   const size_t size = static_cast<size_t>(places) * kPanel;
   // work(member, item, where its values of a panel start, their gates, how many are channels)
   const auto for_panels = [&](auto&& work) {
@@ -121,25 +146,58 @@ void Network::quantize(Workspace& w, const Layer& layer, const float* in, int pl
         }
     });
   };
-  for (Scratch& scratch : w.scratch) std::fill_n(scratch.most, count, 0.f);
+  for (Scratch& scratch : w.scratch) {
+    std::fill_n(scratch.least, count, 0.f);
+    std::fill_n(scratch.greatest, count, 0.f);
+  }
   for_panels([&](int member, int i, size_t at, const float* gate, int channels) {
-    float found[kPanel];
-    kernels_->largest(in + at, gate, found, places);
-    float& most = w.scratch[member].most[i];
-    for (int j = 0; j < channels; j++) most = larger(most, found[j]);
+    float least[kPanel], greatest[kPanel];
+    kernels_->range(in + at, gate, least, greatest, places);
+    Scratch& found = w.scratch[member];
+    for (int j = 0; j < channels; j++) {
+      found.least[i] = smaller(found.least[i], least[j]);
+      found.greatest[i] = larger(found.greatest[i], greatest[j]);
+    }
   });
   float units[kGroup];
   for (int i = 0; i < count; i++) {
-    float most = 0;
-    for (const Scratch& scratch : w.scratch) most = larger(most, scratch.most[i]);
-    w.a_scales[i] = most / limit;
-    units[i] = most > 0 ? limit / most : 0.f;
+    float least = 0, greatest = 0;
+    for (const Scratch& scratch : w.scratch) {
+      least = smaller(least, scratch.least[i]);
+      greatest = larger(greatest, scratch.greatest[i]);
+    }
+    units[i] = choose_scale(layer, least, greatest, w.a_scales[i], w.zeros[i]);
   }
   for_panels([&](int, int i, size_t at, const float* gate, int) {
     float scale[kPanel];
     for (int j = 0; j < kPanel; j++) scale[j] = gate[j] * units[i];
-    kernels_->quantize(in + at, scale, w.integers + at, places);
+    std::byte* out = w.integers + layer.input_bytes() * at;
+    if (layer.sums)
+      kernels_->quantize_bytes(in + at, scale, w.zeros[i], reinterpret_cast<uint8_t*>(out), places);
+    else
+      kernels_->quantize(in + at, scale, reinterpret_cast<int16_t*>(out), places);
   });
+}
+
+// What a value is multiplied by to become an integer; also the inverse, and what 0 becomes.
+float Network::choose_scale(const Layer& layer, float least, float greatest, float& scale,
+                            int& zero) const {
+  float limit, range;
+  if (layer.sums) {
+    limit = 254;  // one less than there are: both ends may be rounded outwards
+    range = greatest - least;
+  } else {
+    // As many bits as the sums of 32 bits have room for. Exported weights are 127 at most; those of
+    // a file from elsewhere may be -128.
+    limit = std::min(32767.f, std::floor(2147483647.f / (128.f * layer.inputs)) - 1);
+    range = std::max(-least, greatest);
+  }
+  scale = range / limit;
+  const bool finite = range > 0 && std::isfinite(limit / range);
+  const float unit = finite ? limit / range : 0.f;
+  zero = layer.sums ? kernels_->lowest_byte : 0;
+  if (layer.sums && finite) zero += static_cast<int>(std::nearbyint(-least * unit));
+  return unit;
 }
 
 }  // namespace movinet

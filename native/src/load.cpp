@@ -48,7 +48,7 @@ Network::Network(const std::string& path, const char* isa, int threads)
     size = blocks_.back().out;
     channels = record.outputs;
   }
-  head_ = pack(file, static_cast<int>(channels), static_cast<int>(header_.head));
+  head_ = pack(file, static_cast<int>(channels), static_cast<int>(header_.head), true);
   hidden_ = pack_dense(file, head_.outputs, static_cast<int>(header_.hidden));
   classifier_ = pack_dense(file, hidden_.outputs, static_cast<int>(header_.classes));
   file.check_end();
@@ -57,8 +57,8 @@ Network::Network(const std::string& path, const char* isa, int threads)
   workspaces_.push_back(std::make_unique<Workspace>(*this));
 }
 
-Layer Network::pack(File& file, int inputs, int outputs) {
-  return header_.precision == Precision::int8 ? pack_integers(file, inputs, outputs)
+Layer Network::pack(File& file, int inputs, int outputs, bool many_rows) {
+  return header_.precision == Precision::int8 ? pack_integers(file, inputs, outputs, many_rows)
                                               : pack_floats(file, inputs, outputs);
 }
 
@@ -70,16 +70,24 @@ Layer Network::pack_floats(File& file, int inputs, int outputs) {
   return layer;
 }
 
-// From int8 and a scale for each output to pairs of inputs.
-Layer Network::pack_integers(File& file, int inputs, int outputs) {
-  const size_t k = inputs, n = outputs, pairs = (k + 1) / 2;
+// From int8 and a scale for each output to groups of inputs: four that are multiplied by bytes, where
+// the arithmetic is the work, and the machine has an instruction for it; else two.
+Layer Network::pack_integers(File& file, int inputs, int outputs, bool many_rows) {
+  const size_t k = inputs, n = outputs;
+  const bool bytes = many_rows && kernels_->byte_product;
+  const size_t of = bytes ? 4 : 2, groups = (k + of - 1) / of;
   const int8_t* weight = file.next_int8(k * n);
-  auto* packed = reinterpret_cast<int8_t*>(arena_.floats(pairs * padded(n) / 2));
+  auto* packed = reinterpret_cast<int8_t*>(arena_.floats(of * groups * padded(n) / 4));
+  auto* sums = reinterpret_cast<int32_t*>(bytes ? arena_.floats(padded(n)) : nullptr);
   for (size_t i = 0; i < k; i++)
-    for (size_t j = 0; j < n; j++)
-      packed[((j / kPanel * pairs + i / 2) * kPanel + j % kPanel) * 2 + i % 2] = weight[i * n + j];
+    for (size_t j = 0; j < n; j++) {
+      packed[((j / kPanel * groups + i / of) * kPanel + j % kPanel) * of + i % of] =
+          weight[i * n + j];
+      if (bytes) sums[j] += weight[i * n + j];
+    }
   Layer layer{inputs, outputs};
   layer.integers = packed;
+  layer.sums = sums;
   layer.scale = pack_vectors(file, 1, outputs);
   layer.bias = pack_vectors(file, 1, outputs);
   return layer;
@@ -88,7 +96,7 @@ Layer Network::pack_integers(File& file, int inputs, int outputs) {
 // In float32 files as 16-bit integers, in runs of inputs that share a scale. For the end of the
 // network alone: what squeeze-excitation errs by grows from block to block.
 Layer Network::pack_dense(File& file, int inputs, int outputs) {
-  if (header_.precision == Precision::int8) return pack_integers(file, inputs, outputs);
+  if (header_.precision == Precision::int8) return pack_integers(file, inputs, outputs, false);
   const size_t k = inputs, n = outputs, runs = (k + kRun - 1) / kRun;
   const float* weight = file.next(k * n);
   auto* packed = reinterpret_cast<int16_t*>(arena_.floats((k * padded(n) + 1) / 2));
@@ -134,7 +142,7 @@ void Network::load_block(File& file, const BlockRecord& record, Size size) {
   const Pooling pooling = header_.pooling;
   b.in = size;
   b.out = stride == 2 ? size.halved() : size;
-  b.expand = pack(file, record.inputs, expand);
+  b.expand = pack(file, record.inputs, expand, true);
   b.depthwise = pack_vectors(file, kernel * kernel, expand);
   b.depthwise_bias = pack_vectors(file, 1, expand);
   b.sum_part = b.ring_part = -1;
@@ -145,8 +153,8 @@ void Network::load_block(File& file, const BlockRecord& record, Size size) {
   }
   if (pooling != Pooling::none) {
     const int pooled = pooling == Pooling::both ? 2 * expand : expand;
-    b.reduce = pack(file, pooled, record.reduced);
-    b.gate = pack(file, record.reduced, expand);
+    b.reduce = pack(file, pooled, record.reduced, false);
+    b.gate = pack(file, record.reduced, expand, false);
     if (pooling != Pooling::over_space) b.sum_part = add_part(0, expand, {1, 1});
     const auto known = std::find(encoding_widths_.begin(), encoding_widths_.end(), pooled);
     b.encoding = static_cast<int>(known - encoding_widths_.begin());
@@ -157,7 +165,7 @@ void Network::load_block(File& file, const BlockRecord& record, Size size) {
         rates_.back().push_back(std::pow(10000.0, -2.0 * i / pooled));
     }
   }
-  b.project = pack(file, expand, record.outputs);
+  b.project = pack(file, expand, record.outputs, true);
   if (record.skip) b.skip = pack_floats(file, record.inputs, record.outputs);
   plan_band(b);
   blocks_.push_back(b);
@@ -244,7 +252,7 @@ Workspace::Workspace(const Network& n) {
   const size_t reduced_size = group * largest([](const Block& b) {
     return padded(b.record.reduced);
   });
-  integers = reinterpret_cast<int16_t*>(arena.floats(
+  integers = reinterpret_cast<std::byte*>(arena.floats(
       std::max({x_size, group * last * padded(n.header_.head), group * padded(n.header_.hidden),
                 group * wide, reduced_size}) / 2));
   scaled = arena.floats(largest([](const Block& b) {

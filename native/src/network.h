@@ -68,15 +68,24 @@ struct Layer {
   int inputs = 0, outputs = 0;
   const float* bias = nullptr;        // padded(outputs)
   const float* weight = nullptr;      // for Kernels::product
-  const int8_t* integers = nullptr;   // for Kernels::integer_product, in int8 files
+  const int8_t* integers = nullptr;   // for Kernels::integer_product, in int8 files, or
+  const int32_t* sums = nullptr;      // for Kernels::byte_product if there are these: over the inputs
   const int16_t* runs = nullptr;      // for Kernels::dense
   const float* scale = nullptr;       // of `integers` or `runs`
 
+  // Bytes of an input of an integer product, and of inputs' weights of an output.
+  size_t input_bytes() const { return sums ? 1 : 2; }
+  size_t weight_bytes() const { return sums ? (inputs + 3) / 4 * 4 : (inputs + 1) / 2 * 2; }
   void add_to(Ahead& ahead) const;  // the weights, or as much of them as there should be
 };
 
 // out = activation(in * layer), `rows` places in panels that are `rows` places long.
 Product pointwise(const Layer& layer, const float* in, float* out, int rows, Activation a);
+
+// p, but of the integers that `quantize` made: those of an item, from the place `at` of a panel on.
+// p.bias and p.c start at `channel`, too.
+IntegerProduct of_integers(const struct Workspace& w, const Layer& layer, const Product& p,
+                           size_t at, int item, int channel = 0);
 
 // A part of the state that has a name in the manifest: a running sum or a ring of frames.
 struct StatePart {
@@ -143,7 +152,7 @@ struct Scratch {
   float *rows, *ring, *fresh;
   Share panels;  // of the block that it is at
   Ahead ahead;
-  float most[kGroup];
+  float least[kGroup], greatest[kGroup];
 };
 
 // What a step writes on; one for each step that runs at the same time.
@@ -153,8 +162,9 @@ struct Workspace {
   Team* team;
   std::vector<Scratch> scratch;  // of each member
   float *zero_row, *x, *y, *z, *pooled_x, *scaled;
-  int16_t* integers;        // what goes into an integer product, [panel][item][place][16]
+  std::byte* integers;     // what goes into an integer product, [panel][item][place][16]
   float a_scales[kGroup];  // of each item of it
+  int zeros[kGroup];
   float *sums, *pooled, *reduced, *gates, *embedding, *hidden, *logits;
   std::vector<float*> encodings;      // [item][width] for each width
   std::vector<char> encoded;          // whether it is of the current group
@@ -184,9 +194,9 @@ class Network {
  private:
   friend struct Workspace;
 
-  Layer pack(File& file, int inputs, int outputs);
+  Layer pack(File& file, int inputs, int outputs, bool many_rows);
   Layer pack_floats(File& file, int inputs, int outputs);
-  Layer pack_integers(File& file, int inputs, int outputs);
+  Layer pack_integers(File& file, int inputs, int outputs, bool many_rows);
   Layer pack_dense(File& file, int inputs, int outputs);
   const float* pack_vectors(File& file, int rows, int channels);
   void load_block(File& file, const BlockRecord& record, Size size);
@@ -212,6 +222,8 @@ class Network {
   // The integers of what goes into a layer, multiplied by the gates; one scale for each item.
   void quantize(Workspace& w, const Layer& layer, const float* in, int places, int count,
                 const float* gates = nullptr) const;
+  float choose_scale(const Layer& layer, float least, float greatest, float& scale,
+                     int& zero) const;
   const float* encoding(Workspace& w, const Block& b, const std::vector<Item>& items) const;
   void project(Workspace& w, const Block& b, const Layer& next, int count) const;
   void classify(Workspace& w, const std::vector<Item>& items) const;

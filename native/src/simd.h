@@ -117,6 +117,77 @@ MOVINET_INLINE Integers add_products(Integers sum, Integers a, Integers b) {
 #endif
 }
 
+// sum + the products of four 8-bit integers a lane, added up. Those of `a` are at least kLowestByte.
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(__ARM_FEATURE_DOTPROD)
+#define MOVINET_QUADS
+#if defined(__ARM_FEATURE_DOTPROD)
+constexpr int kLowestByte = -128;
+#else
+constexpr int kLowestByte = 0;
+#endif
+MOVINET_INLINE Integers add_quads(Integers sum, Integers a, Integers b) {
+#if defined(__AVX512VNNI__)
+  return (Integers)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#elif defined(__AVXVNNI__)
+  return (Integers)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)a, (__m256i)b);
+#else
+  return vdotq_s32(sum, vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(b));
+#endif
+}
+#endif
+
+// The nearest integers; of halves, the even ones.
+MOVINET_INLINE Integers round(Vector x) {
+#if defined(__AVX512F__)
+  return (Integers)_mm512_cvtps_epi32(x);
+#elif defined(__AVX2__)
+  return (Integers)_mm256_cvtps_epi32(x);
+#elif defined(__SSE2__)
+  return (Integers)_mm_cvtps_epi32(x);
+#elif defined(__aarch64__)
+  return vcvtnq_s32_f32(x);
+#else
+  const Vector shifted = x + splat(12582912.f);  // the integer is in the low bits
+  Integers bits;
+  __builtin_memcpy(&bits, &shifted, sizeof bits);
+  return bits - splat(0x4b400000);
+#endif
+}
+
+// The low 16 bits of each lane.
+MOVINET_INLINE void store_int16(int16_t* p, Integers v) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16((__m512i)v));
+#elif defined(__AVX2__)
+  const __m128i low = _mm256_castsi256_si128((__m256i)v);
+  const __m128i packed = _mm_packs_epi32(low, _mm256_extracti128_si256((__m256i)v, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+#elif defined(__SSE2__)
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi32((__m128i)v, (__m128i)v));
+#elif defined(__ARM_NEON)
+  vst1_s16(p, vmovn_s32(v));
+#else
+  for (int i = 0; i < kLanes; i++) p[i] = static_cast<int16_t>(v[i]);
+#endif
+}
+
+#if defined(MOVINET_QUADS)
+// The low 8 bits of each lane.
+MOVINET_INLINE void store_bytes(uint8_t* p, Integers v) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8((__m512i)v));
+#elif defined(__AVX2__)
+  const __m128i low = _mm256_castsi256_si128((__m256i)v);
+  const __m128i words = _mm_packs_epi32(low, _mm256_extracti128_si256((__m256i)v, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+#else
+  const int16x4_t words = vmovn_s32(v);
+  const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
+  vst1_lane_s32(reinterpret_cast<int32_t*>(p), vreinterpret_s32_s8(bytes), 0);
+#endif
+}
+#endif
+
 // What is no number stays none: of two operands, x64 takes the second one then.
 MOVINET_INLINE Vector clamp(Vector x, float low, float high) {
   return minimum(splat(high), maximum(splat(low), x));

@@ -45,6 +45,7 @@ def test_the_instruction_sets_are_those_that_the_system_tells_of() -> None:
     needs = {
         "avx512vnni": avx512 | {"avx512_vnni"},
         "avx512": avx512,
+        "avxvnni": {"avx2", "fma", "avx_vnni"},
         "avx2": {"avx2", "fma"},
         "baseline": set(),
     }

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--streams", type=int, nargs="+", default=[1])
     parser.add_argument("--kernels", default="")
-    parser.add_argument("--quantization", choices=["none", "dynamic"], default="none")
+    parser.add_argument("--quantization", choices=["none", "float16", "dynamic"], default="none")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     print(f"{'':22} {'M multiply-adds':>15} {'floor ms':>9} {'step ms':>8} {'ratio':>6} {'G/s':>5}")
@@ -71,7 +71,7 @@ def load(
     name: str,
     size: int,
     kernels: str,
-    quantization: Literal["none", "dynamic"],
+    quantization: Literal["none", "float16", "dynamic"],
     threads: int = 1,
 ) -> NativeEngine:
     model = create_model(name)

@@ -34,7 +34,8 @@ void Network::filter(Workspace& w, const Block& b, const std::vector<Item>& item
   const int count = static_cast<int>(items.size()), at_once = kernels_->panels_at_once;
   if (b.expand.integers)
     quantize(w, b.expand, w.x, static_cast<int>(b.in.places()), count);
-  std::fill_n(w.sums, count * padded(b.record.expand), 0.f);
+  for (float* of_z : {w.sums, w.least, w.greatest})
+    std::fill_n(of_z, count * padded(b.record.expand), 0.f);
   w.team->run([&](int member) {
     Scratch& s = w.scratch[member];
     s.panels = share(static_cast<int>(panels(b.record.expand)), at_once, member, w.team->size());
@@ -68,11 +69,11 @@ void Network::filter_band(Workspace& w, Scratch& s, const Band& band, int panel)
   const Block& b = band.block;
   const int first = panel, stop = std::min(panel + kernels_->panels_at_once, s.panels.end);
   // What the taps and later passes need comes into the cache while `expand` computes.
-  const int later = s.ahead.count;
-  const size_t bytes = band.places() * kPanel * sizeof(float);
+  const int later = s.ahead.count, kernel = static_cast<int>(b.record.kernel_time);
+  const StatePart& frames = parts_[b.ring_part < 0 ? 0 : b.ring_part];
+  const size_t bytes = band.places() * kPanel * frames.value_bytes();
   for (int i = panel; i < stop; i++)
-    for (int k = 0; b.taps && k + 1 < static_cast<int>(b.record.kernel_time); k++)
-      s.ahead.add(past(band, k, i), bytes);
+    for (int k = 0; b.taps && k + 1 < kernel; k++) s.ahead.add(past(band, k, i), bytes);
   const size_t ring_panel = static_cast<size_t>(b.ring_rows) * b.padded_width * kPanel;
   float* ring = s.ring + (b.whole ? 0 : (first - s.panels.begin) * ring_panel);
   expand(w, s.ahead, band, panel, ring);
@@ -80,19 +81,21 @@ void Network::filter_band(Workspace& w, Scratch& s, const Band& band, int panel)
   for (; panel < stop; panel++, ring += ring_panel) {
     float* z = w.z + ((static_cast<size_t>(panel) * band.count + band.index) * b.out.places() +
                       static_cast<size_t>(band.first) * b.out.width) * kPanel;
-    float* sums = w.sums + band.index * padded(b.record.expand) + panel * kPanel;
-    if (!b.taps) {
-      depthwise(w, band, panel, ring, z, sums);
-      continue;
+    const size_t at = band.index * padded(b.record.expand) + panel * kPanel;
+    if (b.taps) {
+      float unused[kPanel] = {};
+      depthwise(w, band, panel, ring, s.fresh, unused);
+      void* older[kMaxKernel];
+      for (int k = 0; k + 1 < kernel; k++) older[k] = past(band, k, panel);
+      kernels_->taps({s.fresh, older, frames.halves,
+                      b.taps + static_cast<size_t>(panel) * kernel * kPanel,
+                      b.taps_bias + panel * kPanel, z, w.sums + at,
+                      static_cast<int>(band.places()), kernel,
+                      static_cast<int>(b.record.expand) - panel * kPanel, header_.activation});
+    } else {
+      depthwise(w, band, panel, ring, z, w.sums + at);
     }
-    float unused[kPanel] = {};
-    depthwise(w, band, panel, ring, s.fresh, unused);
-    float* frames[kMaxKernel];
-    const int kernel = static_cast<int>(b.record.kernel_time);
-    for (int k = 0; k + 1 < kernel; k++) frames[k] = past(band, k, panel);
-    kernels_->taps({s.fresh, frames, b.taps + static_cast<size_t>(panel) * kernel * kPanel,
-                    b.taps_bias + panel * kPanel, z, sums, static_cast<int>(band.places()), kernel,
-                    static_cast<int>(b.record.expand) - panel * kPanel, header_.activation});
+    if (b.project.integers) kernels_->range(z, w.least + at, w.greatest + at, band.places());
   }
 }
 
@@ -143,14 +146,15 @@ void Network::depthwise(Workspace& w, const Band& band, int panel, const float* 
 }
 
 // The band in frame k of the ring, the oldest first.
-float* Network::past(const Band& band, int k, int panel) const {
+std::byte* Network::past(const Band& band, int k, int panel) const {
   const Block& b = band.block;
   const int kept = static_cast<int>(b.record.kernel_time) - 1;
   // Unsigned: a state's bytes may come from anywhere.
   const size_t slot = (static_cast<uint64_t>(band.item.count) + k) % kept;
-  return part(band.item, b.ring_part) +
-         ((slot * panels(b.record.expand) + panel) * b.out.places() +
-          static_cast<size_t>(band.first) * b.out.width) * kPanel;
+  const size_t place = (slot * panels(b.record.expand) + panel) * b.out.places() +
+                       static_cast<size_t>(band.first) * b.out.width;
+  return reinterpret_cast<std::byte*>(part(band.item, b.ring_part)) +
+         place * kPanel * parts_[b.ring_part].value_bytes();
 }
 
 // Pass 2: gates of all items, [panel][item][16].
@@ -224,8 +228,11 @@ void Network::project(Workspace& w, const Block& b, const Layer& next, int count
   next.add_to(ahead);
   p.ahead = &ahead;
   const bool gated = header_.pooling != Pooling::none;
-  if (!gated || b.project.integers)
-    return multiply(w, b.project, p, count, gated ? w.gates : nullptr);
+  if (b.project.integers) {
+    quantize(w, b.project, w.z, places, count, gated ? w.gates : nullptr, true);
+    return multiply_integers(w, b.project, p, count);
+  }
+  if (!gated) return multiply(w, b.project, p, count);
   const int wide = static_cast<int>(panels(b.record.expand));
   if (places < b.project.outputs) {
     // The gate into z, all items in one product.

@@ -25,7 +25,7 @@ struct Processor {
 // the library that zig's compiler links says no to all of it.
 Processor ask() {
   unsigned a, b, c, d, kept, high;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA)) return {};
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA) || !(c & bit_F16C)) return {};
   __asm__("xgetbv" : "=a"(kept), "=d"(high) : "c"(0));
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return {};
   constexpr unsigned registers = 0x06, registers512 = 0xe6;  // in xgetbv's answer

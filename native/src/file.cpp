@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "error.h"
+#include "half.h"
 
 static_assert(std::endian::native == std::endian::little, ".mvn files are little-endian");
 
@@ -67,7 +68,7 @@ void File::parse() {
     if (!within(channels, 1, kMaxChannels)) fail("channels of stem, head or classifier");
   if (!within(h.trained_frames, 1, kMaxFrames) || h.positional > 1) fail("positional encoding");
   if (h.pooling > Pooling::both) fail("pooling");
-  if (h.precision > Precision::int8) fail("precision");
+  if (h.precision > Precision::float16) fail("precision");
   for (Activation a : {h.activation, h.gating, h.head_activation})
     if (a >= Activation::count) fail("activation");
 
@@ -108,6 +109,18 @@ const char* File::take(uint64_t bytes) {
 // Counts are products of at most three checked numbers, so they do not overflow.
 const float* File::next(uint64_t count) {
   return reinterpret_cast<const float*>(take(count * sizeof(float)));
+}
+
+const float* File::next_weights(uint64_t count) {
+  if (header_.precision != Precision::float16) return next(count);
+  const char* halves = take(count * sizeof(uint16_t));
+  converted_.resize(count);
+  for (uint64_t i = 0; i < count; i++) {
+    uint16_t half;
+    std::memcpy(&half, halves + i * sizeof half, sizeof half);
+    converted_[i] = from_half(half);
+  }
+  return converted_.data();
 }
 
 const int8_t* File::next_int8(uint64_t count) {

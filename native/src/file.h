@@ -14,7 +14,8 @@ namespace movinet {
 constexpr uint32_t kMagic = 0x314E564D;  // "MVN1"
 constexpr uint32_t kVersion = 1;
 
-enum class Precision : uint32_t { float32, int8 };  // of the matrices
+// Of the matrices; float16 of all that is multiplied.
+enum class Precision : uint32_t { float32, int8, float16 };
 enum class Pooling : uint32_t { none, over_time, over_space, both };  // of squeeze-excitation
 
 struct Header {
@@ -51,6 +52,8 @@ class File {
   std::string manifest() const;
   // The next tensor, of `count` floats; unaligned memory that lives as long as the file.
   const float* next(uint64_t count);
+  // The same of what is multiplied, which is smaller in float16 files; until the next call.
+  const float* next_weights(uint64_t count);
   const int8_t* next_int8(uint64_t count);
   // Every tensor must have been taken.
   void check_end() const;
@@ -65,6 +68,7 @@ class File {
   uint64_t size_ = 0, at_ = 0;
   Header header_{};
   std::vector<BlockRecord> blocks_;
+  std::vector<float> converted_;
 };
 
 }  // namespace movinet

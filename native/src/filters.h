@@ -130,14 +130,15 @@ void depthwise(const DepthwiseRow& d) {
 // Places that are summed up before the sum joins that of all: a single long one would lose digits.
 constexpr int kSummed = 64;
 
-template <int kKernel, Activation kActivation>
+template <int kKernel, class Stored, Activation kActivation>
 void taps_of(const Taps& t) {
   constexpr int kAtOnce = 4;
   const int kernel = kKernel ? kKernel : t.kernel, places = t.places;
   // Local copies: for all the compiler knows, every store could change what `t` points to.
   const float* fresh_frame = t.fresh;
-  float *out = t.out, *past[kKernel ? kKernel : kMaxKernel];
-  std::copy_n(t.past, kernel - 1, past);
+  float* out = t.out;
+  Stored* past[kKernel ? kKernel : kMaxKernel];
+  for (int k = 0; k < kernel - 1; k++) past[k] = static_cast<Stored*>(t.past[k]);
   for (int vector = 0; vector < vectors_of(t.channels); vector++) {
     const int lane = vector * kLanes;
     Vector weight[kKernel ? kKernel : kMaxKernel];
@@ -178,9 +179,12 @@ void taps(const Taps& t) {
     return sum_rows(t.out, t.sums, t.places);
   }
   with_activation(t.activation, [&]<Activation kActivation>() {
-    if (t.kernel == 3) return taps_of<3, kActivation>(t);
-    if (t.kernel == 5) return taps_of<5, kActivation>(t);
-    taps_of<0, kActivation>(t);
+    const auto of = [&]<class Stored>(Stored) {
+      if (t.kernel == 3) return taps_of<3, Stored, kActivation>(t);
+      if (t.kernel == 5) return taps_of<5, Stored, kActivation>(t);
+      taps_of<0, Stored, kActivation>(t);
+    };
+    t.halves ? of(uint16_t{}) : of(float{});
   });
 }
 
@@ -191,11 +195,19 @@ void average_pool(const float* in, int height, int width, int channels, float* o
     const int top = std::max(first(i, height), 0), bottom = std::min(first(i, height) + 3, height);
     for (int j = 0; j < (width + 1) / 2; j++, out += kPanel) {
       const int left = std::max(first(j, width), 0), right = std::min(first(j, width) + 3, width);
+      const size_t pitch = static_cast<size_t>(width) * kPanel;
+      const float* corner = in + top * pitch + static_cast<size_t>(left) * kPanel;
       Vector sums[kPanel / kLanes] = {};
-      for (int y = top; y < bottom; y++)
-        for (int x = left; x < right; x++)
-          for (int v = 0; v < vectors; v++)
-            sums[v] += load(in + (static_cast<size_t>(y) * width + x) * kPanel + v * kLanes);
+      const auto add = [&](const float* place) {
+        for (int v = 0; v < vectors; v++) sums[v] += load(place + v * kLanes);
+      };
+      if (bottom - top == 3 && right - left == 3) {
+#pragma GCC unroll 9
+        for (int k = 0; k < 9; k++) add(corner + k / 3 * pitch + k % 3 * kPanel);
+      } else {
+        for (int y = 0; y < bottom - top; y++)
+          for (int x = 0; x < right - left; x++) add(corner + y * pitch + x * kPanel);
+      }
       const float share = 1.f / ((bottom - top) * (right - left));
       for (int v = 0; v < vectors; v++) store(out + v * kLanes, sums[v] * share);
     }

@@ -26,7 +26,7 @@ void scale_rows(const float* b, const float* scale, float* out, int inputs, size
     }
 }
 
-void range(const float* in, const float* scale, float* least, float* greatest, size_t rows) {
+void range(const float* in, float* least, float* greatest, size_t rows) {
   constexpr int kAtOnce = 4;
   for (int lane = 0; lane < kPanel; lane += kLanes) {
     Vector low[kAtOnce], high[kAtOnce], none[kAtOnce] = {};  // NaN where an x is no finite number
@@ -47,9 +47,8 @@ void range(const float* in, const float* scale, float* least, float* greatest, s
       high[0] = maximum(high[0], high[n]);
       none[0] += none[n];
     }
-    const Vector s = load(scale + lane), one = low[0] * s, other = high[0] * s;
-    store(least + lane, minimum(one, other) + none[0]);
-    store(greatest + lane, maximum(one, other) + none[0]);
+    store(least + lane, minimum(low[0], load(least + lane)) + none[0]);
+    store(greatest + lane, maximum(high[0], load(greatest + lane)) + none[0]);
   }
 }
 

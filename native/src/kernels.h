@@ -106,7 +106,8 @@ struct DepthwiseRow {
 // The newest frame of one panel meets the older ones, and takes the place of the oldest.
 struct Taps {
   const float* fresh;    // [places][16]
-  float* const* past;    // `kernel` - 1 older frames, the oldest first; it is overwritten
+  void* const* past;     // `kernel` - 1 older frames, the oldest first; it is overwritten
+  bool halves;           // they are floats of 16 bits
   const float* weight;   // [kernel][16], the oldest first
   const float* bias;     // [16]
   float* out;            // [places][16]
@@ -136,9 +137,8 @@ struct Kernels {
   void (*scale_rows)(const float* b, const float* scale, float* out, int inputs, size_t panels);
   // sums[i] += in[r][i] over all rows, in one panel.
   void (*sum_rows)(const float* in, float* sums, size_t rows);
-  // The least and the greatest in[r][i] * scale[i] for each i, of one panel; NaN where one is not
-  // finite.
-  void (*range)(const float* in, const float* scale, float* least, float* greatest, size_t rows);
+  // least[i] and greatest[i] of themselves and of in[r][i], in one panel; NaN where one is not finite.
+  void (*range)(const float* in, float* least, float* greatest, size_t rows);
   // out[r][i] = in[r][i] * scale[i], rounded; within 16 bits.
   void (*quantize)(const float* in, const float* scale, int16_t* out, size_t rows);
   // out[r][i] = in[r][i] * scale[i] + zero, rounded; within a byte.

@@ -103,21 +103,25 @@ IntegerProduct of_integers(const Workspace& w, const Layer& layer, const Product
   return integers;
 }
 
-void Network::multiply(Workspace& w, const Layer& layer, const Product& p, int count,
-                       const float* gates) const {
+void Network::multiply(Workspace& w, const Layer& layer, const Product& p, int count) const {
   Team& team = *w.team;
   if (layer.weight) return share_out(team, kernels_->product, p);
   if (layer.runs)
     return share_out(team, kernels_->dense,
                      Dense{p.a, layer.runs, layer.scale, p.bias, p.c, p.rows, p.inputs, p.outputs,
                            p.activation});
+  quantize(w, layer, p.a, p.rows / count, count);
+  multiply_integers(w, layer, p, count);
+}
+
+void Network::multiply_integers(Workspace& w, const Layer& layer, const Product& p,
+                                int count) const {
   const int places = p.rows / count;
-  quantize(w, layer, p.a, places, count, gates);
   if (!layer.sums && places == 1) {
     // Vectors share the weights; where an item has many places, they are read often anyway.
     IntegerProduct whole = of_integers(w, layer, p, 0, 0);
     whole.a_scale_step = 1;
-    return share_out(team, kernels_->integer_product, whole);
+    return share_out(*w.team, kernels_->integer_product, whole);
   }
   for (int i = 0; i < count; i++) {
     const size_t at = static_cast<size_t>(i) * places * kPanel;
@@ -125,15 +129,15 @@ void Network::multiply(Workspace& w, const Layer& layer, const Product& p, int c
     item.rows = places;
     item.c += at;
     if (p.residual) item.residual += at;
-    share_out(team, layer.sums ? kernels_->byte_product : kernels_->integer_product,
+    share_out(*w.team, layer.sums ? kernels_->byte_product : kernels_->integer_product,
               of_integers(w, layer, item, at, i));
   }
 }
 
 void Network::quantize(Workspace& w, const Layer& layer, const float* in, int places, int count,
-                       const float* gates) const {
+                       const float* gates, bool z) const {
   const size_t size = static_cast<size_t>(places) * kPanel;
-  // work(member, item, where its values of a panel start, their gates, how many are channels)
+  // work(member, item, channel, where its values start, gates of the panel)
   const auto for_panels = [&](auto&& work) {
     w.team->run([&](int member) {
       const Share s = share(layer.inputs, kPanel, member, w.team->size());
@@ -142,7 +146,7 @@ void Network::quantize(Workspace& w, const Layer& layer, const float* in, int pl
           const size_t panel = channel / kPanel * count + i;
           float gate[kPanel];
           for (int j = 0; j < kPanel; j++) gate[j] = gates ? gates[panel * kPanel + j] : 1.f;
-          work(member, i, panel * size, gate, std::min(kPanel, s.end - channel));
+          work(member, i, channel, panel * size, gate);
         }
     });
   };
@@ -150,13 +154,20 @@ void Network::quantize(Workspace& w, const Layer& layer, const float* in, int pl
     std::fill_n(scratch.least, count, 0.f);
     std::fill_n(scratch.greatest, count, 0.f);
   }
-  for_panels([&](int member, int i, size_t at, const float* gate, int channels) {
-    float least[kPanel], greatest[kPanel];
-    kernels_->range(in + at, gate, least, greatest, places);
+  for_panels([&](int member, int i, int channel, size_t at, const float* gate) {
+    float low[kPanel] = {}, high[kPanel] = {};
+    const float *least = low, *greatest = high;
+    if (z) {
+      least = w.least + i * padded(layer.inputs) + channel;
+      greatest = w.greatest + i * padded(layer.inputs) + channel;
+    } else {
+      kernels_->range(in + at, low, high, places);
+    }
     Scratch& found = w.scratch[member];
-    for (int j = 0; j < channels; j++) {
-      found.least[i] = smaller(found.least[i], least[j]);
-      found.greatest[i] = larger(found.greatest[i], greatest[j]);
+    for (int j = 0; j < std::min(kPanel, layer.inputs - channel); j++) {
+      const float one = least[j] * gate[j], other = greatest[j] * gate[j];
+      found.least[i] = smaller(found.least[i], smaller(one, other));
+      found.greatest[i] = larger(found.greatest[i], larger(one, other));
     }
   });
   float units[kGroup];
@@ -168,7 +179,7 @@ void Network::quantize(Workspace& w, const Layer& layer, const float* in, int pl
     }
     units[i] = choose_scale(layer, least, greatest, w.a_scales[i], w.zeros[i]);
   }
-  for_panels([&](int, int i, size_t at, const float* gate, int) {
+  for_panels([&](int, int i, int, size_t at, const float* gate) {
     float scale[kPanel];
     for (int j = 0; j < kPanel; j++) scale[j] = gate[j] * units[i];
     std::byte* out = w.integers + layer.input_bytes() * at;

@@ -58,15 +58,17 @@ Network::Network(const std::string& path, const char* isa, int threads)
 }
 
 Layer Network::pack(File& file, int inputs, int outputs, bool many_rows) {
-  return header_.precision == Precision::int8 ? pack_integers(file, inputs, outputs, many_rows)
-                                              : pack_floats(file, inputs, outputs);
+  if (header_.precision == Precision::int8) return pack_integers(file, inputs, outputs, many_rows);
+  if (header_.precision == Precision::float16 && !many_rows) return pack_dense(file, inputs, outputs);
+  return pack_floats(file, inputs, outputs);
 }
 
 // (inputs, outputs) and (outputs) to panels of outputs, the weights of the padding zero.
 Layer Network::pack_floats(File& file, int inputs, int outputs) {
+  const size_t k = inputs, n = outputs;
   Layer layer{inputs, outputs};
-  layer.weight = pack_vectors(file, inputs, outputs);
-  layer.bias = pack_vectors(file, 1, outputs);
+  layer.weight = pack_vectors(file.next_weights(k * n), inputs, outputs);
+  layer.bias = pack_vectors(file.next(outputs), 1, outputs);
   return layer;
 }
 
@@ -88,17 +90,17 @@ Layer Network::pack_integers(File& file, int inputs, int outputs, bool many_rows
   Layer layer{inputs, outputs};
   layer.integers = packed;
   layer.sums = sums;
-  layer.scale = pack_vectors(file, 1, outputs);
-  layer.bias = pack_vectors(file, 1, outputs);
+  layer.scale = pack_vectors(file.next(outputs), 1, outputs);
+  layer.bias = pack_vectors(file.next(outputs), 1, outputs);
   return layer;
 }
 
-// In float32 files as 16-bit integers, in runs of inputs that share a scale. For the end of the
-// network alone: what squeeze-excitation errs by grows from block to block.
+// Unless the file is of int8, as 16-bit integers, in runs of inputs that share a scale. In float32
+// for the end of the network alone: what squeeze-excitation errs by grows from block to block.
 Layer Network::pack_dense(File& file, int inputs, int outputs) {
   if (header_.precision == Precision::int8) return pack_integers(file, inputs, outputs, false);
   const size_t k = inputs, n = outputs, runs = (k + kRun - 1) / kRun;
-  const float* weight = file.next(k * n);
+  const float* weight = file.next_weights(k * n);
   auto* packed = reinterpret_cast<int16_t*>(arena_.floats((k * padded(n) + 1) / 2));
   float* scale = arena_.floats(runs * padded(n));
   for (size_t j = 0; j < n; j++)
@@ -117,16 +119,15 @@ Layer Network::pack_dense(File& file, int inputs, int outputs) {
             static_cast<int16_t>(std::lrint(weight[i * n + j] / unit));
     }
   Layer layer{inputs, outputs};
-  layer.bias = pack_vectors(file, 1, outputs);
+  layer.bias = pack_vectors(file.next(outputs), 1, outputs);
   layer.runs = packed;
   layer.scale = scale;
   return layer;
 }
 
 // (rows, channels) to [panel][rows][16].
-const float* Network::pack_vectors(File& file, int rows, int channels) {
+const float* Network::pack_vectors(const float* values, int rows, int channels) {
   const size_t k = rows, n = channels;
-  const float* values = file.next(k * n);
   float* packed = arena_.floats(k * padded(n));
   for (size_t start = 0; start < n; start += kPanel)
     for (size_t i = 0; i < k; i++)
@@ -143,12 +144,15 @@ void Network::load_block(File& file, const BlockRecord& record, Size size) {
   b.in = size;
   b.out = stride == 2 ? size.halved() : size;
   b.expand = pack(file, record.inputs, expand, true);
-  b.depthwise = pack_vectors(file, kernel * kernel, expand);
-  b.depthwise_bias = pack_vectors(file, 1, expand);
+  const auto vectors = [&](int rows) {
+    return pack_vectors(file.next_weights(size_t(rows) * expand), rows, expand);
+  };
+  b.depthwise = vectors(kernel * kernel);
+  b.depthwise_bias = pack_vectors(file.next(expand), 1, expand);
   b.sum_part = b.ring_part = -1;
   if (record.kernel_time > 1) {
-    b.taps = pack_vectors(file, record.kernel_time, expand);
-    b.taps_bias = pack_vectors(file, 1, expand);
+    b.taps = vectors(record.kernel_time);
+    b.taps_bias = pack_vectors(file.next(expand), 1, expand);
     b.ring_part = add_part(record.kernel_time - 1, expand, b.out);
   }
   if (pooling != Pooling::none) {
@@ -192,8 +196,11 @@ void Network::plan_band(Block& b) const {
 }
 
 int Network::add_part(int frames, int channels, Size size) {
-  parts_.push_back({state_floats_, frames, channels, size});
-  state_floats_ += std::max(frames, 1) * size.places() * padded(channels);
+  StatePart part{state_floats_, frames, channels, size};
+  part.halves = frames && header_.precision != Precision::float32;
+  parts_.push_back(part);
+  const size_t values = std::max(frames, 1) * size.places() * padded(channels);
+  state_floats_ += values * part.value_bytes() / sizeof(float);
   return static_cast<int>(parts_.size()) - 1;
 }
 
@@ -260,6 +267,8 @@ Workspace::Workspace(const Network& n) {
   }));
   const size_t expand = largest([](const Block& b) { return padded(b.record.expand); });
   sums = arena.floats(group * std::max(expand, padded(n.header_.head)));
+  least = arena.floats(group * expand);
+  greatest = arena.floats(group * expand);
   pooled = arena.floats(group * 2 * expand);
   reduced = arena.floats(reduced_size);
   gates = arena.floats(group * expand);

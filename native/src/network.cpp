@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "half.h"
+
 namespace movinet {
 namespace {
 
@@ -15,6 +17,19 @@ StateHeader& header_of(std::byte* state) { return *reinterpret_cast<StateHeader*
 size_t slot(const std::byte* state, int ahead, int frames) {
   const auto& header = *reinterpret_cast<const StateHeader*>(state);
   return (static_cast<uint64_t>(header.frame_count) + ahead) % frames;
+}
+
+// visit(value of the state, plain value), from the oldest frame to the newest.
+template <class Value, class State, class Plain, class Visit>
+void for_values(const StatePart& p, State* state, Plain* values, Visit&& visit) {
+  const size_t places = p.size.places(), frame = places * padded(p.channels);
+  auto* data = reinterpret_cast<Value*>(state + p.offset * sizeof(float));
+  for (int t = 0; t < std::max(p.frames, 1); t++) {
+    auto* of_frame = data + (p.frames ? slot(state, t, p.frames) : 0) * frame;
+    for (size_t i = 0; i < places; i++)
+      for (int c = 0; c < p.channels; c++)
+        visit(of_frame[(c / kPanel * places + i) * kPanel + c % kPanel], *values++);
+  }
 }
 
 }  // namespace
@@ -156,26 +171,20 @@ void Network::classify(Workspace& w, const std::vector<Item>& items) const {
 
 void Network::read(const std::byte* state, int index, float* values) const {
   const StatePart& p = parts_[index];
-  const float* data = reinterpret_cast<const float*>(state) + p.offset;
-  const size_t places = p.size.places(), frame = places * padded(p.channels);
-  for (int t = 0; t < std::max(p.frames, 1); t++) {
-    const float* from = data + (p.frames ? slot(state, t, p.frames) : 0) * frame;
-    for (size_t i = 0; i < places; i++)
-      for (int c = 0; c < p.channels; c++)
-        *values++ = from[(c / kPanel * places + i) * kPanel + c % kPanel];
-  }
+  if (p.halves)
+    for_values<const uint16_t>(p, state, values, [](auto kept, float& v) { v = from_half(kept); });
+  else
+    for_values<const float>(p, state, values, [](float kept, float& v) { v = kept; });
 }
 
 void Network::write(std::byte* state, int index, const float* values) const {
   const StatePart& p = parts_[index];
-  float* data = reinterpret_cast<float*>(state) + p.offset;
-  const size_t places = p.size.places(), frame = places * padded(p.channels);
-  for (int t = 0; t < std::max(p.frames, 1); t++) {
-    float* to = data + (p.frames ? slot(state, t, p.frames) : 0) * frame;
-    for (size_t i = 0; i < places; i++)
-      for (int c = 0; c < p.channels; c++)
-        to[(c / kPanel * places + i) * kPanel + c % kPanel] = *values++;
-  }
+  if (p.halves)
+    for_values<uint16_t>(p, state, values, [](auto& kept, float v) {
+      kept = to_half(std::clamp(v, -kMostHalf, kMostHalf));
+    });
+  else
+    for_values<float>(p, state, values, [](float& kept, float v) { kept = v; });
 }
 
 }  // namespace movinet

@@ -93,6 +93,9 @@ struct StatePart {
   int frames = 0;     // 0 for a sum
   int channels = 0;
   Size size{1, 1};
+  bool halves = false;  // floats of 16 bits: the frames, where the weights are not of 32
+
+  size_t value_bytes() const { return halves ? sizeof(uint16_t) : sizeof(float); }
 };
 
 struct Block {
@@ -165,7 +168,8 @@ struct Workspace {
   std::byte* integers;     // what goes into an integer product, [panel][item][place][16]
   float a_scales[kGroup];  // of each item of it
   int zeros[kGroup];
-  float *sums, *pooled, *reduced, *gates, *embedding, *hidden, *logits;
+  float *sums, *least, *greatest;  // of z, [item][channel]
+  float *pooled, *reduced, *gates, *embedding, *hidden, *logits;
   std::vector<float*> encodings;      // [item][width] for each width
   std::vector<char> encoded;          // whether it is of the current group
 };
@@ -198,7 +202,7 @@ class Network {
   Layer pack_floats(File& file, int inputs, int outputs);
   Layer pack_integers(File& file, int inputs, int outputs, bool many_rows);
   Layer pack_dense(File& file, int inputs, int outputs);
-  const float* pack_vectors(File& file, int rows, int channels);
+  const float* pack_vectors(const float* values, int rows, int channels);
   void load_block(File& file, const BlockRecord& record, Size size);
   void plan_band(Block& block) const;
   int add_part(int frames, int channels, Size size);
@@ -213,15 +217,15 @@ class Network {
               float* ring) const;
   void depthwise(Workspace& w, const Band& band, int panel, const float* ring, float* out,
                  float* sums) const;
-  float* past(const Band& band, int k, int panel) const;
+  std::byte* past(const Band& band, int k, int panel) const;
   void squeeze(Workspace& w, const Block& b, const std::vector<Item>& items) const;
-  // Does p, whose b is the layer's; `count` items have its rows. Only int8 layers take the gates
-  // of what they multiply.
-  void multiply(Workspace& w, const Layer& layer, const Product& p, int count,
-                const float* gates = nullptr) const;
-  // The integers of what goes into a layer, multiplied by the gates; one scale for each item.
+  // Does p, whose b is the layer's; `count` items have its rows.
+  void multiply(Workspace& w, const Layer& layer, const Product& p, int count) const;
+  void multiply_integers(Workspace& w, const Layer& layer, const Product& p, int count) const;
+  // The integers of what goes into a layer, times the gates; one scale for each item. `z` says that
+  // it is z, whose ranges are known.
   void quantize(Workspace& w, const Layer& layer, const float* in, int places, int count,
-                const float* gates = nullptr) const;
+                const float* gates = nullptr, bool z = false) const;
   float choose_scale(const Layer& layer, float least, float greatest, float& scale,
                      int& zero) const;
   const float* encoding(Workspace& w, const Block& b, const std::vector<Item>& items) const;

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "half.h"
+
 #if defined(__AVX2__) || defined(__AVX512F__) || defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
@@ -168,6 +170,44 @@ MOVINET_INLINE void store_int16(int16_t* p, Integers v) {
   vst1_s16(p, vmovn_s32(v));
 #else
   for (int i = 0; i < kLanes; i++) p[i] = static_cast<int16_t>(v[i]);
+#endif
+}
+
+// Floats of 16 bits in memory; greater ones than those can be become the greatest.
+MOVINET_INLINE Vector load(const uint16_t* p) {
+#if defined(__AVX512F__)
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__F16C__)
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif defined(__aarch64__)
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+#else
+  Integers bits;
+  for (int i = 0; i < kLanes; i++) bits[i] = p[i];
+  // The exponent's bias is 112 less, also of those below the normal ones; all ones is no number.
+  const Vector size = (Vector)((bits & 0x7fff) << 13) * splat(0x1p112f);
+  const Integers none = ((bits & 0x7c00) == 0x7c00) & 0x7f800000;
+  return (Vector)((Integers)size | none | bits << 16 & splat(INT32_MIN));
+#endif
+}
+
+MOVINET_INLINE void store(uint16_t* p, Vector v) {
+  v = minimum(splat(kMostHalf), maximum(splat(-kMostHalf), v));
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__aarch64__)
+  vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v)));
+#else
+  const Integers bits = (Integers)v & 0x7fffffff;
+  const Integers normal = (bits - (112 << 23) + 0xfff + (bits >> 13 & 1)) >> 13;
+  const Vector half = splat(0.5f);  // whose last bit is the last one of the smallest
+  const Integers small = (Integers)((Vector)bits + half) - (Integers)half;
+  const Integers is_small = bits < (113 << 23), none = v != v;
+  const Integers size = (small & is_small) | (normal & ~is_small & ~none) | (none & 0x7e00);
+  // As signed numbers, which is what store_int16 wants.
+  store_int16(reinterpret_cast<int16_t*>(p), (size | ((Integers)v >> 16 & 0x8000)) << 16 >> 16);
 #endif
 }
 

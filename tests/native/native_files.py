@@ -37,7 +37,7 @@ def open_engine(path: Path, kernels: str = "", num_threads: int = 1) -> NativeEn
 def make_manifest(
     model: MoViNet,
     size: tuple[int, int],
-    quantization: Literal["none", "dynamic"] = "none",
+    quantization: Literal["none", "float16", "dynamic"] = "none",
 ) -> Manifest:
     options = GraphOptions(size, uint8=False)
     graph = build_graph(fold(model), options)
@@ -62,7 +62,7 @@ def write_file(
     model: MoViNet,
     path: Path,
     size: tuple[int, int],
-    quantization: Literal["none", "dynamic"] = "none",
+    quantization: Literal["none", "float16", "dynamic"] = "none",
 ) -> Path:
     write_native(fold(model), make_manifest(model, size, quantization), path)
     return path

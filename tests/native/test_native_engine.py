@@ -96,10 +96,10 @@ def test_sizes_chunks_and_batches(
     assert_near(found, running_logits(model, video, decay), TOLERANCE)
 
 
-@pytest.mark.parametrize("quantization", ["none", "dynamic"])
+@pytest.mark.parametrize("quantization", ["none", "float16", "dynamic"])
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_give_the_same_numbers(
-    tmp_path: Path, quantization: Literal["none", "dynamic"], threads: int
+    tmp_path: Path, quantization: Literal["none", "float16", "dynamic"], threads: int
 ) -> None:
     # Large enough for every kind of layer to be shared out, by rows and by outputs.
     model = make_model("a0_stream", num_classes=600)
@@ -238,6 +238,26 @@ def test_int8_weights_are_near(tmp_path: Path, kernels: str) -> None:
     assert 1e-4 < rms < 0.05
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_float16_weights_are_nearer(tmp_path: Path, kernels: str) -> None:
+    model = make_model(tiny_stream())
+    video = make_video(2, 5, 40, 40)
+    plain = write_file(model, tmp_path / "m.mvn", (40, 40))
+    path = write_file(model, tmp_path / "h.mvn", (40, 40), "float16")
+    assert path.stat().st_size < 0.8 * plain.stat().st_size  # small layers fill no 64 bytes
+    engine = open_engine(path, kernels)
+    found = run_engine(engine, video, [2, 1, 2])
+    assert 1e-6 < np.abs(found - running_logits(model, video)).max() < 2e-3
+
+
+def test_a_weight_beyond_float16_is_refused(tmp_path: Path) -> None:
+    model = make_model(tiny_stream())
+    with torch.no_grad():
+        model.classifier.weight[0, 0] = 70000
+    with pytest.raises(ConfigError, match=r"float16 holds no weight of 7e\+04: leave quantize out"):
+        write_file(model, tmp_path / "m.mvn", (16, 16), "float16")
+
+
 CASES = Path(__file__).parent.parent / "data" / "cases"
 
 
@@ -272,10 +292,13 @@ def test_the_embedded_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("activation", ["hard_swish", "relu6", "swish"])
-@pytest.mark.parametrize("quantization", ["none", "dynamic"])
+@pytest.mark.parametrize("quantization", ["none", "float16", "dynamic"])
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_what_is_no_number_stays_none(
-    tmp_path: Path, kernels: str, quantization: Literal["none", "dynamic"], activation: str
+    tmp_path: Path,
+    kernels: str,
+    quantization: Literal["none", "float16", "dynamic"],
+    activation: str,
 ) -> None:
     """A stream whose past is broken may not go on as if nothing were; others are as ever."""
     model = make_model(tiny_stream(), activation=activation)
@@ -305,11 +328,12 @@ def test_squeeze_excitation_wider_than_its_block(tmp_path: Path) -> None:
         if block.reduce is not None and (width := block.spec.expand)
     )
     network, logits = replace(network, blocks=blocks), []
-    for quantization in ("none", "dynamic"):
+    for quantization in ("none", "float16", "dynamic"):
         path = tmp_path / f"{quantization}.mvn"
         write_native(network, make_manifest(model, (2, 2), quantization), path)
         logits.append(run_engine(open_engine(path), make_video(8, 3, 2, 2), [3]))
-    assert_near(logits[1], logits[0], 0.05)
+    assert_near(logits[1], logits[0], 0.005)
+    assert_near(logits[2], logits[0], 0.05)
 
 
 def test_sums_of_the_largest_integers(tmp_path: Path) -> None:
@@ -319,7 +343,7 @@ def test_sums_of_the_largest_integers(tmp_path: Path) -> None:
     network = replace(
         network,
         config=network.config.replace(architecture=replace(model.config.architecture, head=wide)),
-        head=Affine(np.zeros((24, wide), np.float32), np.full(wide, -1, np.float32)),
+        head=Affine(np.full((24, wide), 1e-20, np.float32), np.full(wide, -1, np.float32)),
         hidden=Affine(np.full((wide, width), -1, np.float32), np.zeros(width, np.float32)),
     )
     logits = []

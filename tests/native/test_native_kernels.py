@@ -94,18 +94,48 @@ def test_depthwise(kernels: str, kernel: int, stride: int, width: int, channels:
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("halves", [False, True])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-@pytest.mark.parametrize(("places", "channels"), [(1, 8), (10, 30), (9, 16)])
-def test_taps_over_time(kernels: str, kernel: int, places: int, channels: int) -> None:
+@pytest.mark.parametrize(("places", "channels"), [(1, 8), (10, 30), (9, 16), (70, 16)])
+def test_taps_over_time(
+    kernels: str, halves: bool, kernel: int, places: int, channels: int
+) -> None:
     frames, w = numbers(kernel, places, channels), numbers(kernel, channels, seed=1)
     bias = numbers(channels, seed=2)
+    kept = frames.astype(np.float16).astype(np.float32) if halves else frames
+    frames[:-1] = kept[:-1]
     plain = np.einsum("tpc,tc->pc", frames.astype(np.float64), w) + bias
     for i, name in enumerate(ACTIVATIONS):
-        found, sums, oldest = native.kernels.taps(kernels, frames, w, bias, i)
+        found, sums, oldest = native.kernels.taps(kernels, frames, w, bias, i, halves)
         wanted = activate(plain, name)
         assert_close(found, wanted)
         assert_close(sums, wanted.sum(0))
-        np.testing.assert_array_equal(oldest, frames[-1], "the new frame is not in its place")
+        np.testing.assert_array_equal(oldest, kept[-1], "the new frame is not in its place")
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_every_half_is_read_and_written(kernels: str) -> None:
+    halves = np.arange(65536, dtype=np.uint16).view(np.float16)
+    past = halves[np.isfinite(halves)].astype(np.float32).reshape(1, -1, 16)
+    one, bias = np.zeros((3, 16), np.float32), np.zeros(16, np.float32)
+    one[0] = 1
+    frames = np.concatenate([past, past, np.roll(past, 7)])
+    found, _, kept = native.kernels.taps(kernels, frames, one, bias, 0, True)
+    np.testing.assert_array_equal(found, past[0])
+    np.testing.assert_array_equal(kept, frames[2])
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_floats_become_the_nearest_halves(kernels: str) -> None:
+    size = np.logspace(-9, 6, 4096, dtype=np.float32)
+    ties = np.arange(1, 2049, 2, dtype=np.float32) / 2048 + 1  # between two halves each
+    values = np.concatenate([size, -size, ties, [np.nan, np.inf, -np.inf, 0.0], np.zeros(12)])
+    frames = np.zeros((3, len(values) // 16, 16), np.float32)
+    frames[2] = values.reshape(-1, 16)
+    zero, bias = np.zeros((3, 16), np.float32), np.zeros(16, np.float32)
+    _, _, kept = native.kernels.taps(kernels, frames, zero, bias, 0, True)
+    wanted = np.clip(frames[2], -65504, 65504).astype(np.float16)
+    np.testing.assert_array_equal(kept, wanted.astype(np.float32))
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
@@ -132,18 +162,52 @@ def test_a_dense_layer(kernels: str, rows: int, inputs: int, outputs: int) -> No
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("zero", [None, 0, 31, 255])
 @pytest.mark.parametrize("rows", [1, 5, 7, 13, 36])
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (16, 40), (27, 8), (56, 33)])
-def test_a_product_of_integers(kernels: str, rows: int, inputs: int, outputs: int) -> None:
+def test_a_product_of_integers(
+    kernels: str, zero: int | None, rows: int, inputs: int, outputs: int
+) -> None:
+    if zero is not None and not native.kernels.has_bytes(kernels):
+        return  # this instruction set multiplies no bytes
     generator = np.random.default_rng(0)
-    a = generator.integers(-32767, 32768, (rows, inputs), np.int16)
-    b = generator.integers(-127, 128, (inputs, outputs), np.int8)
+    low, high = (-32767, 32768) if zero is None else (0, 256)
+    a = generator.integers(low, high, (rows, inputs), np.int16)
+    b = generator.integers(-128, 128, (inputs, outputs), np.int8)
     scale, bias = np.abs(numbers(outputs)) / 127, numbers(outputs, seed=2)
     residual = numbers(rows, outputs, seed=3)
-    of_each = np.abs(numbers(rows, 1, seed=4)) / 32767
-    for units in (of_each, of_each[:1]):
-        wanted = (a.astype(np.int64) @ b) * (scale.astype(np.float64) * units) + bias + residual
+    of_each = np.abs(numbers(rows, 1, seed=4)) / high
+    products = (a.astype(np.int64) - (zero or 0)) @ b
+    for units in (of_each, of_each[:1]) if zero is None else (of_each[:1],):
+        wanted = products * (scale.astype(np.float64) * units) + bias + residual
         for i, name in enumerate(ACTIVATIONS):
-            arguments = (a, b, scale, units.ravel(), bias, residual, i)
+            arguments = (a, b, scale, units.ravel(), bias, residual, i, zero)
             found = native.kernels.integer_product(kernels, *arguments)
             assert_close(found, activate(wanted, name))
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize(("places", "channels"), [(1, 8), (3, 30), (9, 16), (70, 16)])
+def test_floats_become_integers(kernels: str, places: int, channels: int) -> None:
+    x = numbers(places, channels)
+    scale = np.abs(numbers(channels, seed=1))
+    least, greatest, found = native.kernels.quantize(kernels, x, 1000 * scale, None)
+    np.testing.assert_array_equal(least, np.minimum(x.min(0), 0))
+    np.testing.assert_array_equal(greatest, np.maximum(x.max(0), 0))
+    np.testing.assert_array_equal(found, np.rint(x * (1000 * scale)))
+    if native.kernels.has_bytes(kernels):
+        _, _, found = native.kernels.quantize(kernels, x, 10 * scale, 128)
+        # A product and a sum may be one instruction, so halves may go the other way.
+        assert np.abs(found - (x.astype(np.float64) * (10 * scale) + 128)).max() < 0.50001
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_range_that_is_not_finite_is_no_number(kernels: str, value: float) -> None:
+    x = numbers(9, 16)
+    x[4, 3] = value
+    least, greatest, _ = native.kernels.quantize(kernels, x, np.ones(16, np.float32), None)
+    assert np.isnan(least[3])
+    assert np.isnan(greatest[3])
+    assert np.isfinite(np.delete(least, 3)).all()
+    assert np.isfinite(np.delete(greatest, 3)).all()

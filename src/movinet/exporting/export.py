@@ -17,6 +17,7 @@ from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.exporting.calibration import Calibration, read_clips
 from movinet.exporting.folding import fingerprint, fold
 from movinet.exporting.graph import Graph, GraphOptions, build_graph
+from movinet.exporting.native import check_precision
 from movinet.exporting.quantize import check_quantize, quantized
 from movinet.exporting.verify import Agreement, compare
 from movinet.factory import LoadedModel
@@ -127,10 +128,8 @@ def export(
     module, name = WRITERS[path.suffix]
     writer: Write = getattr(importlib.import_module(module), name)
     native = path.suffix == ".mvn"
-    if native and quantize not in (None, "dynamic"):
-        raise ConfigError(
-            f"the native engine has no {quantize!r} files: leave quantize out, or say 'dynamic'"
-        )
+    if native:
+        check_precision(quantize or "none")
     check_quantize(quantize, calibration is not None)
     clips = None if calibration is None else read_clips(calibration, spec)
     folded = fold(network)

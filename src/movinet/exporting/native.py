@@ -20,6 +20,8 @@ _POOLING = {"none": 0, "3d": 1, "2d": 2, "2plus3d": 3}
 _ACTIVATION = {"relu6": 1, "hard_swish": 2, "swish": 3, "hard_sigmoid": 4, "sigmoid": 5}
 _HEADER = struct.Struct("<4sIQ15I")
 _BLOCK = struct.Struct("<8If")
+#: What the engine calls the quantizations that it has files of.
+_PRECISIONS = {"none": 0, "dynamic": 1, "float16": 2}
 #: Weights of an output up to this are as good as zero.
 _NOTHING = 1e-30
 
@@ -39,12 +41,12 @@ def write_native(network: Folded, manifest: Manifest, path: Path) -> None:
     check_native(network.config, manifest)
     text = manifest.to_json().encode()
     records = b"".join(_record(block) for block in network.blocks)
-    dynamic = manifest.quantization == "dynamic"
-    tensors = [np.ascontiguousarray(tensor) for tensor in _tensors(network, dynamic)]
+    precision = manifest.quantization
+    tensors = [np.ascontiguousarray(tensor) for tensor in _tensors(network, precision)]
     size = _aligned(_HEADER.size) + _aligned(len(records)) + _aligned(len(text))
     size += sum(_aligned(tensor.nbytes) for tensor in tensors)
     with path.open("wb") as file:
-        _put(file, _header(network.config, image_size, size, len(text), dynamic))
+        _put(file, _header(network.config, image_size, size, len(text), precision))
         _put(file, records)
         _put(file, text)
         for tensor in tensors:
@@ -62,11 +64,7 @@ def check_native(config: MoViNetConfig, manifest: Manifest) -> None:
         raise ConfigError(
             "the native engine runs factorized models; export those with 3-D kernels as .tflite"
         )
-    if manifest.quantization not in ("none", "dynamic"):
-        raise ConfigError(
-            f"the native engine has no {manifest.quantization!r} files: leave quantize out, or "
-            "say 'dynamic' for int8 kernels"
-        )
+    check_precision(manifest.quantization)
     if manifest.resizes:
         raise ConfigError("the native engine does not resize frames: leave source_size out")
     sides = manifest.frames.shape[1:3]
@@ -74,12 +72,21 @@ def check_native(config: MoViNetConfig, manifest: Manifest) -> None:
         raise ConfigError(f"image sizes are 1 to {MAX_IMAGE_SIZE} pixels, not {sides}")
 
 
+def check_precision(quantization: str) -> None:
+    """Raise ConfigError unless there are files of the engine with this quantization."""
+    if quantization not in _PRECISIONS:
+        raise ConfigError(
+            f"the native engine has no {quantization!r} files: leave quantize out, or say "
+            "'float16', or 'dynamic' for int8 kernels"
+        )
+
+
 def _header(
     config: MoViNetConfig,
     image_size: Sequence[int | None],
     file_size: int,
     manifest_size: int,
-    dynamic: bool,
+    quantization: str,
 ) -> bytes:
     arch = config.architecture
     return _HEADER.pack(
@@ -99,7 +106,7 @@ def _header(
         _ACTIVATION[config.gating_activation],
         _ACTIVATION[config.head_activation],
         int(config.positional_encoding),
-        int(dynamic),
+        _PRECISIONS[quantization],
     )
 
 
@@ -118,12 +125,14 @@ def _record(block: FoldedBlock) -> bytes:
     )
 
 
-def _tensors(network: Folded, dynamic: bool) -> Iterator[NDArray[Any]]:
+def _tensors(network: Folded, quantization: str) -> Iterator[NDArray[Any]]:
     """Every kernel, each followed by its bias, in the order in which the engine reads them.
 
     Where the file is to hold integers, a matrix is int8, followed by the scale of each output. What
-    is small and fragile stays float32: the stem, the skips, and all depthwise kernels.
+    is small and fragile stays float32: the stem, the skips, and all depthwise kernels. In float16
+    files all kernels are float16, and the biases float32.
     """
+    dynamic = quantization == "dynamic"
     layers: list[tuple[Affine | None, bool]] = [(network.stem, False)]
     for block in network.blocks:
         layers += [(block.expand, dynamic), (block.depthwise, False), (block.temporal, False)]
@@ -139,9 +148,18 @@ def _tensors(network: Folded, dynamic: bool) -> Iterator[NDArray[Any]]:
             scale = np.where(largest > _NOTHING, largest, 127) / 127
             yield np.rint(layer.weight / scale).astype(np.int8)
             yield scale.astype("<f4")
+        elif quantization == "float16":
+            yield _halves(layer.weight)
         else:
             yield layer.weight.astype("<f4")
         yield layer.bias.astype("<f4")
+
+
+def _halves(weight: NDArray[np.float32]) -> NDArray[np.float16]:
+    most = np.abs(weight).max()
+    if most > np.finfo(np.float16).max:
+        raise ConfigError(f"float16 holds no weight of {most:.3g}: leave quantize out")
+    return weight.astype("<f2")
 
 
 def _put(file: BinaryIO, data: bytes) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-#: Of the largest logit. Where weights are small, another order of additions may round a value to the
-#: next integer or half.
+#: Of the largest logit. In int8 and float16 files another order of additions may round a value to
+#: the next integer or half.
 TOLERANCE, HALF_TOLERANCE, INT8_TOLERANCE = 1e-5, 2e-3, 1e-3
 #: Where one of two machines multiplies bytes and the other one integers of 16 bits.
 BYTES_TOLERANCE = 0.1

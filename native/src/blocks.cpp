@@ -135,13 +135,21 @@ void Network::depthwise(Workspace& w, const Band& band, int panel, const float* 
                  b.depthwise_bias + panel * kPanel, out, sums, b.out.width, kernel,
                  static_cast<int>(b.record.stride),
                  static_cast<int>(b.record.expand) - panel * kPanel, header_.activation};
+  // Where in the ring the first row of the window is, or would be if it is above the frame.
+  int top = band.first * d.stride - b.pad_top;
+  int slot = (top % b.ring_rows + b.ring_rows) % b.ring_rows;
+  const auto around = [&](int s) {
+    while (s >= b.ring_rows) s -= b.ring_rows;
+    return s;
+  };
   for (int o = band.first; o < band.end; o++, d.out += static_cast<size_t>(b.out.width) * kPanel) {
-    for (int u = 0; u < kernel; u++) {
-      const int row = o * d.stride - b.pad_top + u;
-      const bool inside = row >= 0 && row < b.in.height;
-      rows[u] = inside ? ring + row % b.ring_rows * row_size : w.zero_row;
+    for (int u = 0, s = slot; u < kernel; u++, s = around(s + 1)) {
+      const bool inside = top + u >= 0 && top + u < b.in.height;
+      rows[u] = inside ? ring + s * row_size : w.zero_row;
     }
     kernels_->depthwise(d);
+    top += d.stride;
+    slot = around(slot + d.stride);
   }
 }
 

@@ -69,19 +69,25 @@ void integer_tile(const IntegerProduct& p, const typename Kind::Element* a, cons
       }
     }
   }
+  // Local copies: for all the compiler knows, every store could change what `p` says.
   const size_t start = channel / kPanel * p.c_panel + row * kPanel + channel % kPanel;
+  const size_t c_panel = p.c_panel, scale_step = p.a_scale_step;
+  const float* a_scales = p.a_scales + row * scale_step;
+  const float* residual = p.residual ? p.residual + start : nullptr;
+  float* c = p.c + start;
   with_activation(p.activation, [&]<Activation kActivation>() {
 #pragma GCC unroll 32
     for (int v = 0; v < kVectors; v++) {
       const Vector scale = load(p.scale + channel + v * kLanes);
       const Vector bias = load(p.bias + channel + v * kLanes);
+      Vector unit = scale * a_scales[0];
 #pragma GCC unroll 32
       for (int r = 0; r < kRows; r++) {
-        const size_t at = start + panel_of(v) * p.c_panel + r * kPanel + lane_of(v);
-        const float a_scale = p.a_scales[(row + r) * p.a_scale_step];
-        Vector y = to_floats(sums[r][v]) * (scale * a_scale) + bias;
-        if (p.residual) y += load(p.residual + at);
-        store(p.c + at, activate<kActivation>(y));
+        const size_t at = panel_of(v) * c_panel + r * kPanel + lane_of(v);
+        if (kInputs == 2 && scale_step) unit = scale * a_scales[r];  // bytes have one scale
+        Vector y = to_floats(sums[r][v]) * unit + bias;
+        if (residual) y += load(residual + at);
+        store(c + at, activate<kActivation>(y));
       }
     }
   });

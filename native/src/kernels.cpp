@@ -10,6 +10,10 @@
 namespace movinet {
 namespace {
 
+void bytes_to_floats(const uint8_t* in, float* out, size_t count) {
+  for (size_t i = 0; i < count; i++) out[i] = in[i] * (1 / 255.f);
+}
+
 void scale_columns(const float* in, const float* scale, float* out, size_t rows) {
   for (int lane = 0; lane < kPanel; lane += kLanes) {
     const Vector s = load(scale + lane);
@@ -116,6 +120,7 @@ const Kernels MOVINET_TABLE(MOVINET_ISA) = {
     .depthwise = depthwise,
     .taps = taps,
     .average_pool = average_pool,
+    .bytes_to_floats = bytes_to_floats,
     .scale_columns = scale_columns,
     .scale_rows = scale_rows,
     .sum_rows = sum_rows,

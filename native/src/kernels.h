@@ -131,6 +131,8 @@ struct Kernels {
   void (*taps)(const Taps&);
   // out[o] = mean of the places of a 3x3 window, stride 2, that are inside; one panel.
   void (*average_pool)(const float* in, int height, int width, int channels, float* out);
+  // out[i] = in[i] / 255.
+  void (*bytes_to_floats)(const uint8_t* in, float* out, size_t count);
   // out[r][i] = in[r][i] * scale[i], in one panel.
   void (*scale_columns)(const float* in, const float* scale, float* out, size_t rows);
   // out[panel][k][i] = b[panel][k][i] * scale[k].

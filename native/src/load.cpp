@@ -205,7 +205,7 @@ int Network::add_part(int frames, int channels, Size size) {
 }
 
 void Network::check_memory(const std::string& path) const {
-  double floats = static_cast<double>(state_floats_) + header_.width * 9.0;
+  double floats = static_cast<double>(state_floats_) + header_.width * 9.0 * kStemRows;
   floats += 2.0 * kGroup * stem_size_.places() * padded(header_.stem);
   for (const Block& b : blocks_) {
     const double places = static_cast<double>(b.out.places());
@@ -239,7 +239,7 @@ Workspace::Workspace(const Network& n) {
   });
   for (int member = 0; member < n.team_.size(); member++) {
     Scratch s{};
-    s.rows = arena.floats(3 * (n.header_.width + 3) * size_t{3});
+    s.rows = arena.floats((2 * kStemRows + 1) * (n.header_.width + 3) * size_t{3});
     s.ring = arena.floats(ring);
     s.fresh = arena.floats(fresh);
     scratch.push_back(s);

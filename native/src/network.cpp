@@ -99,12 +99,10 @@ void Network::run(Workspace& w, const std::vector<Item>& items, Pixels pixels) c
 // One row of a frame as floats in [0, 1].
 void Network::copy_row(const void* frame, int row, Pixels pixels, float* to) const {
   const size_t size = size_t{3} * header_.width, start = row * size;
-  if (pixels == Pixels::floats) {
+  if (pixels == Pixels::floats)
     std::copy_n(static_cast<const float*>(frame) + start, size, to);
-    return;
-  }
-  const uint8_t* from = static_cast<const uint8_t*>(frame) + start;
-  for (size_t i = 0; i < size; i++) to[i] = from[i] * (1 / 255.f);
+  else
+    kernels_->bytes_to_floats(static_cast<const uint8_t*>(frame) + start, to, size);
 }
 
 void Network::run_stem(Workspace& w, const std::vector<Item>& items, Pixels pixels) const {
@@ -118,20 +116,24 @@ void Network::run_stem(Workspace& w, const std::vector<Item>& items, Pixels pixe
     p.a_panel = pitch;
     p.c_panel = static_cast<size_t>(count) * places * kPanel;
     p.rows = stem_size_.width;
-    std::fill_n(rows, 3 * pitch, 0.f);
+    std::fill_n(rows, (2 * kStemRows + 1) * pitch, 0.f);
     const Share s = share(count * stem_size_.height, 1, member, w.team->size());
-    for (int i = s.begin; i < s.end; i++) {
-      const int item = i / stem_size_.height, o = i % stem_size_.height;
-      for (int u = 0; u < 3; u++) {
-        const int row = o * 2 - height % 2 + u;
+    for (int i = s.begin, some; i < s.end; i += some) {
+      const int item = i / stem_size_.height, first = i % stem_size_.height;
+      some = std::min({kStemRows, stem_size_.height - first, s.end - i});
+      for (int u = 0; u < 2 * some + 1; u++) {
+        const int row = first * 2 - height % 2 + u;
         float* to = rows + u * pitch + pad * 3;
         if (row >= 0 && row < height)
           copy_row(items[item].frame, row, pixels, to);
         else
           std::fill_n(to, width * 3, 0.f);
       }
-      p.c = w.x + static_cast<size_t>(i) * stem_size_.width * kPanel;
-      kernels_->stem(p);
+      for (int o = 0; o < some; o++) {
+        p.a = rows + 2 * o * pitch;
+        p.c = w.x + static_cast<size_t>(i + o) * stem_size_.width * kPanel;
+        kernels_->stem(p);
+      }
     }
   });
 }

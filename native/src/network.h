@@ -47,6 +47,7 @@
 namespace movinet {
 
 constexpr int kGroup = 8;
+constexpr int kStemRows = 8;  // output rows at a time
 
 enum class Pixels { floats, bytes };  // in [0, 1], or in [0, 255]
 

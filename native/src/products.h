@@ -80,12 +80,13 @@ void tile(const Product& p, const float* a, const float* b, int row, int channel
   multiply<kRowStride, kLength>(sums, a, p.a_panel, b, static_cast<size_t>(p.inputs) * kPanel,
                                 p.inputs, Fetch(p.ahead, p.inputs, b));
   float* to = p.c + start;
+  const size_t c_panel = p.c_panel;  // a copy: for all the compiler knows, every store could change it
   with_activation(p.activation, [&]<Activation kActivation>() {
 #pragma GCC unroll 32
     for (int r = 0; r < kRows; r++)
 #pragma GCC unroll 32
       for (int v = 0; v < kVectors; v++)
-        store(to + panel_of(v) * p.c_panel + r * kPanel + lane_of(v),
+        store(to + panel_of(v) * c_panel + r * kPanel + lane_of(v),
               activate<kActivation>(sums[r][v]));
   });
 }

@@ -3,6 +3,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #include "kernels.h"
@@ -11,6 +13,8 @@ namespace movinet {
 
 #if defined(__x86_64__)
 extern const Kernels kernels_avx512vnni, kernels_avx512, kernels_avxvnni, kernels_avx2;
+#elif defined(__aarch64__)
+extern const Kernels kernels_dotprod;
 #endif
 extern const Kernels kernels_baseline;
 
@@ -40,6 +44,19 @@ Processor ask() {
 }
 
 }  // namespace
+#elif defined(__aarch64__)
+namespace {
+
+bool has_dotprod() {
+#if defined(__linux__)
+  constexpr unsigned long asimddp = 1 << 20;  // HWCAP_ASIMDDP
+  return getauxval(AT_HWCAP) & asimddp;
+#else
+  return true;  // every 64-bit Arm of Apple's that runs today's macOS
+#endif
+}
+
+}  // namespace
 #endif
 
 const Kernels* const* available_kernels() {
@@ -52,6 +69,8 @@ const Kernels* const* available_kernels() {
     if (processor.avx512) found[count++] = &kernels_avx512;
     if (processor.avxvnni) found[count++] = &kernels_avxvnni;
     if (processor.avx2) found[count++] = &kernels_avx2;
+#elif defined(__aarch64__)
+    if (has_dotprod()) found[count++] = &kernels_dotprod;
 #endif
     found[count] = &kernels_baseline;
     return true;

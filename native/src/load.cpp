@@ -14,6 +14,8 @@ constexpr size_t kFirstCache = 6 * 1024, kSecondCache = 48 * 1024;
 constexpr int kMaxThreads = 64;
 // A file that asks for more memory than this for one group of frames is not believed.
 constexpr double kMaxFloats = 4e9;
+// Weights up to this are as good as zero.
+constexpr float kNothing = 1e-30f;
 
 int same_padding(int size, int kernel, int stride) {
   return std::max(((size + stride - 1) / stride - 1) * stride + kernel - size, 0);
@@ -112,7 +114,7 @@ Layer Network::pack_dense(File& file, int inputs, int outputs) {
         most = most < std::fabs(weight[i * n + j]) || std::isnan(weight[i * n + j])
                    ? std::fabs(weight[i * n + j])
                    : most;
-      const float unit = most / 32767;
+      const float unit = most < kNothing ? 0 : most / 32767;  // denormal ones would be slow
       scale[(j / kPanel * runs + run) * kPanel + lane] = unit;
       for (size_t i = start; i < end && unit > 0 && std::isfinite(unit); i++)
         packed[(j / kPanel * k + i) * kPanel + lane] =
@@ -205,13 +207,15 @@ int Network::add_part(int frames, int channels, Size size) {
 }
 
 void Network::check_memory(const std::string& path) const {
-  double floats = static_cast<double>(state_floats_) + header_.width * 9.0 * kStemRows;
+  double floats = static_cast<double>(state_floats_);
+  double of_member = header_.width * 9.0 * kStemRows;
   floats += 2.0 * kGroup * stem_size_.places() * padded(header_.stem);
   for (const Block& b : blocks_) {
     const double places = static_cast<double>(b.out.places());
     floats += kGroup * places * (padded(b.record.expand) + 2.0 * padded(b.record.outputs));
-    floats += static_cast<double>(b.ring_rows) * b.padded_width * padded(b.record.expand);
+    of_member += static_cast<double>(b.ring_rows) * b.padded_width * padded(b.record.expand);
   }
+  floats += of_member * team_.size();
   if (floats > kMaxFloats)
     throw Error(Error::Kind::file, path + ": its images are too large for this engine: a step would "
                                           "need more than 16 GB; export it for a smaller image "

@@ -50,15 +50,16 @@ def check(found: np.ndarray, wanted: np.ndarray, what: str, same_machine: bool =
     return error
 
 
-def check_all(build: Path, cases: Path, runner: Sequence[str] = ()) -> None:
+def check_all(build: Path, cases: Path, runner: Sequence[str] = (), pattern: str = "*.mvn") -> None:
     """Run both programs over all cases.
 
     Args:
         build: Where the programs are.
         cases: Where the cases are.
         runner: Comes before each program: an emulator, for another machine's.
+        pattern: Which cases.
     """
-    paths = sorted(cases.glob("*.mvn"))
+    paths = sorted(cases.glob(pattern))
     assert paths, f"no cases in {cases}"
     for case in paths:
         wanted = np.load(case.with_suffix(".npy"))

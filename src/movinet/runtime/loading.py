@@ -62,7 +62,8 @@ def load(
         raise ConfigError(f"{path}: an exported model ends in one of {', '.join(ENGINES)}")
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file")
-    if not isinstance(num_threads, int) or not 1 <= num_threads <= MAX_THREADS:
+    is_number = isinstance(num_threads, int) and not isinstance(num_threads, bool)
+    if not is_number or not 1 <= num_threads <= MAX_THREADS:
         raise ConfigError(
             f"num_threads must be an integer from 1 to {MAX_THREADS}, not {num_threads!r}"
         )

@@ -191,7 +191,7 @@ def test_reset_takes_numbers_of_streams(batches) -> None:
             stream.reset(wrong)
 
 
-@pytest.mark.parametrize("threads", [0, 2.5, "2", 10**10])
+@pytest.mark.parametrize("threads", [0, 2.5, "2", True, 10**10])
 def test_threads_are_a_number(file: Path, threads) -> None:
     with pytest.raises(ConfigError, match="num_threads must be an integer from 1 to 1024, not"):
         movinet.load(file, num_threads=threads)

@@ -1,9 +1,11 @@
-"""The native engine's step against its floor: counted multiply-adds over the core's rate.
+"""The native engine's step against its floors: what it computes, and what it reads.
 
-``python benchmarks/native_engine.py [--models a0_stream] [--rounds 30] [--kernels avx2]``. The rate
-is that of multiply-adds in registers alone, measured in turn with the steps. Times are of the
-thread's processor time, so that others on the machine disturb them less. ``--threads 2`` then
-compares steps in one thread and in so many, in turn and in wall time.
+``python benchmarks/native_engine.py [--models a0_stream] [--rounds 30] [--kernels avx2]``. The
+floor is the network's multiply-adds over the rate of float32 multiply-adds in registers alone;
+beside it stand the bytes of weights and past frames that a step touches once, over the rate at
+which the core reads memory (a maximum of 64 MB). Both rates are measured in turn with the steps.
+Times are of the thread's processor time, so that others on the machine disturb them less.
+``--threads 2`` then compares steps in one thread and in so many, in turn and in wall time.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import torch
 
 from movinet import _native
 from movinet.complexity import count_multiply_adds
-from movinet.exporting.folding import fold
+from movinet.exporting.folding import Folded, fold
 from movinet.exporting.graph import GraphOptions, build_graph
 from movinet.exporting.native import write_native
 from movinet.factory import create_model
@@ -32,6 +34,12 @@ from movinet.runtime.native import NativeEngine
 from timing import report, take_turns
 
 SPIN = 20_000_000
+MEMORY = np.ones(16 << 20, np.float32)
+Quantization = Literal["none", "float16", "dynamic"]
+#: Streams that share the fetching of weights.
+GROUP = 8
+#: Bytes of a weight: of layers for many places, of squeeze-excitation, of the classifier.
+WEIGHT_BYTES = {"none": (4, 4, 2.25), "float16": (4, 2.25, 2.25), "dynamic": (1, 1, 1)}
 
 
 def main() -> None:
@@ -43,12 +51,15 @@ def main() -> None:
     parser.add_argument("--quantization", choices=["none", "float16", "dynamic"], default="none")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    print(f"{'':22} {'M multiply-adds':>15} {'floor ms':>9} {'step ms':>8} {'ratio':>6} {'G/s':>5}")
+    print(
+        f"{'':26} {'M macs':>7} {'G/s':>5} {'floor ms':>8} {'MB':>6} {'GB/s':>5} "
+        f"{'reading ms':>10} {'step ms':>8} {'25-75 %':>13} {'ratio':>5} {'to both':>7}"
+    )
     for name in options.models:
         size = input_spec(name).image_size
         engine = load(name, size, options.kernels, options.quantization)
         for streams in options.streams:
-            measure(name, engine, size, streams, options.rounds)
+            measure(name, engine, size, streams, options.rounds, options.quantization)
             if options.threads > 1:
                 team = load(name, size, options.kernels, options.quantization, options.threads)
                 engines = {"1 thread": engine, f"{options.threads} threads": team}
@@ -71,7 +82,7 @@ def load(
     name: str,
     size: int,
     kernels: str,
-    quantization: Literal["none", "float16", "dynamic"],
+    quantization: Quantization,
     threads: int = 1,
 ) -> NativeEngine:
     model = create_model(name)
@@ -100,24 +111,51 @@ def load(
         return NativeEngine(path, kernels, threads)
 
 
-def measure(name: str, engine: NativeEngine, size: int, streams: int, rounds: int) -> None:
+def measure(
+    name: str, engine: NativeEngine, size: int, streams: int, rounds: int, precision: Quantization
+) -> None:
     generator = np.random.default_rng(0)
     frames = generator.random((streams, size, size, 3), np.float32)
     decay = np.ones((streams, 1), np.float32)
     state = engine.new_state(streams)
-    spins, times = [], []
+    spins, reads, times = [], [], []
     for _ in range(rounds):
         spins.append(seconds(lambda: _native.kernels.spin(engine.kernels, SPIN)) / SPIN)
+        reads.append(seconds(MEMORY.max) / MEMORY.nbytes)
         times.append(seconds(lambda: engine.step(frames, decay, state)))
-    config = create_model(name).config
-    count = count_multiply_adds(config, 1, (size, size)) * streams
-    floor, step = statistics.median(spins) * count, statistics.median(times)
+    model = create_model(name)
+    assert isinstance(model, MoViNet)
+    count = count_multiply_adds(model.config, 1, (size, size)) * streams
+    moved = bytes_moved(fold(model), engine, streams, precision)
+    spin, read = statistics.median(spins), statistics.median(reads)
+    low, step, high = np.quantile(times, (0.25, 0.5, 0.75))
     label = f"{name} {engine.kernels} x{streams}"
     print(
-        f"{label:22} {count / 1e6:15.1f} {floor * 1e3:9.2f} {step * 1e3:8.2f} {step / floor:6.2f} "
-        f"{count / step / 1e9:5.1f}   (best: {min(spins) * count * 1e3:.2f} {min(times) * 1e3:.2f} "
-        f"{min(times) / min(spins) / count:.2f})"
+        f"{label:26} {count / 1e6:7.1f} {1e-9 / spin:5.1f} {spin * count * 1e3:8.2f} "
+        f"{moved / 1e6:6.1f} {1e-9 / read:5.1f} {read * moved * 1e3:10.2f} {step * 1e3:8.2f} "
+        f"{low * 1e3:6.2f}-{high * 1e3:<6.2f} {step / (spin * count):5.2f} "
+        f"{step / (spin * count + read * moved):7.2f}",
+        flush=True,
     )
+
+
+def bytes_moved(
+    network: Folded, engine: NativeEngine, streams: int, precision: Quantization
+) -> float:
+    """Weights and past frames that a step of so many streams has to touch once."""
+    wide, narrow, classifier = WEIGHT_BYTES[precision]
+    weights = network.head.weight.size * wide
+    weights += (network.hidden.weight.size + network.classifier.weight.size) * classifier
+    for block in network.blocks:
+        weights += (block.expand.weight.size + block.project.weight.size) * wide
+        for layer in (block.reduce, block.gate):
+            weights += 0 if layer is None else layer.weight.size * narrow
+    past = 0
+    for name, frame in engine.read_state(engine.new_state(1)).items():
+        if name.startswith("buffer/"):  # all are read, and one of each block is replaced
+            past += frame.size * (2 if name.endswith("/0") else 1)
+    past *= 4 if precision == "none" else 2
+    return weights * -(-streams // GROUP) + past * streams
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -28,9 +28,15 @@
 // so pointwise layers see one tall matrix.
 //
 // The state of a stream is one block of memory without pointers, the same for every instruction
-// set: a StateHeader, the running sums, and for each temporal kernel a ring of k_t - 1 frames.
-// Which of them is the oldest follows from the number of frames seen. A zeroed state has seen
-// nothing; a copy is a snapshot.
+// set: a StateHeader, the running sums, and for each temporal kernel a ring of k_t - 1 frames, of
+// 16-bit floats unless the file is of float32. Which of them is the oldest follows from the number
+// of frames seen. A zeroed state has seen nothing; a copy is a snapshot.
+//
+// A large part of a step is waiting for what is used once: weights of squeeze-excitation and of the
+// classifier, past frames. So products fetch what comes next while they compute (Ahead).
+//
+// In int8 files pass 1 and 3 multiply integers: x and gated z become 16 bits, or 8 where the machine
+// has an instruction for that, with a scale an item, found while z is written.
 #pragma once
 
 #include <algorithm>

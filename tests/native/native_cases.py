@@ -57,6 +57,8 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[int, int], int, int]] = {
     # So wide that a block goes in bands of rows.
     "bands": ({}, (130, 347), 1, 3),
 }
+#: Those of SMALL with a float16 form.
+HALF = ("odd", "relu6", "bands")
 
 
 def write_small(name: str, folder: Path) -> Path:
@@ -67,7 +69,8 @@ def write_small(name: str, folder: Path) -> Path:
     logits = running_logits(model, video)
     # The smaller forms of the same network beside it.
     _write(folder / f"small_{name}_int8.mvn", model, video, logits, "dynamic")
-    _write(folder / f"small_{name}_half.mvn", model, video, logits, "float16")
+    if name in HALF:
+        _write(folder / f"small_{name}_half.mvn", model, video, logits, "float16")
     return _write(folder / f"small_{name}.mvn", model, video, logits)
 
 

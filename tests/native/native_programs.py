@@ -10,7 +10,7 @@ import numpy as np
 #: the next integer or half.
 TOLERANCE, HALF_TOLERANCE, INT8_TOLERANCE = 1e-5, 2e-3, 1e-3
 #: Where one of two machines multiplies bytes and the other one integers of 16 bits.
-BYTES_TOLERANCE = 0.1
+BYTES_TOLERANCE = 0.02
 
 
 def run(command: Sequence[str | Path], data: bytes = b"") -> bytes:

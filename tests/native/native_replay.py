@@ -18,7 +18,7 @@ import numpy as np
 #: Of the largest logit; with small weights, where other instructions may round other ways.
 TOLERANCE, HALF_TOLERANCE, INT8_TOLERANCE = 1e-5, 2e-3, 1e-3
 #: Between instruction sets that multiply bytes and such that multiply integers of 16 bits.
-BYTES_TOLERANCE = 0.1
+BYTES_TOLERANCE = 0.02
 
 
 def load_module(build: Path) -> Any:

@@ -38,7 +38,7 @@ Processor ask() {
   found.avx2 = (kept & registers) == registers && (b & bit_AVX2);
   found.avx512 = (kept & registers512) == registers512 && (b & features512) == features512;
   found.avx512vnni = found.avx512 && (c & bit_AVX512VNNI);
-  constexpr unsigned avxvnni = 1 << 4;  // of leaf 7.1; GCC 10 has no name for it
+  constexpr unsigned avxvnni = 1 << 4;  // of leaf 7.1
   found.avxvnni = found.avx2 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & avxvnni);
   return found;
 }

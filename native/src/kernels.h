@@ -131,7 +131,7 @@ struct Kernels {
   void (*taps)(const Taps&);
   // out[o] = mean of the places of a 3x3 window, stride 2, that are inside; one panel.
   void (*average_pool)(const float* in, int height, int width, int channels, float* out);
-  // out[i] = in[i] / 255.
+  // out[i] = in[i] * (1 / 255).
   void (*bytes_to_floats)(const uint8_t* in, float* out, size_t count);
   // out[r][i] = in[r][i] * scale[i], in one panel.
   void (*scale_columns)(const float* in, const float* scale, float* out, size_t rows);
@@ -143,7 +143,7 @@ struct Kernels {
   void (*range)(const float* in, float* least, float* greatest, size_t rows);
   // out[r][i] = in[r][i] * scale[i], rounded; within 16 bits.
   void (*quantize)(const float* in, const float* scale, int16_t* out, size_t rows);
-  // out[r][i] = in[r][i] * scale[i] + zero, rounded; within a byte.
+  // out[r][i] = in[r][i] * scale[i] + zero, rounded; the nearest byte.
   void (*quantize_bytes)(const float* in, const float* scale, int zero, uint8_t* out, size_t rows);
   // Does at least this many multiply-adds in registers alone, as fast as the core can; returns how
   // many. Benchmarks measure the rest against it.

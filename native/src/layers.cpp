@@ -195,7 +195,7 @@ float Network::choose_scale(const Layer& layer, float least, float greatest, flo
                             int& zero) const {
   float limit, range;
   if (layer.sums) {
-    limit = 254;  // one less than there are: both ends may be rounded outwards
+    limit = 254;  // one less than there are, for the zero point is rounded upwards
     range = greatest - least;
   } else {
     // As many bits as the sums of 32 bits have room for. Exported weights are 127 at most; those of
@@ -207,7 +207,7 @@ float Network::choose_scale(const Layer& layer, float least, float greatest, flo
   const bool finite = range > 0 && std::isfinite(limit / range);
   const float unit = finite ? limit / range : 0.f;
   zero = layer.sums ? kernels_->lowest_byte : 0;
-  if (layer.sums && finite) zero += static_cast<int>(std::nearbyint(-least * unit));
+  if (layer.sums && finite) zero += static_cast<int>(std::ceil(-least * unit));
   return unit;
 }
 

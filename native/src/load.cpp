@@ -207,15 +207,18 @@ int Network::add_part(int frames, int channels, Size size) {
 }
 
 void Network::check_memory(const std::string& path) const {
-  double floats = static_cast<double>(state_floats_);
-  double of_member = header_.width * 9.0 * kStemRows;
-  floats += 2.0 * kGroup * stem_size_.places() * padded(header_.stem);
+  double floats = static_cast<double>(state_floats_), of_member = 0;
+  double x = static_cast<double>(stem_size_.places()) * padded(header_.stem), z = 0;
   for (const Block& b : blocks_) {
     const double places = static_cast<double>(b.out.places());
-    floats += kGroup * places * (padded(b.record.expand) + 2.0 * padded(b.record.outputs));
-    of_member += static_cast<double>(b.ring_rows) * b.padded_width * padded(b.record.expand);
+    x = std::max({x, places * padded(b.record.outputs), places * padded(b.record.inputs)});
+    z = std::max(z, places * padded(b.record.expand));
+    const int panels_kept = b.whole ? 2 * kernels_->panels_at_once
+                                    : static_cast<int>(panels(b.record.expand)) + 2;
+    of_member = std::max(of_member, double{kPanel} * panels_kept * b.ring_rows * b.padded_width);
   }
-  floats += of_member * team_.size();
+  // x, y and what is pooled of x; z, and its integers; rows of the frame.
+  floats += kGroup * (3 * x + 1.5 * z) + team_.size() * (of_member + 6.0 * kStemRows * header_.width);
   if (floats > kMaxFloats)
     throw Error(Error::Kind::file, path + ": its images are too large for this engine: a step would "
                                           "need more than 16 GB; export it for a smaller image "

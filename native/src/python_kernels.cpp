@@ -21,6 +21,12 @@ const Kernels& kernels(const std::string& isa) {
   return *found;
 }
 
+// The zero point of bytes, if there is one and the kernels have products of bytes.
+std::optional<int> checked(const Kernels& k, std::optional<int> zero) {
+  if (zero && !k.byte_product) throw Error(Error::Kind::usage, "no products of bytes here");
+  return zero;
+}
+
 // (rows, channels) to [panel][rows][16]; lanes of padding hold `fill`.
 std::vector<float> to_panels(const float* values, size_t rows, size_t channels, float fill = 0) {
   std::vector<float> out(rows * padded(channels), fill);
@@ -65,7 +71,7 @@ Output test_integer_product(const std::string& isa, const IntegerInput& a, const
                             std::optional<int> zero) {
   const Kernels& k = kernels(isa);
   const size_t rows = a.shape(0), inputs = a.shape(1), outputs = b.shape(1);
-  const size_t of = zero ? 4 : 2, groups = (inputs + of - 1) / of;
+  const size_t of = checked(k, zero) ? 4 : 2, groups = (inputs + of - 1) / of;
   std::vector<int16_t> left(rows * padded(inputs), 0x5555);
   std::vector<uint8_t> left_bytes(rows * padded(inputs), 0x55);
   std::vector<int8_t> right(of * groups * padded(outputs));
@@ -115,7 +121,7 @@ std::vector<Output> test_quantize(const std::string& isa, const Input& x, const 
   for (size_t p = 0; p < panels(channels); p++) {
     const float* from = in.data() + p * size;
     k.range(from, &least[p * kPanel], &greatest[p * kPanel], places);
-    if (zero)
+    if (checked(k, zero))
       k.quantize_bytes(from, &scales[p * kPanel], *zero + k.lowest_byte, bytes.data(), places);
     else
       k.quantize(from, &scales[p * kPanel], words.data(), places);

@@ -1,7 +1,8 @@
 // The thin layer between the kernels and the instruction set: one vector of `kLanes` floats.
 //
-// The compilers' own vector types do almost everything (+, *, and a multiply-add where the target
-// has one, by -ffp-contract=fast); only minimum and maximum need a name of each instruction set.
+// The compilers' own vector types do most (+, *, and a multiply-add where the target has one, by
+// -ffp-contract=fast); minimum, maximum, rounding, small numbers and their products need the names
+// that each instruction set has for them.
 #pragma once
 
 #include <cstdint>
@@ -212,17 +213,18 @@ MOVINET_INLINE void store(uint16_t* p, Vector v) {
 }
 
 #if defined(MOVINET_QUADS)
-// The low 8 bits of each lane.
+// Each lane as a byte, from kLowestByte on; what is beyond becomes the nearest.
 MOVINET_INLINE void store_bytes(uint8_t* p, Integers v) {
 #if defined(__AVX512F__)
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8((__m512i)v));
+  const __m512i positive = _mm512_max_epi32((__m512i)v, _mm512_setzero_si512());
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(positive));
 #elif defined(__AVX2__)
   const __m128i low = _mm256_castsi256_si128((__m256i)v);
   const __m128i words = _mm_packs_epi32(low, _mm256_extracti128_si256((__m256i)v, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
 #else
-  const int16x4_t words = vmovn_s32(v);
-  const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
+  const int16x4_t words = vqmovn_s32(v);
+  const int8x8_t bytes = vqmovn_s16(vcombine_s16(words, words));
   vst1_lane_s32(reinterpret_cast<int32_t*>(p), vreinterpret_s32_s8(bytes), 0);
 #endif
 }

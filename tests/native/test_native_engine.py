@@ -258,6 +258,18 @@ def test_a_weight_beyond_float16_is_refused(tmp_path: Path) -> None:
         write_file(model, tmp_path / "m.mvn", (16, 16), "float16")
 
 
+def test_a_weight_that_is_no_number_is_refused_or_stays_none(tmp_path: Path) -> None:
+    model = make_model(tiny_stream())
+    with torch.no_grad():
+        model.classifier.weight[2, 3] = float("nan")
+    with pytest.raises(ConfigError, match="a weight that is no finite number has no int8 form"):
+        write_file(model, tmp_path / "m.mvn", (16, 16), "dynamic")
+    for quantization in ("none", "float16"):
+        path = write_file(model, tmp_path / "m.mvn", (16, 16), quantization)
+        found = run_engine(open_engine(path), make_video(1, 1, 16, 16), [1])
+        assert np.isnan(found[..., 2]).all()
+
+
 CASES = Path(__file__).parent.parent / "data" / "cases"
 
 

@@ -41,12 +41,12 @@ def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
 def test_the_instruction_sets_are_those_that_the_system_tells_of() -> None:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     flags = set(next(line for line in lines if line.startswith("flags")).split())
-    avx512 = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"}
+    avx512 = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma", "f16c"}
     needs = {
         "avx512vnni": avx512 | {"avx512_vnni"},
         "avx512": avx512,
-        "avxvnni": {"avx2", "fma", "avx_vnni"},
-        "avx2": {"avx2", "fma"},
+        "avxvnni": {"avx2", "fma", "f16c", "avx_vnni"},
+        "avx2": {"avx2", "fma", "f16c"},
         "baseline": set(),
     }
     assert [name for name, need in needs.items() if need <= flags] == KERNELS
@@ -195,7 +195,10 @@ def test_floats_become_integers(kernels: str, places: int, channels: int) -> Non
     np.testing.assert_array_equal(least, np.minimum(x.min(0), 0))
     np.testing.assert_array_equal(greatest, np.maximum(x.max(0), 0))
     np.testing.assert_array_equal(found, np.rint(x * (1000 * scale)))
-    if native.kernels.has_bytes(kernels):
+    if not native.kernels.has_bytes(kernels):
+        with pytest.raises(native.Error, match="no products of bytes"):
+            native.kernels.quantize(kernels, x, scale, 128)
+    else:
         _, _, found = native.kernels.quantize(kernels, x, 10 * scale, 128)
         # A product and a sum may be one instruction, so halves may go the other way.
         assert np.abs(found - (x.astype(np.float64) * (10 * scale) + 128)).max() < 0.50001
@@ -211,3 +214,13 @@ def test_a_range_that_is_not_finite_is_no_number(kernels: str, value: float) -> 
     assert np.isnan(greatest[3])
     assert np.isfinite(np.delete(least, 3)).all()
     assert np.isfinite(np.delete(greatest, 3)).all()
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_what_is_beyond_a_byte_becomes_the_nearest(kernels: str) -> None:
+    if not native.kernels.has_bytes(kernels):
+        return  # this instruction set multiplies no bytes
+    x = np.array([-1e6, -129, -128.6, -128, 0, 127, 127.6, 128, 1e6], np.float32)
+    x = np.repeat(x, 16).reshape(-1, 16)
+    _, _, found = native.kernels.quantize(kernels, x, np.ones(16, np.float32), 128)
+    np.testing.assert_array_equal(found[:, 5], [0, 0, 0, 0, 128, 255, 255, 255, 255])

@@ -144,6 +144,8 @@ def _tensors(network: Folded, quantization: str) -> Iterator[NDArray[Any]]:
             continue
         if as_integers:
             largest = np.abs(layer.weight).max(0)
+            if not np.isfinite(largest).all():
+                raise ConfigError("a weight that is no finite number has no int8 form")
             # Zeros have no scale; a denormal one would cost the engine a hundred cycles a product.
             scale = np.where(largest > _NOTHING, largest, 127) / 127
             yield np.rint(layer.weight / scale).astype(np.int8)

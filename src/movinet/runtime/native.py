@@ -24,7 +24,8 @@ class NativeEngine:
 
     Attributes:
         manifest: What travels with it.
-        kernels: The instruction set in use: "avx512", "avx2" or "baseline".
+        kernels: The instruction set in use: "avx512vnni", "avx512", "avxvnni", "avx2", "dotprod"
+            or "baseline".
     """
 
     def __init__(

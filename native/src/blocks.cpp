@@ -1,6 +1,4 @@
 // The three passes of a block. network.h says how they go.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -10,16 +8,7 @@ namespace movinet {
 namespace {
 
 // At most so much is fetched ahead; more would push out of the second cache what is in use.
-size_t most_ahead() {
-  static const size_t bytes = [] {
-    size_t cache = 0;
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-    cache = std::max(sysconf(_SC_LEVEL2_CACHE_SIZE), 0L);
-#endif
-    return (cache ? cache : size_t{512} << 10) / 8 * 3;
-  }();
-  return bytes;
-}
+size_t most_ahead() { return second_cache() / 8 * 3; }
 
 }  // namespace
 

@@ -56,6 +56,7 @@ Network::Network(const std::string& path, const char* isa, int threads)
   file.check_end();
   head_part_ = add_part(0, head_.outputs, {1, 1});
   check_memory(path);
+  joint_ = first_joint_block();
   workspaces_.push_back(std::make_unique<Workspace>(*this));
 }
 
@@ -206,6 +207,20 @@ int Network::add_part(int frames, int channels, Size size) {
   return static_cast<int>(parts_.size()) - 1;
 }
 
+// From there on, either what a block makes of a whole group stays in the second cache, or reading
+// that again costs less than reading the weights for every item.
+size_t Network::first_joint_block() const {
+  for (size_t i = blocks_.size(); i > 0; i--) {
+    const Block& b = blocks_[i - 1];
+    const size_t z = b.out.places() * padded(b.record.expand) * sizeof(float);
+    size_t weights = 0;
+    for (const Layer* layer : {&b.expand, &b.reduce, &b.gate, &b.project})
+      weights += size_t(layer->inputs) * layer->outputs * (layer->integers ? 1 : sizeof(float));
+    if (kGroup * z > second_cache() / 2 && weights < 3 * z) return i;
+  }
+  return 0;
+}
+
 void Network::check_memory(const std::string& path) const {
   double floats = static_cast<double>(state_floats_), of_member = 0;
   double x = static_cast<double>(stem_size_.places()) * padded(header_.stem), z = 0;
@@ -217,8 +232,8 @@ void Network::check_memory(const std::string& path) const {
                                     : static_cast<int>(panels(b.record.expand)) + 2;
     of_member = std::max(of_member, double{kPanel} * panels_kept * b.ring_rows * b.padded_width);
   }
-  // x, y and what is pooled of x; z, and its integers; rows of the frame.
-  floats += kGroup * (3 * x + 1.5 * z) + team_.size() * (of_member + 6.0 * kStemRows * header_.width);
+  // x, y, what is pooled of x, and x of the joint blocks; z, and its integers; rows of the frame.
+  floats += kGroup * (4 * x + 1.5 * z) + team_.size() * (of_member + 6.0 * kStemRows * header_.width);
   if (floats > kMaxFloats)
     throw Error(Error::Kind::file, path + ": its images are too large for this engine: a step would "
                                           "need more than 16 GB; export it for a smaller image "
@@ -250,6 +265,10 @@ Workspace::Workspace(const Network& n) {
     s.ring = arena.floats(ring);
     s.fresh = arena.floats(fresh);
     scratch.push_back(s);
+  }
+  if (n.joint_) {
+    const Block& last_alone = n.blocks_[n.joint_ - 1];
+    joint = arena.floats(group * last_alone.out.places() * padded(last_alone.record.outputs));
   }
   zero_row = arena.floats(largest([](const Block& b) { return size_t(b.padded_width) * kPanel; }));
   x = arena.floats(x_size);
@@ -284,6 +303,8 @@ Workspace::Workspace(const Network& n) {
   logits = arena.floats(group * padded(n.header_.classes));
   for (int width : n.encoding_widths_) encodings.push_back(arena.floats(group * width));
   encoded.resize(encodings.size());
+  items.reserve(kGroup);
+  one.reserve(1);
 }
 
 }  // namespace movinet

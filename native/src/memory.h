@@ -1,6 +1,8 @@
 // Memory that lives as long as its owner: one zeroed, aligned piece, cut up once.
 #pragma once
 
+#include <unistd.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -16,6 +18,18 @@
 namespace movinet {
 
 constexpr size_t kAlignment = 64;
+
+// Bytes of a core's second cache, or what it has at least where the system does not tell.
+inline size_t second_cache() {
+  static const size_t bytes = [] {
+    long told = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    told = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    return told > 0 ? static_cast<size_t>(told) : size_t{512} << 10;
+  }();
+  return bytes;
+}
 
 // Zeroed bytes at a multiple of 64; in huge pages where the system has them, because a step
 // touches more 4 KiB pages than the processor remembers.

@@ -51,8 +51,8 @@ void Network::step(std::byte* const* states, int streams, const void* frames, Pi
   w->team = busy ? &team_ : &alone;
   const size_t frame_size = size_t{3} * header_.height * header_.width *
                             (pixels == Pixels::bytes ? 1 : sizeof(float));
-  std::vector<Item> items;
-  items.reserve(kGroup);
+  std::vector<Item>& items = w->items;
+  items.clear();
   for (int s = 0; s < streams; s++) {
     StateHeader& state = header_of(states[s]);
     for (int t = 0; t < count; t++) {
@@ -84,16 +84,33 @@ float* Network::part(const Item& item, int index) const {
 }
 
 void Network::run(Workspace& w, const std::vector<Item>& items, Pixels pixels) const {
+  const size_t joint = items.size() > 1 ? joint_ : 0;
+  if (joint == 0) run_stem(w, items, pixels);
+  const size_t size = joint ? blocks_[joint - 1].out.places() * kPanel : 0;
+  const size_t count = joint ? panels(blocks_[joint - 1].record.outputs) : 0;
+  for (size_t i = 0; joint && i < items.size(); i++) {
+    w.one.assign(1, items[i]);
+    run_stem(w, w.one, pixels);
+    run_blocks(w, w.one, 0, joint);
+    for (size_t panel = 0; panel < count; panel++)
+      std::copy_n(w.x + panel * size, size, w.joint + (panel * items.size() + i) * size);
+  }
+  if (joint) std::copy_n(w.joint, count * items.size() * size, w.x);
+  run_blocks(w, items, joint, blocks_.size());
+  classify(w, items);
+}
+
+void Network::run_blocks(Workspace& w, const std::vector<Item>& items, size_t first,
+                         size_t end) const {
   std::fill(w.encoded.begin(), w.encoded.end(), 0);
-  run_stem(w, items, pixels);
-  for (const Block& b : blocks_) {
+  for (size_t i = first; i < end; i++) {
+    const Block& b = blocks_[i];
     filter(w, b, items);
     if (header_.pooling != Pooling::none) squeeze(w, b, items);
-    const bool last = &b == &blocks_.back();
-    project(w, b, last ? head_ : (&b + 1)->expand, static_cast<int>(items.size()));
+    const Layer& next = i + 1 < blocks_.size() ? blocks_[i + 1].expand : head_;
+    project(w, b, next, static_cast<int>(items.size()));
     std::swap(w.x, w.y);
   }
-  classify(w, items);
 }
 
 // One row of a frame as floats in [0, 1].

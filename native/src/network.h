@@ -3,8 +3,10 @@
 // DESIGN
 //
 // A step takes one or more frames of one or more streams. A frame of a stream is an *item*; items
-// are computed in groups of up to kGroup, block by block, so that a block's weights are fetched
-// once for the group. Within a stream items are in the order of time. Where there are several
+// come in groups of up to kGroup. Through the first blocks, whose images are large, each item goes
+// alone, because it fills the second cache; through the others, from `joint_` on, all go together,
+// block by block, so that the weights are fetched once for the group. Within a stream items are in
+// the order of time. Where there are several
 // threads, each does its share of the panels, rows or outputs of every pass (team.h).
 //
 //   frame -> stem -> block ... block -> head product -> mean over space -> running mean over time
@@ -172,6 +174,7 @@ struct Workspace {
   Team* team;
   std::vector<Scratch> scratch;  // of each member
   float *zero_row, *x, *y, *z, *pooled_x, *scaled;
+  float* joint;            // x of all items as the joint blocks want it
   std::byte* integers;     // what goes into an integer product, [panel][item][place][16]
   float a_scales[kGroup];  // of each item of it
   int zeros[kGroup];
@@ -179,6 +182,7 @@ struct Workspace {
   float *pooled, *reduced, *gates, *embedding, *hidden, *logits;
   std::vector<float*> encodings;      // [item][width] for each width
   std::vector<char> encoded;          // whether it is of the current group
+  std::vector<Item> items, one;       // the current group, and one of it
 };
 
 class Network {
@@ -215,7 +219,10 @@ class Network {
   int add_part(int frames, int channels, Size size);
   void check_memory(const std::string& path) const;
 
+  size_t first_joint_block() const;
   void run(Workspace& w, const std::vector<Item>& items, Pixels pixels) const;
+  // Blocks from `first` to before `end`.
+  void run_blocks(Workspace& w, const std::vector<Item>& items, size_t first, size_t end) const;
   void run_stem(Workspace& w, const std::vector<Item>& items, Pixels pixels) const;
   void copy_row(const void* frame, int row, Pixels pixels, float* to) const;
   void filter(Workspace& w, const Block& b, const std::vector<Item>& items) const;
@@ -247,6 +254,7 @@ class Network {
   Size stem_size_;
   Layer stem_, head_, hidden_, classifier_;
   std::vector<Block> blocks_;
+  size_t joint_;  // the first block that the items of a group go through together
   std::vector<StatePart> parts_;
   std::vector<std::vector<double>> rates_;  // of the positional encodings, one list for each width
   std::vector<int> encoding_widths_;

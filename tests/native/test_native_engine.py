@@ -111,6 +111,21 @@ def test_threads_give_the_same_numbers(
         np.testing.assert_array_equal(together, alone)
 
 
+@pytest.mark.parametrize("quantization", ["none", "float16", "dynamic"])
+def test_large_images_go_alone_and_small_ones_together(
+    tmp_path: Path, quantization: Literal["none", "float16", "dynamic"]
+) -> None:
+    # Several images of the first blocks fit into no second cache, those of the last ones into any.
+    model = make_model(tiny_stream(), positional_encoding=True)
+    path = write_file(model, tmp_path / "m.mvn", (250, 330), quantization)
+    video = make_video(3, 4, 250, 330)
+    together = run_engine(open_engine(path), video, [3, 1])
+    alone = [run_engine(open_engine(path), one, [1] * 4) for one in video.split(1)]
+    assert_near(together, np.concatenate(alone), 1e-6 if quantization == "none" else 1e-3)
+    if quantization == "none":
+        assert_near(together, running_logits(model, video), TOLERANCE)
+
+
 def test_steps_at_the_same_time_share_one_team(tmp_path: Path) -> None:
     model = make_model(tiny_stream())
     path = write_file(model, tmp_path / "m.mvn", (64, 64))

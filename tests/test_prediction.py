@@ -213,6 +213,8 @@ def test_temporal_ensemble_of_base_models_sees_alternate_frames(
         (False, {"crops": 2}, "crops must be 1 or 3, not 2"),
         (False, {"views": 0}, "views must be from 1 to 1000, not 0"),
         (False, {"views": 1001}, "views must be from 1 to 1000, not 1001"),
+        (False, {"views": 2.5}, "views must be from 1 to 1000, not 2.5"),
+        (False, {"window": "5"}, "window must be a positive number of seconds, .*, not '5'"),
         (False, {"stride": 0.0}, "stride must be a positive number"),
         (False, {"stride": 1e300}, "at most 86400, not 1e\\+300"),
         (False, {"window": 1e9}, "at most 86400, not 1e\\+09"),

@@ -10,6 +10,9 @@ namespace {
 // At most so much is fetched ahead; more would push out of the second cache what is in use.
 size_t most_ahead() { return second_cache() / 8 * 3; }
 
+// Output rows of a depthwise kernel in one call.
+constexpr int kRowsAtOnce = 16;
+
 }  // namespace
 
 void Layer::add_to(Ahead& ahead) const {
@@ -102,15 +105,20 @@ void Network::expand(Workspace& w, Ahead& ahead, const Band& band, int panel,
   p.c_panel = b.ring_rows * row_size;
   p.outputs = std::min(kernels_->panels_at_once * kPanel, p.outputs - channel);
   p.ahead = &ahead;
+  IntegerProduct integers{};
+  if (b.expand.integers) integers = of_integers(w, b.expand, p, 0, band.index, channel);
   for (int row = begin; row < end; row++) {
     const size_t at = (band.index * b.in.places() + static_cast<size_t>(row) * b.in.width) * kPanel;
-    p.a = w.x + at;
-    p.c = ring + row % b.ring_rows * row_size + b.pad_left * kPanel;
-    if (b.expand.integers)
-      (b.expand.sums ? kernels_->byte_product : kernels_->integer_product)(
-          of_integers(w, b.expand, p, at, band.index, channel));
-    else
+    float* c = ring + row % b.ring_rows * row_size + b.pad_left * kPanel;
+    if (b.expand.integers) {
+      integers.a = w.integers + b.expand.input_bytes() * at;
+      integers.c = c;
+      (b.expand.sums ? kernels_->byte_product : kernels_->integer_product)(integers);
+    } else {
+      p.a = w.x + at;
+      p.c = c;
       kernels_->product(p);
+    }
   }
 }
 
@@ -119,26 +127,23 @@ void Network::depthwise(Workspace& w, const Band& band, int panel, const float* 
   const Block& b = band.block;
   const int kernel = static_cast<int>(b.record.kernel_space);
   const size_t row_size = static_cast<size_t>(b.padded_width) * kPanel;
-  const float* rows[kMaxKernel];
-  DepthwiseRow d{rows, b.depthwise + static_cast<size_t>(panel) * kernel * kernel * kPanel,
-                 b.depthwise_bias + panel * kPanel, out, sums, b.out.width, kernel,
-                 static_cast<int>(b.record.stride),
-                 static_cast<int>(b.record.expand) - panel * kPanel, header_.activation};
-  // Where in the ring the first row of the window is, or would be if it is above the frame.
-  int top = band.first * d.stride - b.pad_top;
-  int slot = (top % b.ring_rows + b.ring_rows) % b.ring_rows;
-  const auto around = [&](int s) {
-    while (s >= b.ring_rows) s -= b.ring_rows;
-    return s;
-  };
-  for (int o = band.first; o < band.end; o++, d.out += static_cast<size_t>(b.out.width) * kPanel) {
-    for (int u = 0, s = slot; u < kernel; u++, s = around(s + 1)) {
-      const bool inside = top + u >= 0 && top + u < b.in.height;
-      rows[u] = inside ? ring + s * row_size : w.zero_row;
+  const int stride = static_cast<int>(b.record.stride);
+  const float* rows[2 * kRowsAtOnce + kMaxKernel];
+  Depthwise d{rows, b.depthwise + static_cast<size_t>(panel) * kernel * kernel * kPanel,
+              b.depthwise_bias + panel * kPanel, out, sums, 0, b.out.width, kernel, stride,
+              static_cast<int>(b.record.expand) - panel * kPanel, header_.activation};
+  for (int o = band.first; o < band.end; o += d.count) {
+    d.count = std::min(kRowsAtOnce, band.end - o);
+    const int top = o * stride - b.pad_top, bottom = top + (d.count - 1) * stride + kernel;
+    // Where in the ring row `top` is, or would be if it is above the frame.
+    int slot = (top % b.ring_rows + b.ring_rows) % b.ring_rows;
+    for (int row = top; row < bottom; row++) {
+      const bool inside = row >= 0 && row < b.in.height;
+      rows[row - top] = inside ? ring + slot * row_size : w.zero_row;
+      if (++slot == b.ring_rows) slot = 0;
     }
     kernels_->depthwise(d);
-    top += d.stride;
-    slot = around(slot + d.stride);
+    d.out += static_cast<size_t>(d.count) * b.out.width * kPanel;
   }
 }
 

@@ -22,8 +22,8 @@ constexpr int kNeighbours = 6;
 
 // kCount neighbouring outputs of one vector.
 template <int kKernel, int kStride, int kCount, Activation kActivation>
-MOVINET_INLINE Vector neighbours(const DepthwiseRow& d, const float* const* rows, int column,
-                                 int lane) {
+MOVINET_INLINE Vector neighbours(const Depthwise& d, const float* const* rows, float* out,
+                                 int column, int lane) {
   const int kernel = kKernel ? kKernel : d.kernel, stride = kStride ? kStride : d.stride;
   Vector sums[kCount];
   const Vector bias = load(d.bias + lane);
@@ -57,38 +57,43 @@ MOVINET_INLINE Vector neighbours(const DepthwiseRow& d, const float* const* rows
 #pragma GCC unroll 16
   for (int n = 0; n < kCount; n++) {
     const Vector y = activate<kActivation>(sums[n]);
-    store(d.out + (column + n) * kPanel + lane, y);
+    store(out + (column + n) * kPanel + lane, y);
     totals[n % 2] += y;
   }
   return totals[0] + totals[1];
 }
 
 template <int kKernel, int kStride, Activation kActivation, int kCount = kNeighbours>
-MOVINET_INLINE Vector some_neighbours(int count, const DepthwiseRow& d, const float* const* rows,
-                                      int column, int lane) {
+MOVINET_INLINE Vector some_neighbours(int count, const Depthwise& d, const float* const* rows,
+                                      float* out, int column, int lane) {
   if constexpr (kCount > 1)
     if (count < kCount)
-      return some_neighbours<kKernel, kStride, kActivation, kCount - 1>(count, d, rows, column,
-                                                                        lane);
-  return neighbours<kKernel, kStride, kCount, kActivation>(d, rows, column, lane);
+      return some_neighbours<kKernel, kStride, kActivation, kCount - 1>(count, d, rows, out,
+                                                                        column, lane);
+  return neighbours<kKernel, kStride, kCount, kActivation>(d, rows, out, column, lane);
 }
 
 template <int kKernel, int kStride, Activation kActivation>
-void depthwise_row(const DepthwiseRow& by_reference) {
-  // Local copies: for all the compiler knows, every store could change the originals.
-  const DepthwiseRow d = by_reference;
-  const float* rows[kKernel ? kKernel : kMaxKernel];
-  std::copy_n(d.rows, d.kernel, rows);
+void depthwise_rows(const Depthwise& by_reference) {
+  // A local copy: for all the compiler knows, every store could change the original.
+  const Depthwise d = by_reference;
+  const int stride = kStride ? kStride : d.stride;
   const int parts = (d.width + kNeighbours - 1) / kNeighbours;
   for (int vector = 0; vector < vectors_of(d.channels); vector++) {
     const int lane = vector * kLanes;
-    Vector total{};
-    for (int left = parts, column = 0; left > 0; left--) {
-      const int count = (d.width - column) / left;  // parts of nearly equal width
-      total += some_neighbours<kKernel, kStride, kActivation>(count, d, rows, column, lane);
-      column += count;
+    Vector sum = load(d.sums + lane);
+    for (int o = 0; o < d.count; o++) {
+      const float* const* rows = d.rows + o * stride;
+      float* out = d.out + static_cast<size_t>(o) * d.width * kPanel;
+      Vector total{};
+      for (int left = parts, column = 0; left > 0; left--) {
+        const int count = (d.width - column) / left;  // parts of nearly equal width
+        total += some_neighbours<kKernel, kStride, kActivation>(count, d, rows, out, column, lane);
+        column += count;
+      }
+      sum += total;
     }
-    store(d.sums + lane, load(d.sums + lane) + total);
+    store(d.sums + lane, sum);
   }
 }
 
@@ -105,23 +110,24 @@ void sum_rows(const float* in, float* sums, size_t rows) {
   }
 }
 
-void depthwise(const DepthwiseRow& d) {
+void depthwise(const Depthwise& d) {
   if (comes_later(d.activation)) {
     // Sums are of what comes after the activation.
-    DepthwiseRow bare = d;
+    Depthwise bare = d;
     float unused[kPanel] = {};
     bare.activation = Activation::none;
     bare.sums = unused;
     depthwise(bare);
-    finish(d.activation, d.out, d.width);
-    return sum_rows(d.out, d.sums, d.width);
+    const size_t places = static_cast<size_t>(d.count) * d.width;
+    finish(d.activation, d.out, places);
+    return sum_rows(d.out, d.sums, places);
   }
   with_activation(d.activation, [&]<Activation kActivation>() {
-    if (d.kernel == 3 && d.stride == 1) return depthwise_row<3, 1, kActivation>(d);
-    if (d.kernel == 3 && d.stride == 2) return depthwise_row<3, 2, kActivation>(d);
-    if (d.kernel == 5 && d.stride == 1) return depthwise_row<5, 1, kActivation>(d);
-    if (d.kernel == 5 && d.stride == 2) return depthwise_row<5, 2, kActivation>(d);
-    depthwise_row<0, 0, kActivation>(d);
+    if (d.kernel == 3 && d.stride == 1) return depthwise_rows<3, 1, kActivation>(d);
+    if (d.kernel == 3 && d.stride == 2) return depthwise_rows<3, 2, kActivation>(d);
+    if (d.kernel == 5 && d.stride == 1) return depthwise_rows<5, 1, kActivation>(d);
+    if (d.kernel == 5 && d.stride == 2) return depthwise_rows<5, 2, kActivation>(d);
+    depthwise_rows<0, 0, kActivation>(d);
   });
 }
 

@@ -92,14 +92,14 @@ struct Dense {
   Activation activation;
 };
 
-// One row of a depthwise convolution of one panel, with bias and activation.
-struct DepthwiseRow {
-  const float* const* rows;  // `kernel` input rows [column][16], padding included
+// Some rows of a depthwise convolution of one panel, with bias and activation.
+struct Depthwise {
+  const float* const* rows;  // the input rows of all windows, [column][16], padding included
   const float* weight;       // [kernel][kernel][16]
   const float* bias;         // [16]
-  float* out;                // [width][16]
+  float* out;                // [count][width][16]
   float* sums;               // [16]; the output is added to it
-  int width, kernel, stride, channels;
+  int count, width, kernel, stride, channels;
   Activation activation;
 };
 
@@ -127,7 +127,7 @@ struct Kernels {
   // A 3x3 convolution of stride 2 of RGB rows, as a product: `a` is the first of three padded
   // rows [column][3] that are `a_panel` floats apart; b is [outputs / 16][27][16].
   void (*stem)(const Product&);
-  void (*depthwise)(const DepthwiseRow&);
+  void (*depthwise)(const Depthwise&);
   void (*taps)(const Taps&);
   // out[o] = mean of the places of a 3x3 window, stride 2, that are inside; one panel.
   void (*average_pool)(const float* in, int height, int width, int channels, float* out);

@@ -168,6 +168,8 @@ NB_MODULE(_native, m) {
                    [](const Engine& e) {
                      return std::pair{e.network().header().height, e.network().header().width};
                    })
+      .def_prop_ro("precision",
+                   [](const Engine& e) { return static_cast<int>(e.network().header().precision); })
       .def_prop_ro("classes", [](const Engine& e) { return e.network().header().classes; })
       .def_prop_ro("state_bytes", [](const Engine& e) { return e.network().state_bytes(); })
       .def_prop_ro("state_shapes", &Engine::shapes)

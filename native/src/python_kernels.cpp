@@ -160,17 +160,16 @@ std::pair<Output, Output> test_depthwise(const std::string& isa, const Input& x,
   const auto weight = to_panels(w.data(), k * k, channels);
   const auto offset = to_panels(bias.data(), 1, channels);
   std::vector<float> out(out_height * out_width * padded(channels)), sums(padded(channels));
-  for (size_t p = 0; p < panels(channels); p++)
-    for (size_t o = 0; o < out_height; o++) {
-      std::vector<const float*> rows;
-      for (size_t u = 0; u < k; u++)
-        rows.push_back(in.data() + (p * height + o * stride + u) * width * kPanel);
-      kernels(isa).depthwise(
-          {rows.data(), weight.data() + p * k * k * kPanel, offset.data() + p * kPanel,
-           out.data() + (p * out_height + o) * out_width * kPanel, sums.data() + p * kPanel,
-           static_cast<int>(out_width), static_cast<int>(k), stride,
-           static_cast<int>(channels - p * kPanel), static_cast<Activation>(activation)});
-    }
+  for (size_t p = 0; p < panels(channels); p++) {
+    std::vector<const float*> rows;
+    for (size_t row = 0; row < height; row++)
+      rows.push_back(in.data() + (p * height + row) * width * kPanel);
+    kernels(isa).depthwise(
+        {rows.data(), weight.data() + p * k * k * kPanel, offset.data() + p * kPanel,
+         out.data() + p * out_height * out_width * kPanel, sums.data() + p * kPanel,
+         static_cast<int>(out_height), static_cast<int>(out_width), static_cast<int>(k), stride,
+         static_cast<int>(channels - p * kPanel), static_cast<Activation>(activation)});
+  }
   return {from_panels(out, {out_height, out_width, channels}), from_panels(sums, {channels})};
 }
 

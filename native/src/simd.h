@@ -188,7 +188,7 @@ MOVINET_INLINE Vector load(const uint16_t* p) {
   // The exponent's bias is 112 less, also of those below the normal ones; all ones is no number.
   const Vector size = (Vector)((bits & 0x7fff) << 13) * splat(0x1p112f);
   const Integers none = ((bits & 0x7c00) == 0x7c00) & 0x7f800000;
-  return (Vector)((Integers)size | none | bits << 16 & splat(INT32_MIN));
+  return (Vector)((Integers)size | none | ((bits << 16) & splat(INT32_MIN)));
 #endif
 }
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -150,13 +151,15 @@ def _check_options(
 ) -> None:
     if crops not in (1, 3):
         raise ConfigError(f"crops must be 1 or 3, not {crops}")
-    if views is not None and not 1 <= views <= MAX_VIEWS:
-        raise ConfigError(f"views must be from 1 to {MAX_VIEWS}, not {views}")
+    if views is not None and not (isinstance(views, Integral) and 1 <= views <= MAX_VIEWS):
+        raise ConfigError(f"views must be from 1 to {MAX_VIEWS}, not {views!r}")
     for name, value in (("stride", stride), ("window", window)):
-        if value is not None and not 0 < value <= MAX_SECONDS:
-            raise ConfigError(
-                f"{name} must be a positive number of seconds, at most {MAX_SECONDS}, not {value:g}"
-            )
+        if value is None or (isinstance(value, Real) and 0 < value <= MAX_SECONDS):
+            continue
+        said = f"{value:g}" if isinstance(value, Real) else repr(value)
+        raise ConfigError(
+            f"{name} must be a positive number of seconds, at most {MAX_SECONDS}, not {said}"
+        )
 
 
 def _warning_of(path: Path) -> OnSkipped:

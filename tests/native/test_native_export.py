@@ -8,7 +8,7 @@ import pytest
 
 import movinet
 from movinet.config import InputSpec
-from movinet.errors import ConfigError
+from movinet.errors import CheckpointError, ConfigError
 from networks import make_model, tiny_stream
 
 SPEC = InputSpec(40, 40, 5.0, 8)
@@ -56,3 +56,12 @@ def test_other_precisions_are_refused(tmp_path: Path, quantize) -> None:
             make_model(tiny_stream()), tmp_path / "x.mvn", input_spec=SPEC, quantize=quantize
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_manifest_has_to_be_of_the_same_precision(tmp_path: Path) -> None:
+    model = make_model(tiny_stream())
+    movinet.export(model, tmp_path / "small.mvn", input_spec=SPEC, quantize="float16")
+    plain = movinet.export(model, tmp_path / "plain.mvn", input_spec=SPEC)
+    (tmp_path / "plain.json").write_text(plain.manifest.to_json(), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"small\.mvn: its network is not the one that"):
+        movinet.load(tmp_path / "small.mvn", manifest=tmp_path / "plain.json")

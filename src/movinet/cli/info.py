@@ -125,7 +125,7 @@ def _show_exported(path: Path, given: Path | None, as_json: bool) -> None:
     page.row("output", f"{manifest.output}, {len(manifest.labels)} classes")
     if step:
         numbers = sum(math.prod(side or 1 for side in state.shape[1:]) for state in manifest.states)
-        state = f"{quantity(4 * numbers, 'B')} a stream, {len(manifest.states)} tensors"
+        state = f"{quantity(4 * numbers, 'B')} a stream as float32, {len(manifest.states)} tensors"
         page.row("stream state", f"{state}; --json names them")
 
 

@@ -14,14 +14,13 @@ from movinet.config import MAX_IMAGE_SIZE, MoViNetConfig
 from movinet.errors import ConfigError
 from movinet.exporting.folding import Affine, Folded, FoldedBlock
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.native import PRECISIONS
 
 _MAGIC, _VERSION, _ALIGNMENT = b"MVN1", 1, 64
 _POOLING = {"none": 0, "3d": 1, "2d": 2, "2plus3d": 3}
 _ACTIVATION = {"relu6": 1, "hard_swish": 2, "swish": 3, "hard_sigmoid": 4, "sigmoid": 5}
 _HEADER = struct.Struct("<4sIQ15I")
 _BLOCK = struct.Struct("<8If")
-#: What the engine calls the quantizations that it has files of.
-_PRECISIONS = {"none": 0, "dynamic": 1, "float16": 2}
 #: Weights of an output up to this are as good as zero.
 _NOTHING = 1e-30
 
@@ -74,7 +73,7 @@ def check_native(config: MoViNetConfig, manifest: Manifest) -> None:
 
 def check_precision(quantization: str) -> None:
     """Raise ConfigError unless there are files of the engine with this quantization."""
-    if quantization not in _PRECISIONS:
+    if quantization not in PRECISIONS:
         raise ConfigError(
             f"the native engine has no {quantization!r} files: leave quantize out, or say "
             "'float16', or 'dynamic' for int8 kernels"
@@ -106,7 +105,7 @@ def _header(
         _ACTIVATION[config.gating_activation],
         _ACTIVATION[config.head_activation],
         int(config.positional_encoding),
-        _PRECISIONS[quantization],
+        PRECISIONS[quantization],
     )
 
 

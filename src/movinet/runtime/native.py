@@ -16,6 +16,8 @@ from movinet.runtime.manifest import Manifest
 
 #: A stream's state: one block of memory for each stream of the batch.
 NativeState = list[Any]
+#: quantization of the manifest -> precision in the file's header
+PRECISIONS = {"none": 0, "dynamic": 1, "float16": 2}
 _BUFFER = re.compile(r"buffer/(.+)/([0-9]+)")
 
 
@@ -151,6 +153,7 @@ class NativeEngine:
             or manifest.resizes
             or len(blocks) != len(rings)
             or expected != found
+            or PRECISIONS.get(manifest.quantization) != self._engine.precision
             or manifest.frames.shape[1:] != (*self._engine.size, 3)
             or len(manifest.labels) != self._engine.classes
             or any(state.initial for state in manifest.states)  # the engine's streams start at 0

@@ -155,6 +155,8 @@ def _encode(path: Path, clip: Clip) -> None:
         stream.options = {
             "crf": str(clip.crf),
             "preset": "veryfast",
+            # Else x264 makes other files with AVX-512, and not always the same ones.
+            "x264-params": "cpu-independent=1",
             "g": str(clip.key_frames),
         }
         context = stream.codec_context

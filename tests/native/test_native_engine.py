@@ -240,29 +240,30 @@ def test_a_broken_file_is_one_line(tmp_path: Path) -> None:
         NativeEngine(tmp_path / "gone.mvn")
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
-def test_int8_weights_are_near(tmp_path: Path, kernels: str) -> None:
+def run_small_file(
+    folder: Path, kernels: str, quantization: Literal["float16", "dynamic"], share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a file of at most that share of the plain one says, and what PyTorch says."""
     model = make_model(tiny_stream())
     video = make_video(2, 5, 40, 40)
-    plain = write_file(model, tmp_path / "m.mvn", (40, 40))
-    path = write_file(model, tmp_path / "q.mvn", (40, 40), "dynamic")
-    assert path.stat().st_size < 0.7 * plain.stat().st_size
-    found = run_engine(open_engine(path, kernels), video, [2, 1, 2])
-    wanted = running_logits(model, video)
+    plain = write_file(model, folder / "m.mvn", (40, 40))
+    small = write_file(model, folder / "s.mvn", (40, 40), quantization)
+    assert small.stat().st_size < share * plain.stat().st_size
+    return run_engine(open_engine(small, kernels), video, [2, 1, 2]), running_logits(model, video)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_int8_weights_are_near(tmp_path: Path, kernels: str) -> None:
+    found, wanted = run_small_file(tmp_path, kernels, "dynamic", 0.7)
     rms = np.sqrt(((found - wanted) ** 2).mean() / (wanted**2).mean())
     assert 1e-4 < rms < 0.05
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_float16_weights_are_nearer(tmp_path: Path, kernels: str) -> None:
-    model = make_model(tiny_stream())
-    video = make_video(2, 5, 40, 40)
-    plain = write_file(model, tmp_path / "m.mvn", (40, 40))
-    path = write_file(model, tmp_path / "h.mvn", (40, 40), "float16")
-    assert path.stat().st_size < 0.8 * plain.stat().st_size  # small layers fill no 64 bytes
-    engine = open_engine(path, kernels)
-    found = run_engine(engine, video, [2, 1, 2])
-    assert 1e-6 < np.abs(found - running_logits(model, video)).max() < 2e-3
+    # Small layers fill no 64 bytes.
+    found, wanted = run_small_file(tmp_path, kernels, "float16", 0.8)
+    assert 1e-6 < np.abs(found - wanted).max() < 2e-3
 
 
 def test_a_weight_beyond_float16_is_refused(tmp_path: Path) -> None:

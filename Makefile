@@ -12,21 +12,31 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-all fast lint format bench clean
 
 help:
-	@echo "make demo    set up, and tell how the objects in a clip of the package move"
-	@echo "make test    set up, and run the whole gate: formatting, lint, types, tests"
-	@echo "make lint    the gate without the tests"
-	@echo "make format  format the code and mend what the linter can mend"
-	@echo "make bench   run the benchmarks, about five minutes"
-	@echo "make clean   remove the environment and everything generated"
+	@echo "make demo      set up, and tell how the objects in a clip of the package move"
+	@echo "make test      set up, and run the gate: formatting, lint, types, tests"
+	@echo "make test-all  the gate with the nightly tests too, which take much longer"
+	@echo "make fast      the gate without heavy tests, for every day"
+	@echo "make lint      the gate without the tests"
+	@echo "make format    format the code and mend what the linter can mend"
+	@echo "make bench     run the benchmarks, about five minutes"
+	@echo "make clean     remove the environment and everything generated"
 
 demo: $(VENV)/base.stamp
 	$(BIN)/movinet predict src/movinet/demo/clip.mp4 --weights motions
 
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal --durations 15
+
 test: lint $(VENV)/native.stamp
-	$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
+	$(PYTEST) -m 'not nightly'
+
+test-all: lint $(VENV)/native.stamp
+	$(PYTEST)
+
+fast: lint $(VENV)/native.stamp
+	$(PYTEST) -m 'not heavy and not nightly'
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check

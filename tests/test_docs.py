@@ -177,7 +177,7 @@ def is_checked_setup(command: str, where: str) -> bool:
     if program not in _SETUP:
         return False
     if program == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"{where}: no such target: {command}"
     if program == "pip":
         check_pip(words[1:], where)

@@ -125,6 +125,22 @@ def load_model(
     return _load_single(raw, name, labels, num_classes, config_overrides)
 
 
+def describe_weights(weights: str | os.PathLike[str]) -> Metadata:
+    """The network that a file of weights is for, without making it.
+
+    Args:
+        weights: A file, as in `create_model`, or a name of embedded weights.
+
+    Returns:
+        What the file says of itself, or else the network that its tensors fit.
+
+    Raises:
+        CheckpointError: If the file cannot be read, or fits no known network.
+    """
+    raw = read_weights(os.fspath(weights))
+    return raw.metadata or _assume(raw, None, count_classes(raw.shapes, raw.where))
+
+
 def _class_count(value: Any) -> int | None:
     """A number of classes as an int, also from numpy's."""
     if value is None:

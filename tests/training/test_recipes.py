@@ -168,7 +168,10 @@ def test_what_is_no_recipe(name: str, hint: str) -> None:
         ("base: finetune\ndata:\n", ": data is a section: set data.train, "),
         ("base: finetune\nengin: {seed: 1}", "no setting 'engin.seed'; did you mean engine.seed?"),
         ("base: finetune\nrun: {folder: 2024}", "run.folder: must be text, not 2024"),
-        ("model: {preset: a0_base}", "input is missing; optimizer is missing"),
+        (
+            "model: {preset: a0_base}",
+            ": optimizer is missing; schedule is missing; engine is missing",
+        ),
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, text: str, hint: str) -> None:

@@ -14,6 +14,7 @@ from movinet.errors import CheckpointError, ConfigError
 from movinet.factory import LoadedModel, load_model
 from movinet.layers import Block
 from movinet.model import MoViNet
+from movinet.presets import preset_config
 from movinet.training.config import InputSection, ModelSection
 from movinet.weights.loading import PUBLISHED
 
@@ -123,7 +124,8 @@ def take_weights(model: MoViNet, loaded: LoadedModel, *, whole: bool, name: str)
     if not isinstance(source, MoViNet) or (source.config.architecture != model.config.architecture):
         raise CheckpointError(
             f"model.weights: {name} is {loaded.info.name}, another architecture than the model's; "
-            "set model.preset to one of its size"
+            "omit model.preset and model.architecture to train its own network, or name other "
+            "weights"
         )
     theirs = {**source.state_dict(), **_spatial_halves(model, source)}
     ours = model.state_dict()
@@ -198,13 +200,25 @@ def _spatial_halves(model: MoViNet, source: MoViNet) -> dict[str, Tensor]:
     return kernels
 
 
+def _described(loaded: LoadedModel) -> str:
+    """The name of a network, and what it computes otherwise than its preset."""
+    assert isinstance(loaded.model, MoViNet)
+    config, name = loaded.model.config, loaded.info.name
+    if loaded.preset is None:
+        return name
+    usual = preset_config(loaded.preset)
+    fields = [f for f in _MEANING if getattr(config, f) != getattr(usual, f)]
+    differing = [f"{field}={getattr(config, field)}" for field in fields]
+    return f"{name} with {', '.join(differing)}" if differing else name
+
+
 def _notes(model: MoViNet, loaded: LoadedModel, fresh: Sequence[str], name: str) -> list[str]:
     """What became of the weights, the `fresh` ones of the model among them."""
     assert isinstance(loaded.model, MoViNet)
     ours, theirs = model.config, loaded.model.config
     anew = _parts(fresh)
     change = f"; starting anew: {', '.join(anew)}" if anew else ", whole"
-    notes = [f"weights taken: {name} ({loaded.info.name}){change}"]
+    notes = [f"weights taken: {name} ({_described(loaded)}){change}"]
     if ours.factorized and not theirs.factorized:
         notes.append(
             "kernels over space and time are split in two, which cannot be done exactly: the "

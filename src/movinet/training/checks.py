@@ -53,7 +53,7 @@ def check(values: Mapping[str, Any], where: str) -> TrainConfig:
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {'; '.join(map(_problem, error.errors()))}") from None
+        raise ConfigError(f"{where}: {'; '.join(_type_problems(values, error))}") from None
     problems = [*_network_problems(config.model), *_problems(config)]
     if problems:
         raise ConfigError(f"{where}: {'; '.join(problems)}")
@@ -125,6 +125,17 @@ def _leaves(
             yield from _leaves(value, path)
         else:
             yield path, value
+
+
+def _type_problems(values: Mapping[str, Any], error: ValidationError) -> list[str]:
+    """Pydantic's findings; if it is the model that is wrong, its input is not missing."""
+    found = error.errors()
+    is_model_wrong, problems = any(each["loc"][0] == "model" for each in found), []
+    if not is_model_wrong:
+        problems = [*_network_problems(ModelSection.model_validate(values["model"]))]
+    if is_model_wrong or problems:
+        found = [e for e in found if e["loc"][0] != "input" or e["type"] != "missing"]
+    return [*problems, *map(_problem, found)]
 
 
 def _problem(error: Any) -> str:

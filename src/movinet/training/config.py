@@ -20,14 +20,16 @@ class ModelSection(Section):
     """Which network is trained, and from which weights.
 
     Attributes:
-        preset: A name of `movinet.list_models` (no ensemble).
+        preset: A name of `movinet.list_models` (no ensemble). A run that starts from a file of
+            weights takes the file's, unless it is set with the run.
         weights: None to start from random ones, "kinetics-600", "kinetics-400", another name of
             embedded weights, or a file.
         load: What of the weights is taken: "all", or "backbone" (everything but the classifier's
             last layer; where the classes differ in number or name, that is what is asked for).
         freeze_backbone: Train the classifier (hidden layer and last layer) alone; batch norms of
             the backbone keep their statistics.
-        overrides: Fields of `MoViNetConfig`, as `movinet.create_model` takes them.
+        overrides: Fields of `MoViNetConfig`, as `movinet.create_model` takes them. What a file of
+            weights computes comes from the file, unless it is set with the run.
         architecture: Channels, kernels and strides of a network of one's own, with the options of
             the preset: ``stem``, ``groups`` ([filters, stride, [[expand, k_t, k], ...]]), ``head``
             and ``hidden``.
@@ -59,11 +61,15 @@ class ModelSection(Section):
 class InputSection(Section):
     """Size and rate of what the network sees.
 
+    None of them has to be set: they come from the file of weights, or else from the preset.
+
     Attributes:
         image_size: Height and width, pixels.
-        short_side: To which the shorter side is resized in tests, before the centre crop, pixels.
+        short_side: To which the shorter side is resized in tests, before the centre crop, pixels;
+            where `image_size` alone is set, in proportion to it.
         frame_rate: Frames per second.
-        train_frames: Length of a clip in training.
+        train_frames: Length of a clip in training; by default that which the network is published
+            with.
         test_frames: Length of a clip in evaluation.
     """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from movinet.errors import ConfigError
 from movinet.training.checks import check, nearest
 from movinet.training.config import TrainConfig
 from movinet.training.overrides import read_overrides, read_yaml
+from movinet.training.resolve import overlay, resolve
 
 _FOLDER = resources.files("movinet.training").joinpath("recipes")
 #: A configuration is a page of text.
@@ -23,14 +25,11 @@ _SHARED = "_"
 _BASE = "base"
 #: In a recipe or file: one line for people.
 _ABOUT = "about"
-#: File, recipe, what recipes have in common.
-_MAX_LAYERS = 4
 
 
 def list_recipes() -> dict[str, str]:
     """Name of each recipe and what it is, sorted by name."""
-    names = [name for name in _stored() if not name.startswith(_SHARED)]
-    return {name: str(_read_stored(name).get(_ABOUT, "")) for name in names}
+    return {name: str(_read_stored(name).get(_ABOUT, "")) for name in _names()}
 
 
 def load_config(recipe_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -38,7 +37,9 @@ def load_config(recipe_or_path: str, overrides: Sequence[str] = ()) -> TrainConf
 
     A file may lie over a recipe, ``base: finetune``, and then gives only what differs. Overrides
     lie over both. Where a layer sets one of ``schedule.epochs`` and ``schedule.steps``, it takes
-    the place of the other one below it.
+    the place of the other one below it. Size, rate and length of the input, and what a file of
+    weights computes, are taken from the file or the preset unless the overrides or the user's file
+    set them (`movinet.training.resolve`).
 
     Args:
         recipe_or_path: A name of `list_recipes`, or a file that ends in .yaml or .yml.
@@ -48,9 +49,14 @@ def load_config(recipe_or_path: str, overrides: Sequence[str] = ()) -> TrainConf
     Raises:
         ConfigError: If there is no such recipe or file, a key does not exist (says the nearest),
             or values are not allowed or do not go together.
+        CheckpointError: If the file of weights cannot be read.
+
+    Warns:
+        UserWarning: If a file of weights has another network than the recipe is for.
     """
-    values = _over(_resolve(recipe_or_path), read_overrides(overrides))
-    return check(values, recipe_or_path)
+    recipe, own = _layers(recipe_or_path)
+    own = overlay(own, read_overrides(overrides))
+    return check(resolve(recipe, own, recipe_or_path), recipe_or_path)
 
 
 def to_yaml(config: TrainConfig) -> str:
@@ -58,46 +64,34 @@ def to_yaml(config: TrainConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _resolve(recipe_or_path: str) -> dict[str, Any]:
-    """The values of a recipe or file over those of the recipes that it names as its base."""
+def _layers(recipe_or_path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values of a recipe with those that it is based on, and those of a user's file."""
     path = Path(recipe_or_path)
     if path.suffix.lower() in (".yaml", ".yml"):
-        values = _mapping(_read_file(path), recipe_or_path)
-    elif recipe_or_path in list_recipes():
-        values = _read_stored(recipe_or_path)
-    else:
+        own = _mapping(_read_file(path), recipe_or_path)
+        own.pop(_ABOUT, None)
+        base = own.pop(_BASE, None)
+        return ({} if base is None else _recipe(base, f"{recipe_or_path}: {_BASE}: ")), own
+    if recipe_or_path not in _names():
         raise ConfigError(f"{_unknown(recipe_or_path)}; or give a .yaml file")
-    for _ in range(_MAX_LAYERS):
-        values.pop(_ABOUT, None)
-        base = values.pop(_BASE, None)
-        if base is None:
-            return values
-        if base not in _stored():
-            raise ConfigError(f"{recipe_or_path}: {_BASE}: {_unknown(str(base))}")
-        values = _over(_read_stored(base), values)
-    raise ConfigError(f"{recipe_or_path}: more than {_MAX_LAYERS} recipes that change each other")
+    return _recipe(recipe_or_path), {}
 
 
-def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with others laid over them, setting by setting."""
-    result = dict(below)
-    for key, value in above.items():
-        old = result.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            if key == "schedule":
-                old = _without_other_length(old, value)
-            value = _over(old, value)
-        result[key] = value
-    return result
+def _recipe(name: Any, where: str = "") -> dict[str, Any]:
+    """The values of a stored recipe, over those that it is based on."""
+    if name not in _stored():
+        raise ConfigError(f"{where}{_unknown(str(name))}")
+    stored = _read_stored(name)
+    values, base = {k: v for k, v in stored.items() if k not in (_ABOUT, _BASE)}, stored.get(_BASE)
+    return values if base is None else overlay(_recipe(base), values)
 
 
-def _without_other_length(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """The schedule below without its length, if the one above has a length of the other kind."""
-    given = [key for key in ("epochs", "steps") if above.get(key) is not None]
-    replaced = {"epochs", "steps"} - set(above) if given else set()
-    return {key: value for key, value in below.items() if key not in replaced}
+def _names() -> list[str]:
+    """The recipes, without what they have in common."""
+    return [name for name in _stored() if not name.startswith(_SHARED)]
 
 
+@functools.cache
 def _stored() -> list[str]:
     """Files of the package, by name."""
     files = sorted(file.name for file in _FOLDER.iterdir())
@@ -106,13 +100,14 @@ def _stored() -> list[str]:
 
 def _unknown(name: str) -> str:
     """A message for a recipe that does not exist."""
-    names = list(list_recipes())
+    names = _names()
     hint = nearest(name, names)
     if "=" in name:
         hint = "; the recipe comes first, settings (key=value) after it"
     return f"no recipe {name!r}{hint}; recipes: {', '.join(names)}"
 
 
+@functools.cache
 def _read_stored(name: str) -> dict[str, Any]:
     return _mapping(_FOLDER.joinpath(f"{name}.yaml").read_bytes(), f"recipe {name}")
 

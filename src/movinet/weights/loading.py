@@ -22,15 +22,13 @@ from movinet.embedded import EMBEDDED, embedded_path
 from movinet.errors import CheckpointError, ConfigError
 from movinet.text import one_line
 from movinet.weights.cache import cached_weights
-from movinet.weights.cards import Card, find_card
+from movinet.weights.cards import PUBLISHED, Card, find_card
 from movinet.weights.checkpoint import read_tf_checkpoint
 from movinet.weights.convert import tf_to_torch
 from movinet.weights.identify import COUNTER, Shapes, check_fit, is_tf
-from movinet.weights.metadata import Metadata
-from movinet.weights.saving import METADATA_KEY, save_weights
+from movinet.weights.metadata import METADATA_KEY, Metadata
+from movinet.weights.saving import save_weights
 
-#: Names that `weights=` takes besides files.
-PUBLISHED = ("kinetics-600", "kinetics-400")
 #: Raised when `_converter` changes what it writes.
 _CONVERTER_VERSION = 1
 _TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from movinet.config import InputSpec, MoViNetConfig
@@ -12,6 +13,8 @@ from movinet.errors import CheckpointError, ConfigError
 from movinet.presets import ENSEMBLES, list_models, preset_config
 from movinet.text import one_line
 
+#: Key of the metadata, JSON, in the header of a .safetensors file.
+METADATA_KEY = "movinet"
 #: What a file may call assumed.
 ASSUMABLE = ("preset", "head_activation")
 
@@ -90,6 +93,23 @@ class Metadata:
                 f"{where}: its movinet metadata is broken: "
                 f"{one_line(f'{type(error).__name__}: {error}')}"
             ) from None
+
+
+def read_metadata(path: Path) -> Metadata | None:
+    """The metadata of a .safetensors file, without reading its tensors; None if it has none.
+
+    Raises:
+        CheckpointError: If the file cannot be read, or its metadata is broken.
+    """
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+    except (OSError, safetensors.SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path}: not a readable .safetensors file: {reason}") from None
+    return None if text is None else Metadata.parse(text, str(path))
 
 
 def _tuple(name: str, value: Any) -> tuple[Any, ...]:

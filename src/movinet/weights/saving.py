@@ -14,10 +14,7 @@ from movinet import files
 from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.text import one_line
-from movinet.weights.metadata import Metadata
-
-#: Under which the metadata lies in the header, as JSON.
-METADATA_KEY = "movinet"
+from movinet.weights.metadata import METADATA_KEY, Metadata
 
 
 def save_weights(

@@ -58,6 +58,10 @@ class ColourStream:
         self._total, self._count = self._total + colour_logits(frame), self._count + 1
         return softmax(self._total / self._count)
 
+    @property
+    def embedding(self) -> np.ndarray:
+        return self._total / self._count
+
     def reset(self) -> None:
         self._total, self._count = np.zeros(3, np.float32), 0
 
@@ -70,7 +74,7 @@ class ColourStream:
 
 @dataclass
 class ColourRuntime:
-    """Logits are the mean colour of a clip; it keeps what it has seen."""
+    """Logits, and embeddings, are the mean colour of a clip; it keeps what it has seen."""
 
     info: ModelInfo = field(default_factory=model_info)
     members: Sequence[Runtime] = ()
@@ -88,6 +92,12 @@ class ColourRuntime:
         counts = count + np.arange(1, len(frames) + 1)
         self.seen += list(frames)
         return (totals / counts[:, None]).astype(np.float32), (totals[-1], int(counts[-1]))
+
+    def running_embeddings(self, frames: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
+        return self.running_logits(frames, state)
+
+    def clip_embedding(self, frames: np.ndarray) -> np.ndarray:
+        return self.clip_logits(frames)
 
     def clip_logits(self, frames: np.ndarray) -> np.ndarray:
         assert frames.dtype == np.float32

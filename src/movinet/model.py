@@ -107,6 +107,34 @@ class MoViNet(nn.Module):
         assert new_state is not None
         return self._classify(embedding), new_state
 
+    def embed(
+        self,
+        video: Tensor,
+        state: StreamState | None = None,
+        decay: float | Tensor | None = None,
+        *,
+        every_frame: bool = False,
+    ) -> tuple[Tensor, StreamState | None]:
+        """The pooled embedding that the classifier's hidden layer sees.
+
+        Args:
+            video: As in `forward`.
+            state: As in `forward`.
+            decay: As in `forward`.
+            every_frame: Return the embedding after each frame of a causal model.
+
+        Returns:
+            (batch, channels), or as `pooling` says; with `every_frame` (batch, time, channels). And
+            the new state; None if the model is not causal.
+
+        Raises:
+            ConfigError: As `forward`; or if `every_frame` is set and the model is not causal or
+                does not pool over time.
+        """
+        if every_frame and (not self.config.causal or self.config.pooling != "3d"):
+            raise ConfigError("every_frame needs a causal model with pooling='3d'")
+        return self._run(video, state, decay, every_frame=every_frame)
+
     @overload
     def features(self, video: Tensor) -> dict[str, Tensor]: ...
     @overload

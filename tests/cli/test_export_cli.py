@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,20 @@ def test_base_models_are_clips(run_export: Run) -> None:
     assert runtime.clip_logits(np.zeros((3, 32, 32, 3), np.float32)).shape == (600,)
 
 
+def test_the_embedding_can_be_an_output_too(run_export: Run) -> None:
+    options = ("t0_base", "-o", "clip.tflite", "--image-size", 32, "--frames", 3)
+    result = run_export(*options, "--outputs", "logits,embedding")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"gives +logits, embedding of 480 channels", result.stdout)
+    assert "of the embedding's" in result.stdout
+    clip = np.zeros((3, 32, 32, 3), np.float32)
+    assert movinet.load("clip.tflite").clip_embedding(clip).shape == (480,)
+    result = run_export(*options, "--outputs", "logits, embedding", "--json")
+    told = json.loads(result.stdout)
+    assert told["outputs"] == ["logits", "embedding"]
+    assert 0 <= told["agreement"]["embedding_error"] <= 1e-4
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -108,6 +123,11 @@ def test_base_models_are_clips(run_export: Run) -> None:
         ("motions -o a.tflite --frames 9999", 2, "num_frames must be an integer from 1"),
         ("motions -o a.tflite --source-size 80", 2, "must be HEIGHTxWIDTH"),
         ("motions -o a.tflite --source-size 0x9", 2, "source_size must be (height, width)"),
+        (
+            "motions -o a.tflite --outputs embedding",
+            2,
+            "outputs must be ('logits',) or ('logits', '",
+        ),
         ("motions -o a.tflite --image-size 0", 2, "image_size"),
         ("motions -o a.tflite --labels none.txt", 2, "there is no such file"),
         ("motions -o a.tflite --quantize int8 --calibration none", 1, "no video for calibration"),

@@ -34,6 +34,15 @@ def export(path: Path, model: Any = MODEL, **options: Any) -> exporting.Exported
         ({"source_size": 5}, "source_size must be (height, width), each from 1 to 16384, not 5"),
         ({"source_size": (10,)}, "each from 1 to 16384, not (10,)"),
         ({"source_size": (40.0, 50)}, "each from 1 to 16384, not (40.0, 50)"),
+        (
+            {"outputs": ("embedding",)},
+            "outputs must be ('logits',) or ('logits', 'embedding'), not",
+        ),
+        ({"outputs": "logits"}, "outputs must be ('logits',) or ('logits', 'embedding'), not"),
+        (
+            {"outputs": 2 * ["logits"]},
+            "outputs must be ('logits',) or ('logits', 'embedding'), not",
+        ),
         ({"labels": 7}, "labels must be a list of names, not int"),
         ({"labels": "kinetics-600"}, "labels must be a list of names, not str"),
         ({"labels": list(range(7))}, "must be strings, not 0"),

@@ -83,6 +83,13 @@ def command(
     softmax: Annotated[
         bool, typer.Option("--softmax", help="Let the file give probabilities, not logits.")
     ] = False,
+    outputs: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="logits, or logits,embedding for the network's pooled embedding too.",
+        ),
+    ] = "logits",
     source_size: Annotated[
         str | None,
         typer.Option(
@@ -124,6 +131,7 @@ def command(
         "num_frames": frames,
         "uint8": not float_input,
         "softmax": softmax,
+        "outputs": [name.strip() for name in outputs.split(",")],
         "source_size": None if source_size is None else _size(source_size),
         "quantize": quantize,
         "calibration": calibration,
@@ -199,6 +207,7 @@ def _facts(exported: Exported) -> dict[str, Any]:
         "batch_size": manifest.batch_size,
         "num_frames": manifest.num_frames,
         "quantization": manifest.quantization,
+        "outputs": [manifest.output, *(["embedding"] if manifest.embedding else [])],
         "num_classes": len(manifest.labels),
         "operations": exported.operations,
         "agreement": vars(agreement),
@@ -225,6 +234,10 @@ def _print(exported: Exported) -> None:
         "agreement": f"largest error {agreement.error:.1g} of the largest output, over "
         + (f"{agreement.steps} steps with carried state" if step else "a clip"),
     }
+    if manifest.embedding is not None:
+        rows["gives"] += f", embedding of {manifest.embedding_channels} channels"
+    if agreement.embedding_error is not None:
+        rows["agreement"] += f"; {agreement.embedding_error:.1g} of the embedding's"
     if size != manifest.frames.shape[1]:
         rows["takes"] += f", resized to {size}x{size} inside"
     for name, text in rows.items():

@@ -122,11 +122,16 @@ def _show_exported(path: Path, given: Path | None, as_json: bool) -> None:
     page.row("type", f"{manifest.frames.dtype}{' in [0, 1]' * (manifest.frames.dtype != 'uint8')}")
     page.row("frame rate", f"{spec.frame_rate:g} a second")
     page.row("streams" if step else "clips", f"{many} at a time")
-    page.row("output", f"{manifest.output}, {len(manifest.labels)} classes")
+    outputs = f"{manifest.output}, {len(manifest.labels)} classes"
+    if manifest.embedding is not None:
+        outputs += f"; embedding, {manifest.embedding_channels} channels"
+    page.row("outputs", outputs)
     if step:
         numbers = sum(math.prod(side or 1 for side in state.shape[1:]) for state in manifest.states)
         state = f"{quantity(4 * numbers, 'B')} a stream as float32, {len(manifest.states)} tensors"
         page.row("stream state", f"{state}; --json names them")
+        if manifest.embedding is None and manifest.embedding_channels is not None:
+            page.row("embedding", f"{manifest.embedding_channels} channels, in the state")
 
 
 def _first_labels(labels: Sequence[str]) -> str:

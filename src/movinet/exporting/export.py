@@ -70,6 +70,7 @@ def export(
     num_frames: int | None = None,
     uint8: bool = True,
     softmax: bool = False,
+    outputs: Sequence[str] = ("logits",),
     source_size: tuple[int, int] | None = None,
     quantize: Literal["float16", "dynamic", "int8", "mixed"] | None = None,
     calibration: Calibration | None = None,
@@ -90,6 +91,9 @@ def export(
         num_frames: Frames in one step (default 1), or in a clip (default the model's own).
         uint8: Frames are uint8 in [0, 255]; without, float32 in [0, 1].
         softmax: Give probabilities instead of logits.
+        outputs: "logits", and "embedding" beside it for the network's pooled embedding, what the
+            classifier's hidden layer sees: (rows, channels) float32, of a stream the running mean
+            over all frames seen.
         source_size: (height, width) of the frames that will come, where the graph itself is to
             resize and crop them.
         quantize: "float16" kernels; "dynamic", int8 kernels; "mixed", int8 kernels in the
@@ -123,6 +127,7 @@ def export(
         softmax,
         source_size,
         spec.short_side,
+        _with_embedding(outputs),
     )
     _check(options)
     module, name = WRITERS[path.suffix]
@@ -239,6 +244,21 @@ def _check(options: GraphOptions) -> None:
                 f"source_size must be (height, width), each from 1 to {MAX_IMAGE_SIZE}, not "
                 f"{size!r}"
             )
+
+
+def _with_embedding(outputs: Sequence[str]) -> bool:
+    """Whether the file is to give the embedding.
+
+    Raises:
+        ConfigError: If the outputs are not the logits, with or without the embedding.
+    """
+    allowed = (["logits"], ["embedding", "logits"])
+    listed = isinstance(outputs, Sequence) and not isinstance(outputs, str)
+    if not listed or sorted(map(str, outputs)) not in allowed:
+        raise ConfigError(
+            f"outputs must be ('logits',) or ('logits', 'embedding'), not {outputs!r}"
+        )
+    return len(outputs) == 2
 
 
 def _is_side(value: object) -> bool:

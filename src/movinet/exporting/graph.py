@@ -32,6 +32,7 @@ class GraphOptions:
         num_frames: Frames in one step, or in a clip.
         uint8: Frames are uint8 in [0, 255] instead of float32 in [0, 1].
         softmax: Probabilities instead of logits.
+        embedding: Give the pooled embedding too.
         source_size: (height, width) of the frames that come in, where the graph is to resize the
             shorter side to `short_side` and crop the middle; None where they come as `image_size`.
         short_side: See `source_size`, pixels.
@@ -44,6 +45,7 @@ class GraphOptions:
     softmax: bool = False
     source_size: tuple[int, int] | None = None
     short_side: int = 0
+    embedding: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,14 @@ def build_graph(network: Folded, options: GraphOptions) -> Graph:
     frames = _frames(program, options)
     kind = StreamTime if config.causal else ClipTime
     time = kind(program, network, options.num_frames)
-    logits = _network(program, network, frames, time, 255.0 if options.uint8 else 1.0)
+    embedding = _embedding(program, network, frames, time, 255.0 if options.uint8 else 1.0)
+    logits = _classify(program, network, embedding)
     if options.softmax:
         program.output("probabilities", program.unary("softmax", "probabilities", logits))
     else:
         program.output("logits", logits)
+    if options.embedding:
+        program.output("embedding", embedding)
     return Graph(program, time.states())
 
 
@@ -125,15 +130,20 @@ def _frames(program: Program, options: GraphOptions) -> Value:
     return x
 
 
-def _network(program: Program, network: Folded, x: Value, time: Time, scale: float) -> Value:
-    """Logits; the frames come multiplied by `scale`."""
+def _embedding(program: Program, network: Folded, x: Value, time: Time, scale: float) -> Value:
+    """The pooled embedding, (rows, channels); the frames come multiplied by `scale`."""
     config = network.config
     stem = Affine((network.stem.weight / scale).astype(np.float32), network.stem.bias)
     x = convolve(program, "stem", x, stem, config.activation, stride=2)
     for block in network.blocks:
         x = _block(program, network, block, x, time)
     x = convolve(program, "head", x, network.head, config.activation)
-    x = time.head(x)
+    return time.head(x)
+
+
+def _classify(program: Program, network: Folded, x: Value) -> Value:
+    """Logits of embeddings, (rows, classes)."""
+    config = network.config
     relu6 = config.head_activation == "relu6"
     x = program.dense("hidden", x, network.hidden.weight, network.hidden.bias, relu6=relu6)
     if not relu6:

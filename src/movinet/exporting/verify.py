@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,21 +39,25 @@ class Agreement:
         error: Largest difference of a logit (or a probability, where the file gives those),
             relative to the largest of them.
         rms: Root mean square of the differences over that of the outputs.
-        tolerance: What `error` may be.
+        tolerance: What the errors may be.
+        embedding_error: As `error`, of the embedding; None if the file does not give it.
     """
 
     steps: int
     error: float
     rms: float
     tolerance: float
+    embedding_error: float | None = None
 
     def check(self, where: str) -> None:
         """Raise MovinetError where the file is not the model."""
-        if not self.error <= self.tolerance:
-            raise MovinetError(
-                f"{where}: the exported file is off by {self.error:.2g} of the largest output "
-                f"after {self.steps} steps (allowed: {self.tolerance:g}); nothing was written"
-            )
+        errors = {"output": self.error, "value of the embedding": self.embedding_error or 0.0}
+        for what, error in errors.items():
+            if not error <= self.tolerance:
+                raise MovinetError(
+                    f"{where}: the exported file is off by {error:.2g} of the largest {what} "
+                    f"after {self.steps} steps (allowed: {self.tolerance:g}); nothing was written"
+                )
 
 
 def compare(
@@ -80,20 +86,25 @@ def compare(
     video = generator.integers(0, 256, shape, np.uint8)
     if clips is not None and options.source_size is None:
         video = np.resize(clips[0][:, None], shape)
-    if model.config.causal:
-        wanted, found = _stream_outputs(model, runtime, video)
-    else:
-        wanted, found = _clip_outputs(model, runtime, video[0])
+    wanted, found = _outputs(model, runtime, video, runtime.manifest.output)
     if options.softmax:
         wanted = softmax(wanted).astype(np.float32)
-    difference = found.astype(np.float64) - wanted
-    squares = (difference**2).mean(), (wanted.astype(np.float64) ** 2).mean()
-    error = _share(np.abs(difference).max(), np.abs(wanted).max())
-    rms = math.sqrt(_share(*squares))
+    error, rms = _errors(wanted, found)
     tolerance = TOLERANCE[quantize]
     if options.source_size is not None:
         tolerance = max(tolerance, RESIZING_TOLERANCE)
-    return Agreement(steps, error, rms, tolerance)
+    embedding_error = None
+    if options.embedding:
+        embedding_error, _ = _errors(*_outputs(model, runtime, video, "embedding"))
+    return Agreement(steps, error, rms, tolerance, embedding_error)
+
+
+def _errors(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> tuple[float, float]:
+    """The largest error relative to the largest value, and the relative root mean square."""
+    difference = found.astype(np.float64) - wanted
+    squares = (difference**2).mean(), (wanted.astype(np.float64) ** 2).mean()
+    error = _share(np.abs(difference).max(), np.abs(wanted).max())
+    return error, math.sqrt(_share(*squares))
 
 
 def _share(part: np.floating[Any], whole: np.floating[Any]) -> float:
@@ -103,34 +114,48 @@ def _share(part: np.floating[Any], whole: np.floating[Any]) -> float:
     return float(part / whole)
 
 
-def _stream_outputs(
-    model: MoViNet, runtime: ExportedRuntime, video: NDArray[np.uint8]
+def _outputs(
+    model: MoViNet, runtime: ExportedRuntime, video: NDArray[np.uint8], output: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What both say after each step of (steps, num_frames, batch, h, w, 3)."""
+    """An output of the model and of the file, for each of (steps, num_frames, batch, h, w, 3)."""
+    if model.config.causal:
+        return _stream_outputs(model, runtime, video, output)
+    return _clip_outputs(model, runtime, video[0], output)
+
+
+def _stream_outputs(
+    model: MoViNet, runtime: ExportedRuntime, video: NDArray[np.uint8], output: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What both give after each step of (steps, num_frames, batch, h, w, 3)."""
     batch, spec = video.shape[2], runtime.manifest.input
     stream: ExportedStream = runtime.stream(batch_size=batch, resize=False)
     like = model.stem.weight
     state = model.initial_state(batch, (spec.image_size, spec.image_size))
+    run: Callable[..., Any] = model.running_logits
+    if output == "embedding":
+        run = functools.partial(model.embed, every_frame=True)
     wanted, found = [], []
     for frames in video:
-        found.append(stream.advance(_as_input(runtime, frames)))
+        found.append(stream.advance(_as_input(runtime, frames), output))
         with torch.inference_mode():
             chunk = torch.from_numpy(_seen(runtime, frames)).to(like.device, like.dtype)
-            logits, state = model.running_logits(chunk.permute(1, 4, 0, 2, 3), state)
-        rows = logits.transpose(0, 1).flatten(0, 1)  # time before batch
+            after_each, state = run(chunk.permute(1, 4, 0, 2, 3), state)
+        rows = after_each.transpose(0, 1).flatten(0, 1)  # time before batch
         wanted.append(rows.float().cpu().numpy())
     return np.stack(wanted), np.stack(found)
 
 
 def _clip_outputs(
-    model: MoViNet, runtime: ExportedRuntime, frames: NDArray[np.uint8]
+    model: MoViNet, runtime: ExportedRuntime, frames: NDArray[np.uint8], output: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     like = model.stem.weight
     with torch.inference_mode():
         clip = torch.from_numpy(_seen(runtime, frames)).to(like.device, like.dtype)
-        wanted = model(clip.permute(1, 4, 0, 2, 3)).float().cpu().numpy()
+        video = clip.permute(1, 4, 0, 2, 3)
+        wanted = model.embed(video)[0] if output == "embedding" else model(video)
     with runtime.lock:
-        return wanted, runtime.engine.clip(_as_input(runtime, frames))
+        found = runtime.engine.clip(_as_input(runtime, frames), output)
+    return wanted.float().cpu().numpy(), found
 
 
 def _as_input(runtime: ExportedRuntime, frames: NDArray[np.uint8]) -> NDArray[np.generic]:

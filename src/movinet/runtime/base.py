@@ -53,6 +53,17 @@ class Stream(Protocol):
         """
         ...
 
+    @property
+    def embedding(self) -> np.ndarray:
+        """The pooled embedding of everything seen, before the classifier: (channels,) float32.
+
+        The mean over all frames, or the decayed one if the stream has a half-life.
+
+        Raises:
+            ConfigError: If no frame was seen.
+        """
+        ...
+
     def reset(self) -> None:
         """Forget every frame."""
         ...
@@ -107,10 +118,38 @@ class Runtime(Protocol):
         """
         ...
 
+    def running_embeddings(self, frames: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
+        """The embedding of a stream after each frame of a preprocessed clip.
+
+        Args:
+            frames: As in `running_logits`.
+            state: As an earlier call of this method or of `running_logits` returned it; None begins
+                a stream.
+
+        Returns:
+            Embeddings (time, channels) float32 of everything seen until each frame (the last row is
+            the embedding of the video), and the state after the last one.
+
+        Raises:
+            ConfigError: If it is not a stream model, or an ensemble.
+        """
+        ...
+
     def clip_logits(self, frames: np.ndarray) -> np.ndarray:
         """Logits (classes,) float32 of a preprocessed clip.
 
         Args:
             frames: (time, height, width, 3) float32 in [0, 1].
+        """
+        ...
+
+    def clip_embedding(self, frames: np.ndarray) -> np.ndarray:
+        """The pooled embedding (channels,) float32 of a preprocessed clip, before the classifier.
+
+        Args:
+            frames: As in `clip_logits`.
+
+        Raises:
+            ConfigError: If the model gives none: an ensemble, or a file exported without it.
         """
         ...

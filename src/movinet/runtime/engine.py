@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +31,11 @@ class Engine(Protocol):
         ...
 
     def step(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: Any
+        self,
+        frames: NDArray[Any],
+        decay: NDArray[np.float32],
+        state: Any,
+        output: str | None = None,
     ) -> NDArray[np.float32]:
         """See the next frames; `state` moves on.
 
@@ -39,20 +43,23 @@ class Engine(Protocol):
             frames: As the manifest's input "frames", (num_frames * batch, height, width, 3).
             decay: (batch, 1), what the poolings keep a frame, in (0, 1].
             state: Changed in place.
+            output: Name of the output to return; None for the manifest's prediction.
 
         Returns:
-            The manifest's output, (num_frames * batch, classes), which later calls do not change.
+            That output, (num_frames * batch, classes or channels), which later calls do not change.
         """
         ...
 
-    def read_state(self, state: Any) -> dict[str, NDArray[Any]]:
-        """A copy of a state, by the names of the manifest's states."""
+    def read_state(
+        self, state: Any, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """A copy of a state, by the names of the manifest's states; None for all of them."""
         ...
 
     def write_state(self, state: Any, values: StateValues) -> None:
         """The inverse of `read_state`."""
         ...
 
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
-        """The output of a clip graph, (batch, classes)."""
+    def clip(self, frames: NDArray[Any], output: str | None = None) -> NDArray[np.float32]:
+        """An output of a clip graph, (batch, classes or channels); as in `step`."""
         ...

@@ -16,6 +16,7 @@ from movinet.errors import ConfigError
 from movinet.probabilities import softmax
 from movinet.runtime.base import ModelInfo
 from movinet.runtime.engine import Engine
+from movinet.runtime.manifest import Manifest
 from movinet.video.preprocessing import crop_pixels
 
 #: Of one batch; any number of batches may exist.
@@ -118,8 +119,30 @@ class ExportedRuntime:
         outputs = [stream.advance(frame[None]) for frame in pixels]
         return self._logits(np.concatenate(outputs)), stream
 
+    def running_embeddings(
+        self, frames: NDArray[np.float32], state: Any = None
+    ) -> tuple[NDArray[np.float32], Any]:
+        """See `Runtime.running_embeddings`."""
+        _check_array(frames)
+        stream = state or self._single_stream()
+        embeddings = []
+        for frame in self._as_input(frames):
+            stream.advance(frame[None])
+            embeddings.append(stream.embedding)
+        return np.stack(embeddings), stream
+
     def clip_logits(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Runtime.clip_logits`; probabilities come back as their logarithms."""
+        return self._logits(self._clip(frames))[0]
+
+    def clip_embedding(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Runtime.clip_embedding`."""
+        if self.manifest.kind == "clip" and self.manifest.embedding is None:
+            raise ConfigError(_no_embedding(self.manifest))
+        return self._clip(frames, "embedding")[0]
+
+    def _clip(self, frames: NDArray[np.float32], output: str | None = None) -> NDArray[np.float32]:
+        """An output of one clip, (1, classes or channels)."""
         _check_array(frames)
         manifest = self.manifest
         if manifest.kind != "clip" or manifest.batch_size != 1:
@@ -131,7 +154,7 @@ class ExportedRuntime:
                 f"num_frames={len(frames)}"
             )
         with self.lock:
-            return self._logits(self.engine.clip(np.ascontiguousarray(self._as_input(frames))))[0]
+            return self.engine.clip(np.ascontiguousarray(self._as_input(frames)), output)
 
     def _single_stream(self) -> ExportedStream:
         stream = self.stream(batch_size=1, resize=False)
@@ -209,8 +232,40 @@ class ExportedStream:
             return output
         return output.reshape(manifest.num_frames, self.batch_size, -1)
 
-    def advance(self, frames: NDArray[Any]) -> NDArray[np.float32]:
-        """See frames that are exactly as the file's input is; its output, as it is.
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """The pooled embedding of everything seen, before the classifier's hidden layer.
+
+        It is read from the state, so every stream file has it, whatever its outputs are.
+
+        Returns:
+            (channels,) float32 for one stream, (batch, channels) for a batch.
+
+        Raises:
+            ConfigError: If a stream has seen no frame.
+        """
+        manifest, channels = self._runtime.manifest, self._runtime.manifest.embedding_channels
+        if channels is None:
+            raise ConfigError(_no_embedding(manifest))
+        with self._runtime.lock:
+            held = self._runtime.engine.read_state(self._state, ("sums", "pool_weight"))
+        unseen = np.flatnonzero(held["pool_weight"][:, 0] == 0)
+        if len(unseen):
+            which = "the stream" if self.batch_size == 1 else f"stream {unseen[0]} of the batch"
+            raise ConfigError(f"{which} has seen no frame: it has no embedding yet")
+        sums, weights = held["sums"][:, -channels:], held["pool_weight"]
+        embeddings = np.divide(sums, weights, dtype=np.float32)
+        return embeddings[0] if self.batch_size == 1 else embeddings
+
+    def advance(self, frames: NDArray[Any], output: str | None = None) -> NDArray[np.float32]:
+        """See frames that are exactly as the file's input is.
+
+        Args:
+            frames: As the manifest's input "frames".
+            output: Name of the file's output to return; None for its prediction.
+
+        Returns:
+            That output, as it is.
 
         Raises:
             ConfigError: If they are anything else; the stream has not moved.
@@ -225,9 +280,11 @@ class ExportedStream:
             )
         with runtime.lock:
             # Not every engine reads numbers that do not lie one after another.
-            output = runtime.engine.step(np.ascontiguousarray(frames), self._decay, self._state)
+            found = runtime.engine.step(
+                np.ascontiguousarray(frames), self._decay, self._state, output
+            )
         self.frame_counts += runtime.manifest.num_frames
-        return output
+        return found
 
     def reset(self, which: int | Iterable[int] | None = None) -> None:
         """Forget every frame: of all streams, or of some of the batch."""
@@ -298,6 +355,13 @@ class ExportedStream:
     def _write(self, values: dict[str, NDArray[Any]]) -> None:
         with self._runtime.lock:
             self._runtime.engine.write_state(self._state, values)
+
+
+def _no_embedding(manifest: Manifest) -> str:
+    return (
+        f"{manifest.name} was exported without its embedding: export it again with "
+        "outputs=('logits', 'embedding') (movinet export --outputs logits,embedding)"
+    )
 
 
 def _check_array(frames: object) -> None:

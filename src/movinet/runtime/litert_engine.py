@@ -13,7 +13,7 @@ import sys
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,24 @@ class LiteRTEngine:
         return LiteRTState(initial_values(self.manifest, batch_size))
 
     def step(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: LiteRTState
+        self,
+        frames: NDArray[Any],
+        decay: NDArray[np.float32],
+        state: LiteRTState,
+        output: str | None = None,
     ) -> NDArray[np.float32]:
         """See `Engine.step`."""
-        return self._graph(len(decay)).step(frames, decay, state)
+        return self._graph(len(decay)).step(frames, decay, state, output)
 
-    def read_state(self, state: LiteRTState) -> dict[str, NDArray[Any]]:
-        """See `Engine.read_state`."""
+    def read_state(
+        self, state: LiteRTState, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """See `Engine.read_state`; a part of it leaves the rest in the interpreter."""
+        if names is not None:
+            for graph in self._graphs.values():
+                if graph.holds(state):
+                    return graph.peek(names)
+            return {name: state.values[name].copy() for name in names}
         for graph in self._graphs.values():
             graph.release(state)
         return {name: values.copy() for name, values in state.values.items()}
@@ -101,10 +112,10 @@ class LiteRTEngine:
             name: np.array(values[name], held.dtype) for name, held in state.values.items()
         }
 
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+    def clip(self, frames: NDArray[Any], output: str | None = None) -> NDArray[np.float32]:
         """See `Engine.clip`."""
         graph = self._graph(self.manifest.batch_size or 1)
-        return graph.clip(frames)
+        return graph.clip(frames, output)
 
     def _graph(self, batch_size: int) -> _Graph:
         """The graph for a batch; there is one for each size in use."""
@@ -142,17 +153,21 @@ class _Graph:
         self._interpreter, self._manifest = interpreter, manifest
         self._resident: LiteRTState | None = None
         self._steps = 0
-        self._sources = [
-            (state.next.removeprefix("state:"), state.next.startswith("state:"))
+        self._sources = {
+            state.name: (state.next.removeprefix("state:"), state.next.startswith("state:"))
             for state in manifest.states
-        ]
+        }
         self._moves = [
             (self._inputs[target], (self._inputs if held else self._outputs)[source])
             for target, source, held in moves_in_place(manifest)
         ]
 
     def step(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: LiteRTState
+        self,
+        frames: NDArray[Any],
+        decay: NDArray[np.float32],
+        state: LiteRTState,
+        output: str | None,
     ) -> NDArray[np.float32]:
         """See `Engine.step`."""
         if self._resident is state:
@@ -164,13 +179,26 @@ class _Graph:
             self._resident, self._steps = state, 0
         self._interpreter.set_tensor(self._inputs["decay"], decay)
         self._steps += 1
-        return self.clip(frames)
+        return self.clip(frames, output)
 
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
-        """The prediction of some frames, with the state as it is."""
+    def clip(self, frames: NDArray[Any], output: str | None) -> NDArray[np.float32]:
+        """An output for some frames, with the state as it is."""
         self._interpreter.set_tensor(self._inputs["frames"], frames)
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._outputs[self._manifest.output])
+        return self._interpreter.get_tensor(self._outputs[output or self._manifest.output])
+
+    def holds(self, state: LiteRTState) -> bool:
+        """Whether a state is in the interpreter, and its own arrays are out of date."""
+        return self._resident is state
+
+    def peek(self, names: Collection[str]) -> dict[str, NDArray[Any]]:
+        """Copies of some tensors of the state that is in the interpreter, which stays there."""
+        values = {}
+        for name in names:
+            source, held = self._sources[name]
+            index = (self._inputs if held else self._outputs)[source]
+            values[name] = self._interpreter.get_tensor(index)
+        return values
 
     def release(self, state: LiteRTState | None) -> None:
         """Bring a state's arrays up to date, if it is in the interpreter, and let it go."""
@@ -181,8 +209,8 @@ class _Graph:
             state.values = {name: get(self._inputs[name]) for name in state.values}
         before = state.values
         state.values = {
-            spec.name: before[source] if held else get(self._outputs[source])
-            for spec, (source, held) in zip(self._manifest.states, self._sources, strict=True)
+            name: before[source] if held else get(self._outputs[source])
+            for name, (source, held) in self._sources.items()
         }
         self._resident = None
 

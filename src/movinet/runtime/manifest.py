@@ -96,9 +96,11 @@ class Manifest:
         input: Size and frame rate that the model wants.
         labels: Names of the classes, in the order of the outputs.
         inputs: Every input of the graph, in the file's order.
-        outputs: Every output, in the file's order.
+        outputs: Every output, in the file's order: the prediction, the pooled "embedding" if the
+            file gives it, and the new state.
         output: Name of the prediction, "logits" or "probabilities". A step gives a row for each
-            frame, (num_frames * batch, classes); a clip one for each clip.
+            frame, (num_frames * batch, classes); a clip one for each clip. The embedding has the
+            same rows.
         batch_size: Streams or clips at once; None for any number.
         num_frames: Frames in a step, or in a clip. Frames lie in the first axis of "frames", time
             before batch.
@@ -159,6 +161,26 @@ class Manifest:
     def frames(self) -> TensorSpec:
         """The input that takes the video."""
         return next(spec for spec in self.inputs if spec.name == "frames")
+
+    @property
+    def embedding(self) -> TensorSpec | None:
+        """The output that is the pooled embedding, (rows, channels), if the file gives it."""
+        return next((spec for spec in self.outputs if spec.name == "embedding"), None)
+
+    @property
+    def embedding_channels(self) -> int | None:
+        """Channels of the embedding, in a stream's state or a clip's outputs; None without one."""
+        if self.kind == "clip":
+            return None if self.embedding is None else self.embedding.shape[-1]
+        architecture = self.config.get("architecture")
+        head = architecture.get("head") if isinstance(architecture, Mapping) else None
+        if self.embedding is not None:
+            head = self.embedding.shape[-1]
+        shapes = {state.name: state.shape for state in self.states}
+        *rest, width = shapes.get("sums", (0,))
+        known = type(head) is int and 1 <= head <= (width or 0)
+        layout = rest == [self.batch_size] and shapes.get("pool_weight") == (self.batch_size, 1)
+        return head if known and layout else None
 
     def to_json(self) -> str:
         """As text for a file."""
@@ -271,6 +293,9 @@ class Manifest:
             (f"{self.output} of {len(self.labels)} labels", output, predictions),
         ]
         wanted += [("decay", spec, (batch, 1)) for spec in self.inputs if spec.name == "decay"]
+        if self.embedding is not None:
+            shape = (predictions[0], self.embedding.shape[-1])
+            wanted.append(("embedding", self.embedding, shape))
         for what, spec, shape in wanted:
             if spec.shape != shape:
                 raise ConfigError(f"{what} must have the shape {shape}, not {spec.shape}")

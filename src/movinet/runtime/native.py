@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -84,34 +85,63 @@ class NativeEngine:
             ) from None
 
     def step(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: NativeState
+        self,
+        frames: NDArray[Any],
+        decay: NDArray[np.float32],
+        state: NativeState,
+        output: str | None = None,
     ) -> NDArray[np.float32]:
         """See `Engine.step`."""
         frames, decay = np.ascontiguousarray(frames), np.ascontiguousarray(decay, np.float32)
-        try:
-            logits = self._engine.step(state, frames, decay, True)
-        except self._error as error:
-            raise ConfigError(str(error)) from None
+        if output == "embedding":
+            return self._embeddings(frames, decay, state)
+        logits = self._logits(frames, decay, state)
         if self.manifest.output == "logits":
             return logits
         exponentials = np.exp(logits - logits.max(1, keepdims=True))
         return exponentials / exponentials.sum(1, keepdims=True)
 
-    def read_state(self, state: NativeState) -> dict[str, NDArray[np.float32]]:
+    def _logits(
+        self, frames: NDArray[Any], decay: NDArray[np.float32], state: NativeState
+    ) -> NDArray[np.float32]:
+        try:
+            return self._engine.step(state, frames, decay, True)
+        except self._error as error:
+            raise ConfigError(str(error)) from None
+
+    def _embeddings(
+        self, frames: NDArray[Any], decay: NDArray[np.float32], state: NativeState
+    ) -> NDArray[np.float32]:
+        """Step frame by frame, and read the embeddings out of the states: sums over weights."""
+        rows, head = [], len(self._engine.state_shapes) - 1
+        for start in range(0, len(frames), len(state)):
+            self._logits(frames[start : start + len(state)], decay, state)
+            weights = np.array([self._engine.read_clock(one)[1:] for one in state], np.float32)
+            rows.append(np.stack([self._engine.read(one, head) for one in state]) / weights)
+        return np.concatenate(rows)
+
+    def read_state(
+        self, state: NativeState, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """See `Engine.read_state`."""
         engine = self._engine
         clocks = np.array([engine.read_clock(one) for one in state], np.float32)
         values = {"frame_count": clocks[:, :1], "pool_weight": clocks[:, 1:]}
         sums = []
+        with_buffers = names is None or any(_BUFFER.fullmatch(name) for name in names)
         for part, shape in enumerate(engine.state_shapes):
-            held = np.stack([engine.read(one, part) for one in state])
             if len(shape) == 1:
-                sums.append(held)
-            else:
-                block = self._buffers[part]
+                sums.append(np.stack([engine.read(one, part) for one in state]))
+            elif with_buffers:
+                held, block = (
+                    np.stack([engine.read(one, part) for one in state]),
+                    self._buffers[part],
+                )
                 values.update((f"buffer/{block}/{i}", held[:, i]) for i in range(shape[0]))
         values["sums"] = np.concatenate(sums, 1)
-        return {spec.name: values[spec.name].copy() for spec in self.manifest.states}
+        if names is None:
+            names = [spec.name for spec in self.manifest.states]
+        return {name: values[name].copy() for name in names}
 
     def write_state(self, state: NativeState, values: StateValues) -> None:
         """See `Engine.write_state`."""
@@ -130,7 +160,7 @@ class NativeEngine:
                     held = np.stack([values[name][row] for name in names])
                 engine.write(one, part, np.ascontiguousarray(held, np.float32))
 
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:  # noqa: ARG002
+    def clip(self, frames: NDArray[Any], output: str | None = None) -> NDArray[np.float32]:  # noqa: ARG002
         """Not possible: the engine runs streams."""
         raise ConfigError(f"{self.manifest.name} is a stream model: it takes no clips")
 

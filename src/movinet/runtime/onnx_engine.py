@@ -7,6 +7,7 @@ once, out of the engine.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ class OnnxEngine:
         self.manifest = manifest
         self._session, self._value = session, OrtValue.ortvalue_from_numpy
         self._outputs = [spec.name for spec in manifest.outputs]
-        self._prediction = self._outputs.index(manifest.output)
 
     @classmethod
     def open(
@@ -64,7 +64,11 @@ class OnnxEngine:
         return {name: self._value(value) for name, value in values.items()}
 
     def step(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: OnnxState
+        self,
+        frames: NDArray[Any],
+        decay: NDArray[np.float32],
+        state: OnnxState,
+        output: str | None = None,
     ) -> NDArray[np.float32]:
         """See `Engine.step`."""
         given = {
@@ -83,11 +87,13 @@ class OnnxEngine:
                 for spec in self.manifest.states
             }
         )
-        return results[self._prediction].numpy()
+        return fresh[output or self.manifest.output].numpy()
 
-    def read_state(self, state: OnnxState) -> dict[str, NDArray[Any]]:
+    def read_state(
+        self, state: OnnxState, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """See `Engine.read_state`."""
-        return {name: np.array(value.numpy()) for name, value in state.items()}
+        return {name: np.array(state[name].numpy()) for name in (state if names is None else names)}
 
     def write_state(self, state: OnnxState, values: StateValues) -> None:
         """See `Engine.write_state`."""
@@ -95,10 +101,10 @@ class OnnxEngine:
             value = np.array(values[spec.name], spec.dtype, order="C")
             state[spec.name] = self._value(value)
 
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+    def clip(self, frames: NDArray[Any], output: str | None = None) -> NDArray[np.float32]:
         """See `Engine.clip`."""
         given = {"frames": np.ascontiguousarray(frames)}
-        return self._session.run([self.manifest.output], given)[0]
+        return self._session.run([output or self.manifest.output], given)[0]
 
 
 def _session(path: Path, num_threads: int) -> Any:

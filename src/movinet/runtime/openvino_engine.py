@@ -8,6 +8,7 @@ lie; the prediction is copied once, out of the engine.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,11 @@ class OpenVinoEngine:
         return OpenVinoState(batch_size, tensors, spare)
 
     def step(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: OpenVinoState
+        self,
+        frames: NDArray[Any],
+        decay: NDArray[np.float32],
+        state: OpenVinoState,
+        output: str | None = None,
     ) -> NDArray[np.float32]:
         """See `Engine.step`."""
         request, tensors, spare = self._request(state.batch_size), state.tensors, state.spare
@@ -124,7 +129,7 @@ class OpenVinoEngine:
         for name, tensor in spare.items():
             request.set_output_tensor(self._outputs[name], tensor)
         request.set_input_tensor(self._inputs["decay"], self._shared(decay))
-        prediction = self._run(request, frames)
+        given = self._run(request, frames, output)
         state.tensors = {
             spec.name: spare[spec.next]
             if spec.next in spare
@@ -132,25 +137,28 @@ class OpenVinoEngine:
             for spec in self.manifest.states
         }
         state.spare = {output: tensors[name] for output, name in self._freed.items()}
-        return prediction
+        return given
 
-    def read_state(self, state: OpenVinoState) -> dict[str, NDArray[Any]]:
+    def read_state(
+        self, state: OpenVinoState, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """See `Engine.read_state`."""
-        return {name: tensor.data.copy() for name, tensor in state.tensors.items()}
+        tensors = state.tensors
+        return {name: tensors[name].data.copy() for name in (tensors if names is None else names)}
 
     def write_state(self, state: OpenVinoState, values: StateValues) -> None:
         """See `Engine.write_state`."""
         for name, tensor in state.tensors.items():
             tensor.data[:] = values[name]
 
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+    def clip(self, frames: NDArray[Any], output: str | None = None) -> NDArray[np.float32]:
         """See `Engine.clip`."""
-        return self._run(self._request(self.manifest.batch_size or 1), frames)
+        return self._run(self._request(self.manifest.batch_size or 1), frames, output)
 
-    def _run(self, request: Any, frames: NDArray[Any]) -> NDArray[np.float32]:
+    def _run(self, request: Any, frames: NDArray[Any], output: str | None) -> NDArray[np.float32]:
         request.set_input_tensor(self._inputs["frames"], self._shared(frames))
         request.infer()
-        return request.get_output_tensor(self._outputs[self.manifest.output]).data.copy()
+        return request.get_output_tensor(self._outputs[output or self.manifest.output]).data.copy()
 
     def _shared(self, values: NDArray[Any]) -> Any:
         return self._tensor(np.ascontiguousarray(values), shared_memory=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -158,20 +159,42 @@ class TorchRuntime:
         with torch.inference_mode():
             return self.network(self.to_video(frames))[0].float().cpu().numpy()
 
+    def clip_embedding(self, frames: np.ndarray) -> np.ndarray:
+        """See `Runtime.clip_embedding`."""
+        network = self.network
+        if network.config.pooling != "3d":
+            raise ConfigError(
+                f"{self.info.name} has pooling={network.config.pooling!r}: it has no one embedding "
+                "of a clip; clip_embedding needs pooling='3d'"
+            )
+        with torch.inference_mode():
+            return network.embed(self.to_video(frames))[0][0].float().cpu().numpy()
+
     def running_logits(
         self, frames: np.ndarray, state: StreamState | None = None
     ) -> tuple[np.ndarray, StreamState]:
         """See `Runtime.running_logits`."""
+        return self._running(frames, state, self.network.running_logits)
+
+    def running_embeddings(
+        self, frames: np.ndarray, state: StreamState | None = None
+    ) -> tuple[np.ndarray, StreamState]:
+        """See `Runtime.running_embeddings`."""
+        return self._running(frames, state, partial(self.network.embed, every_frame=True))
+
+    def _running(
+        self, frames: np.ndarray, state: StreamState | None, run: Callable[..., Any]
+    ) -> tuple[np.ndarray, StreamState]:
+        """Outputs after each frame, (time, ...), in chunks."""
         if not self.info.streaming:
             raise ConfigError(f"{self.info.name} is a base model: it sees whole clips")
-        state = state or self.network.initial_state(1, frames.shape[1:3])
-        outputs = []
+        outputs: list[np.ndarray] = []
+        held: Any = state or self.network.initial_state(1, frames.shape[1:3])
         with torch.inference_mode():
             for chunk in np.array_split(frames, -(-len(frames) // _CHUNK)):
-                video = self.to_video(chunk)
-                logits, state = self.network.running_logits(video, state, self.decay)
-                outputs.append(logits[0].float().cpu().numpy())
-        return np.concatenate(outputs), state
+                output, held = run(self.to_video(chunk), held, self.decay)
+                outputs.append(output[0].float().cpu().numpy())
+        return np.concatenate(outputs), held
 
     def to_video(self, frames: np.ndarray) -> torch.Tensor:
         """(time, height, width, 3) to (1, 3, time, height, width) where and as the model is."""
@@ -196,6 +219,14 @@ class TorchStream:
         with torch.inference_mode():
             logits, self._state = runtime.network(video, self._state, self._decay)
             return logits[0].float().softmax(0).cpu().numpy()
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """The pooled embedding of everything seen, (channels,) float32; see `Stream.embedding`."""
+        state = self._state
+        if not state.pool_weight[0]:
+            raise ConfigError("the stream has seen no frame: it has no embedding yet")
+        return (state.sums["head"][0] / state.pool_weight[0]).float().cpu().numpy()
 
     def reset(self) -> None:
         """Forget every frame."""

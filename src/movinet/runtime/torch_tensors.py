@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,11 @@ class TensorEngine:
         return {name: self._torch.from_numpy(value) for name, value in values.items()}
 
     def step(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: TensorState
+        self,
+        frames: NDArray[Any],
+        decay: NDArray[np.float32],
+        state: TensorState,
+        output: str | None = None,
     ) -> NDArray[np.float32]:
         """See `Engine.step`."""
         outputs = self._run({"frames": frames, "decay": decay}, state)
@@ -50,11 +54,14 @@ class TensorEngine:
                 for spec in self.manifest.states
             }
         )
-        return outputs[self.manifest.output].numpy().copy()
+        return outputs[output or self.manifest.output].numpy().copy()
 
-    def read_state(self, state: TensorState) -> dict[str, NDArray[Any]]:
+    def read_state(
+        self, state: TensorState, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """See `Engine.read_state`."""
-        return {name: np.array(value.numpy(), order="C") for name, value in state.items()}
+        chosen = state if names is None else names
+        return {name: np.array(state[name].numpy(), order="C") for name in chosen}
 
     def write_state(self, state: TensorState, values: StateValues) -> None:
         """See `Engine.write_state`."""
@@ -62,9 +69,9 @@ class TensorEngine:
             value = np.array(values[spec.name], spec.dtype, order="C")
             state[spec.name] = self._torch.from_numpy(value)
 
-    def clip(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+    def clip(self, frames: NDArray[Any], output: str | None = None) -> NDArray[np.float32]:
         """See `Engine.clip`."""
-        return self._run({"frames": frames}, {})[self.manifest.output].numpy().copy()
+        return self._run({"frames": frames}, {})[output or self.manifest.output].numpy().copy()
 
     def _run(self, arrays: dict[str, NDArray[Any]], state: TensorState) -> dict[str, Any]:
         """Outputs by name."""

@@ -57,7 +57,7 @@ def make_model(
         config = preset_config(config, **overrides)
     else:
         config = config.replace(**overrides)
-    model = MoViNet(config).eval()
+    model = MoViNet(config, initialize=False).eval()
     randomize(model)
     return model.double() if double else model
 

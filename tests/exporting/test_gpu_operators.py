@@ -15,8 +15,9 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import movinet
+from gate import only
 from movinet.config import InputSpec, MoViNetConfig
-from networks import PRESETS, TINY, make_model
+from networks import TINY, make_model
 
 SPEC = InputSpec(image_size=48, short_side=54, frame_rate=5.0, num_frames=4)
 STREAM = MoViNetConfig(TINY, causal=True, factorized=True, se_type="2plus3d")
@@ -101,7 +102,7 @@ def test_the_older_delegate_takes_all_but_what_the_guide_names(files: dict[str, 
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", only("a0_stream", "a5_base"))
 def test_no_preset_has_other_operators(name: str, tmp_path: Path) -> None:
     model = make_model(name)
     frames = None if model.config.causal else 2

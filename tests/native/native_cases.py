@@ -80,7 +80,7 @@ def write_reference(name: str, folder: Path) -> Path:
     options = {field: case[field] for field in ("num_classes", "head_activation")}
     config = preset_config(f"{case['model_id']}_stream", **options)
     tensors = {key: weight(key, tuple(shape)) for key, shape in case["keys"].items()}
-    model = MoViNet(config).eval()
+    model = MoViNet(config, initialize=False).eval()
     model.load_state_dict(tf_to_torch(tensors, config))
     video = torch.from_numpy(reference_video(tuple(case["shape"]))).permute(0, 4, 1, 2, 3)
     with np.load(CASES / f"{name}.npz") as data:

@@ -8,17 +8,21 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from gate import only
+from movinet.config import MoViNetConfig
 from movinet.state import StreamState
-from networks import PRESETS, STREAMS, make_model, make_video
+from networks import STREAMS, make_model, make_video, tiny_base, tiny_stream
 
 SIZE = 32
+#: Every kind of layer, in seconds.
+TINY = [pytest.param(tiny_stream(), id="tiny_stream"), pytest.param(tiny_base(), id="tiny_base")]
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", PRESETS)
-def test_export(name: str) -> None:
+@pytest.mark.parametrize("config", [*TINY, *only("a0_stream")])
+def test_export(config: MoViNetConfig | str) -> None:
     """The exported program gives the model's numbers, with the state as plain inputs."""
-    model = make_model(name)
+    model = make_model(config)
     video = make_video(1, 3, SIZE, SIZE)
     if not model.config.causal:
         program = torch.export.export(model, (video,)).module()
@@ -38,9 +42,9 @@ def test_export(name: str) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", ["a0_stream", "a0_base"])
-def test_export_with_a_dynamic_batch(name: str) -> None:
-    model = make_model(name)
+@pytest.mark.parametrize("config", [*TINY, *only(of=["a0_stream", "a0_base"])])
+def test_export_with_a_dynamic_batch(config: MoViNetConfig | str) -> None:
+    model = make_model(config)
     batch = torch.export.Dim("batch", min=1, max=64)
     video = make_video(3, 2, SIZE, SIZE)
     if not model.config.causal:
@@ -65,23 +69,24 @@ def test_export_with_a_dynamic_batch(name: str) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", PRESETS)
-def test_compile(name: str) -> None:
+@pytest.mark.parametrize("config", [*TINY, *only()])
+def test_compile(config: MoViNetConfig | str) -> None:
     """One graph for each preset, without code generation; the backward one of the small ones."""
-    check_compiled(name, "aot_eager", gradients=name.startswith(("a0", "t0")))
+    small = not isinstance(config, str) or config.startswith(("a0", "t0"))
+    check_compiled(config, "aot_eager", gradients=small)
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(900)  # it runs a C++ compiler many times
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")  # within PyTorch
-@pytest.mark.parametrize("name", ["a0_base", "a0_stream"])
-def test_compile_with_code_generation(name: str) -> None:
-    check_compiled(name, "inductor", gradients=False)
+@pytest.mark.parametrize("config", [*TINY, *only(of=["a0_base", "a0_stream"])])
+def test_compile_with_code_generation(config: MoViNetConfig | str) -> None:
+    check_compiled(config, "inductor", gradients=False)
 
 
-def check_compiled(name: str, backend: str, *, gradients: bool) -> None:
+def check_compiled(config: MoViNetConfig | str, backend: str, *, gradients: bool) -> None:
     torch.compiler.reset()
-    model = make_model(name)
+    model = make_model(config)
     compiled = torch.compile(model, fullgraph=True, backend=backend)
     video = make_video(1, 2, SIZE, SIZE)
     state = model.initial_state(1, (SIZE, SIZE)) if model.config.causal else None

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,16 @@ def config_of(case: dict[str, Any], **overrides: Any) -> MoViNetConfig:
     )
 
 
+@lru_cache(maxsize=1)  # tests of one case follow each other
+def tensors_of(name: str) -> dict[str, np.ndarray]:
+    return {key: weight(key, tuple(shape)) for key, shape in cases()[name]["keys"].items()}
+
+
 def load(name: str, lowering: str) -> tuple[MoViNet, torch.Tensor, dict[str, np.ndarray]]:
     case = cases()[name]
-    tensors = {key: weight(key, tuple(shape)) for key, shape in case["keys"].items()}
     config = config_of(case, lowering=lowering)
-    model = MoViNet(config).eval()
-    model.load_state_dict(tf_to_torch(tensors, config))
+    model = MoViNet(config, initialize=False).eval()
+    model.load_state_dict(tf_to_torch(tensors_of(name), config))
     video = torch.from_numpy(reference_video(tuple(case["shape"]))).permute(0, 4, 1, 2, 3)
     with np.load(CASES / f"{name}.npz") as data:
         return model, video, dict(data)
@@ -129,9 +133,9 @@ def test_key_table(name: str) -> None:
     table = {e.tf_key: list(e.tf_shape) for e in entries(config, case["conv_type"])}
     assert table == case["keys"]
     assert sum(int(np.prod(shape)) for shape in case["keys"].values()) == case["parameters"]
-    tensors = {key: weight(key, tuple(shape)) for key, shape in case["keys"].items()}
+    tensors = tensors_of(name)
     state = tf_to_torch(tensors, config)
-    assert set(state) == set(MoViNet(config).state_dict())
+    assert set(state) == set(MoViNet(config, initialize=False).state_dict())
     back = torch_to_tf(state, config, case["conv_type"])
     assert set(back) == set(tensors)
     for key, value in tensors.items():
@@ -142,7 +146,6 @@ def test_key_table(name: str) -> None:
 def test_both_factorised_layouts_load_into_one_model() -> None:
     case = cases()["a0_stream"]
     config = config_of(case)
-    tensors = {key: weight(key, tuple(shape)) for key, shape in case["keys"].items()}
-    state = tf_to_torch(tensors, config)
+    state = tf_to_torch(tensors_of("a0_stream"), config)
     again = tf_to_torch(torch_to_tf(state, config, "3d_2plus1d"), config)
     assert all(torch.equal(state[name], again[name]) for name in state)

@@ -46,6 +46,7 @@ MODEL_HALF = {
     "movinet.training.distributed",
     "movinet.training.ema",
     "movinet.training.evaluating",
+    "movinet.training.evaluation_loader",
     "movinet.training.failures",
     "movinet.training.inputs",
     "movinet.training.loop",

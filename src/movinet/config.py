@@ -181,6 +181,11 @@ class MoViNetConfig:
         if self.multi_label_pooling and self.pooling != "2d":
             raise ConfigError(f"multi_label_pooling needs pooling='2d', not {self.pooling!r}")
 
+    @property
+    def streams(self) -> bool:
+        """Whether the network can see a video frame by frame, with what it saw as its state."""
+        return self.causal and not self.multi_label_pooling
+
     def replace(self, **overrides: Any) -> MoViNetConfig:
         """A copy with some fields changed.
 

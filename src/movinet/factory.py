@@ -254,7 +254,7 @@ def _assemble(
         name=name,
         input=spec,
         labels=names,
-        streaming=config.causal,
+        streaming=config.streams,
         origin=origin,
         notes=(*notes, *note),
     )

@@ -165,7 +165,7 @@ def describe_network(
     from movinet.weights.cards import all_cards
 
     side, length = image_size or spec.image_size, frames or spec.num_frames
-    size, streams = (side, side), config.causal and not config.multi_label_pooling
+    size, streams = (side, side), config.streams
     return ModelFacts(
         name=name,
         config=config,

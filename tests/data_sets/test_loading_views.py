@@ -1,4 +1,4 @@
-"""Which frames of a video training and evaluation see."""
+"""Which frames of a video training sees."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from data_sets.loading import Broken, Numbered, config_of, data_of, numbers, same, videos
+from data_sets.loading import Numbered, config_of, numbers
 from movinet.config import InputSpec
 from movinet.data.clips import training_view
-from movinet.data.loader import EvalLoader, Failure, TrainLoader
+from movinet.data.loader import TrainLoader
 from movinet.data.samples import DataSet, Sample
 from movinet.data.sampling import span_of, training_times
 from movinet.errors import VideoError
+from movinet.evaluation.looking import Look, window_pixels
 from movinet.training.config import AugmentSection
-from movinet.video import VideoFile, views
+from movinet.video import VideoFile
 from video.synthetic import make_video, number_of, numbered
 
 #: Six frames, five a second, of videos of 25 frames a second: every fifth one.
@@ -101,12 +101,8 @@ def test_without_crops_training_sees_what_a_test_sees() -> None:
     sample = Sample("a", Numbered("a.mp4", 0, 0.04), (0,))  # a single frame
     config = PLAIN.model_copy(update={"crop_aspect": (1, 1)})
     train = training_view(sample, SPEC, config, np.random.default_rng(0))
-    (test,) = EvalLoader(one(sample), config_of(input__test_frames=6))
-    assert np.array_equal(train, test.video[0].numpy())
-
-
-def one(sample: Sample) -> DataSet:
-    return DataSet("one", (sample,), ("a",))
+    test = window_pixels(sample, 0, SPEC, Look(), [])
+    assert np.array_equal(train, test[0])
 
 
 @pytest.fixture(scope="module")
@@ -117,68 +113,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         images = [numbered(100 * i + k, width, height) for k in range(count)]
         paths.append(make_video(folder / f"{i}.mp4", images))
     return paths
-
-
-@pytest.mark.parametrize(("windows", "crops"), [(1, 1), (3, 1), (2, 3)])
-def test_evaluation_sees_the_views_of_a_file(files: list[Path], windows: int, crops: int) -> None:
-    samples = tuple(Sample(str(i), VideoFile(p, "NONE"), (i,)) for i, p in enumerate(files))
-    data = DataSet("files", samples, ("a", "b", "c"))
-    config = config_of(input__short_side=36, run__views=windows, run__crops=crops)
-    spec = InputSpec(32, 36, 5.0, 8)
-    batches = list(EvalLoader(data, config))
-    video = torch.cat([batch.video for batch in batches])
-    expected = [
-        clip.frames
-        for path in files
-        for clip in views(path, spec, num_windows=windows, num_crops=crops)
-    ]
-    assert np.array_equal(video.numpy() / np.float32(255), np.stack(expected))
-    indices = torch.cat([batch.indices for batch in batches]).tolist()
-    assert indices == [i for i in range(3) for _ in range(windows * crops)]
-    assert torch.cat([batch.targets for batch in batches]).tolist() == indices
-
-
-def test_evaluation_sees_the_middle_of_a_part() -> None:
-    sample = Sample("a", Numbered("a.mp4", 0, 20.0), (0,), start=4.0, end=8.0)
-    (batch,) = EvalLoader(one(sample), config_of())
-    assert numbers(batch.video) == [[130 + 5 * i for i in range(8)]]
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_evaluation_has_each_sample_once_over_all_processes(world_size: int) -> None:
-    media = [Broken(m.name) if i in (1, 4, 6) else m for i, m in enumerate(videos(8))]
-    config = config_of(run__eval_batch_size=2)
-    batches = [
-        batch
-        for rank in range(world_size)
-        for batch in EvalLoader(data_of(*media), config, rank=rank, world_size=world_size)
-    ]
-    assert sorted(torch.cat([b.indices for b in batches]).tolist()) == [0, 2, 3, 5, 7]
-    failures = sorted(failure for batch in batches for failure in batch.failures)
-    assert failures == [Failure(i, f"{i}.mp4", f"{i}.mp4: not a video") for i in (1, 4, 6)]
-
-
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_a_batch_without_a_good_sample_is_empty(multi_label: bool) -> None:
-    data = data_of(Broken("0.mp4"), Broken("1.mp4"), multi_label=multi_label)
-    (batch,) = EvalLoader(data, config_of())
-    assert batch.video.shape == (0, 8, 32, 32, 3)
-    assert batch.targets.shape == ((0, 3) if multi_label else (0,))
-    assert len(batch.indices) == 0
-    assert len(batch.failures) == 2
-
-
-@pytest.mark.heavy
-def test_evaluation_with_workers_is_the_same_each_time(files: list[Path]) -> None:
-    samples = tuple(Sample(str(i), VideoFile(p, "NONE"), (i,)) for i, p in enumerate(files))
-    data = DataSet("files", samples, ("a", "b", "c"))
-    expected = list(EvalLoader(data, config_of(run__eval_batch_size=1)))
-    loader = EvalLoader(data, config_of(run__eval_batch_size=1, data__workers=2))
-    assert len(loader) == 3
-    assert same(loader, expected)
-    for _ in loader:  # left, as a stop does
-        break
-    assert same(loader, expected)
 
 
 def test_a_video_may_change_its_size() -> None:

@@ -69,7 +69,8 @@ def test_a_stream_that_loses_it_again_never_was_correct(
     data = make_data(tmp_path, {"turning": ((0,), TURNING)})
     course = single(evaluate(stream, data)).over_time
     assert course is not None
-    assert course.accuracy.tolist() == [1, 1, 1, 1, 0, 0, 0]
+    # After four frames both are as probable, and it has not decided.
+    assert course.accuracy.tolist() == [1, 1, 1, 0, 0, 0, 0]
     assert course.time_to_correct is not None
     assert np.isnan(course.time_to_correct)
     assert evaluate(stream, data).to_json()["over_time"]["time_to_correct"] is None
@@ -92,11 +93,27 @@ def test_figures_of_known_predictions(tmp_path: Path, stream: ColourRuntime) -> 
     assert figures.confusion.tolist() == [[2, 0, 0], [2, 0, 0], [0, 0, 1]]
     assert figures.classes.recall.tolist() == [1, 0, 1]
     assert figures.mean_class_accuracy == pytest.approx(2 / 3)
+    assert figures.macro_f1 == pytest.approx((2 / 3 + 0 + 1) / 3)
     assert [m.sample.key for m in figures.mistakes] == ["sure", "faint"]
     worst = figures.mistakes[0]
     assert (worst.target, worst.guess) == (1, 0)
     assert worst.confidence == pytest.approx(softmax(np.array([4, 0, 0]))[0], abs=1e-6)
     assert worst.right == pytest.approx(softmax(np.array([4, 0, 0]))[1], abs=1e-6)
+
+
+def test_a_model_that_decides_for_nothing_is_wrong(
+    tmp_path: Path, stream: ColourRuntime, base: ColourRuntime
+) -> None:
+    """Grey is as red as it is green and blue: no class is right by its place among them."""
+    data = make_data(tmp_path, {str(c): ((c,), [(99, 99, 99)] * 4) for c in range(3)})
+    for runtime in (stream, base):
+        figures = single(evaluate(runtime, data))
+        assert figures.top1 == figures.macro_f1 == np.trace(figures.confusion) == 0
+        assert figures.calibration.error == pytest.approx(1 / 3)
+        assert len(figures.mistakes) == 3
+    course = single(evaluate(stream, data)).over_time
+    assert course is not None
+    assert course.accuracy.tolist() == [0, 0]
 
 
 def test_only_the_part_of_a_sample_is_seen(tmp_path: Path, stream: ColourRuntime) -> None:

@@ -17,6 +17,9 @@ from movinet.evaluation.metrics import (
     log_loss,
     mean_of_known,
     multi_label_loss,
+    predicted,
+    score_classes,
+    score_labels,
     top_k,
 )
 
@@ -55,6 +58,52 @@ def test_shares_and_loss(single: tuple[np.ndarray, np.ndarray]) -> None:
 
 def test_more_than_there_are_classes_is_all_of_them() -> None:
     assert top_k(np.array([[0.2, 0.5, 0.3]]), np.array([0]), 5) == 1
+
+
+def test_what_training_and_eval_compare(
+    single: tuple[np.ndarray, np.ndarray], multi: tuple[np.ndarray, np.ndarray]
+) -> None:
+    probabilities, targets = map(torch.from_numpy, single)
+    score = score_classes(*single)
+    accuracy = reference.multiclass_accuracy(probabilities, targets, CLASSES, average="micro")
+    f1 = reference.multiclass_f1_score(probabilities, targets, CLASSES, average="macro")
+    assert score.top1 == pytest.approx(float(accuracy), abs=1e-6)
+    assert score.macro_f1 == pytest.approx(float(f1), abs=1e-6)  # class 6 counts in neither
+    labels = score_labels(*multi)
+    # The reference warns of labels without samples; label 4 is never predicted either.
+    probabilities, targets = (torch.from_numpy(values[:, :4]) for values in multi)
+    assert not (multi[0][:, 4] > 0.5).all()
+    precision = reference.multilabel_average_precision(probabilities, targets.long(), 4)
+    assert labels.map == pytest.approx(float(torch.as_tensor(precision)), abs=1e-6)
+    chosen = multi[0] > 0.5
+    known = [i for i in range(5) if chosen[:, i].any() or multi[1][:, i].any()]
+    f1 = reference.multilabel_f1_score(
+        torch.from_numpy(multi[0][:, known]),
+        torch.from_numpy(multi[1][:, known]).long(),
+        len(known),
+        average="macro",
+    )
+    assert labels.macro_f1 == pytest.approx(float(f1), abs=1e-6)
+
+
+def test_equal_probabilities_are_no_decision() -> None:
+    """Whatever the place of the right class: it is neither first nor among the first five."""
+    equal, targets = np.full((7, 7), 1 / 7), np.arange(7)
+    for k in range(1, 7):
+        assert top_k(equal, targets, k) == 0
+    assert top_k(equal, targets, 7) == 1
+    assert (predicted(equal, targets) != targets).all()
+    pair = np.array([[0.4, 0.4, 0.2]])
+    assert [top_k(pair, np.array([c]), 1) for c in range(3)] == [0, 0, 0]
+    assert [top_k(pair, np.array([c]), 2) for c in range(3)] == [1, 1, 0]
+    assert predicted(pair, np.array([0])) == [1]
+    assert predicted(pair, np.array([2])) == [0]
+
+
+def test_what_is_no_number_is_not_right() -> None:
+    broken = np.full((3, 3), np.nan)
+    assert score_classes(broken, np.arange(3))[0] == 0
+    assert top_k(np.array([[0.2, np.nan, 0.1]]), np.array([0]), 1) == 0
 
 
 def test_scores_of_classes(single: tuple[np.ndarray, np.ndarray]) -> None:

@@ -320,8 +320,9 @@ def test_evaluation_beside_training(tmp_path: Path) -> None:
 
 def test_views_are_averaged(tmp_path: Path) -> None:
     """Two windows of the made-up videos are not the same, and each sample counts once."""
-    one = run(tiny_config(tmp_path, schedule__steps=2))
-    two = run(tiny_config(tmp_path, schedule__steps=2, run__mode="eval", run__views=2))
+    base = {"schedule__steps": 2, "model__preset": "t0_base"}
+    one = run(tiny_config(tmp_path, **base))
+    two = run(tiny_config(tmp_path, **base, run__mode="eval", run__views=2))
     assert two["samples"] == one["samples"] == 5
     assert two["eval_loss"] != one["eval_loss"]
     assert abs(two["eval_loss"] - one["eval_loss"]) < 0.2

@@ -1,4 +1,4 @@
-"""Clips of samples: the views that training and evaluation see."""
+"""Clips of samples: the views that training sees."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from movinet.config import InputSpec
 from movinet.data.augment import augment, draw_crop, resize_crop
 from movinet.data.samples import Sample
-from movinet.data.sampling import span_of, training_times
+from movinet.data.sampling import training_times
 from movinet.training.config import AugmentSection
-from movinet.video.clips import frames_in_order, read_views, window_starts
+from movinet.video.clips import frames_in_order
 from movinet.video.container import SkippedPacket
-from movinet.video.preprocessing import THREE_CROPS, preprocess
+from movinet.video.preprocessing import crop_pixels
 
 
 def training_view(
@@ -45,39 +45,10 @@ def training_view(
         if image is shown:
             clip[index] = clip[place]
         elif as_in_tests:
-            clip[index] = _bytes(preprocess(image, spec))
+            clip[index] = crop_pixels(image, spec)
         else:
             if crop is None or image.shape != shape:  # few videos change their size
                 crop, shape = draw_crop(*image.shape[:2], config, rng), image.shape
             clip[index] = resize_crop(image, crop, size)
         shown, place = image, index
     return augment(clip, config, rng)
-
-
-def evaluation_views(
-    sample: Sample, spec: InputSpec, windows: int, crops: int
-) -> NDArray[np.uint8]:
-    """The views over which a test averages: what `movinet.video.views` gives for a file.
-
-    Args:
-        sample: The sample.
-        spec: Size, rate and length.
-        windows: Spread evenly over the sample; 1 is its middle.
-        crops: Of each window, 1 or 3.
-
-    Returns:
-        (windows * crops, time, image size, image size, 3), to be divided by 255.
-
-    Raises:
-        VideoError: If the video cannot be read.
-    """
-    span = span_of(sample)
-    starts = window_starts(span, spec.num_frames / spec.frame_rate, windows)
-    places = THREE_CROPS if crops == 3 else ("center",)
-    clips = [read_views(sample.media, spec, span, start, places) for start in starts.tolist()]
-    return np.stack([_bytes(clip.frames) for some in clips for clip in some])
-
-
-def _bytes(frames: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Whole numbers of 255ths as such."""
-    return np.rint(frames * np.float32(255)).astype(np.uint8)

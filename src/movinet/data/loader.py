@@ -1,4 +1,4 @@
-"""Batches of clips for training and evaluation, decoded by worker processes.
+"""Batches of clips for training, decoded by worker processes.
 
 What is in a batch depends on the seed, the epoch and the position in it alone: not on the number of
 workers, on which process it is for, or on where a run was resumed.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from movinet.data.clips import evaluation_views, training_view
+from movinet.data.clips import training_view
 from movinet.data.processes import serve_parent
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.training.build import test_input
 from movinet.training.config import TrainConfig
 
+B = TypeVar("B")
 #: How many bad samples in a row stand for a data set that cannot be read at all.
 _MAX_BAD = 20
 
@@ -108,8 +109,9 @@ class TrainLoader:
         self._requests = _TrainRequests(
             data, config.engine.seed, self.steps_per_epoch, size, range(rank * share, size)[:share]
         )
-        self._loader = _make_loader(
-            _Views(data, config, _training, must_be_read=True), config, self._requests
+        views = _Views(data, config)
+        self._loader = make_loader(
+            views, config, batch_sampler=self._requests, collate_fn=views.collate
         )
         self._stream: Iterator[Batch] = iter(())
         self._position: int | None = None  # of the stream
@@ -125,50 +127,11 @@ class TrainLoader:
         for step in range(begin + first_step, begin + self.steps_per_epoch):
             if step != self._position:
                 self._requests.first = step
-                self._stream = _guarded(self._loader)
+                self._stream = guarded(self._loader)
             self._position = None  # unless it arrives
             batch = next(self._stream)
             self._position = step + 1
             yield batch
-
-
-class EvalLoader:
-    """The test views of a data set: each sample exactly once over all processes.
-
-    The rows of a batch are views; the views of a sample stand together, with equal `indices`.
-    Samples that cannot be read are left out and named in `failures`, so a batch may be empty.
-
-    Args:
-        data: The data set.
-        config: Input, views, crops, batch size, workers.
-        rank: Which process this is.
-        world_size: Number of processes.
-    """
-
-    def __init__(
-        self, data: DataSet, config: TrainConfig, *, rank: int = 0, world_size: int = 1
-    ) -> None:
-        views = config.run.views * config.run.crops
-        per_batch = max(1, config.run.eval_batch_size // views)
-        mine = range(rank, len(data), world_size)
-        self._requests = [
-            [_Request((), ((index, data.samples[index]),)) for index in mine[i : i + per_batch]]
-            for i in range(0, len(mine), per_batch)
-        ]
-        self._loader = _make_loader(
-            _Views(data, config, _evaluation, must_be_read=False), config, self._requests
-        )
-
-    def __len__(self) -> int:
-        return len(self._requests)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches, in the order of the data set.
-
-        Raises:
-            MovinetError: If a worker process dies.
-        """
-        return _guarded(self._loader)
 
 
 class _Request(NamedTuple):
@@ -220,26 +183,12 @@ class _TrainRequests:
 
 @dataclass(frozen=True)
 class _Item:
-    """What becomes of a request: (views, time, height, width, 3), or nothing but failures."""
+    """What becomes of a request: a clip (time, height, width, 3), and failures on the way."""
 
-    video: NDArray[np.uint8] | None
+    video: NDArray[np.uint8]
     target: NDArray[np.float32] | int
     sample: int
     failures: tuple[Failure, ...]
-
-
-#: What is seen of a sample, (views, time, height, width, 3), with a generator of draws.
-_View = Callable[[Sample, TrainConfig, np.random.Generator], NDArray[np.uint8]]
-
-
-def _training(sample: Sample, config: TrainConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
-    spec = replace(test_input(config.input), num_frames=config.input.train_frames)
-    return training_view(sample, spec, config.augment, rng)[None]
-
-
-def _evaluation(sample: Sample, config: TrainConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
-    del rng  # nothing is random
-    return evaluation_views(sample, test_input(config.input), config.run.views, config.run.crops)
 
 
 class _Views(Dataset["_Item | MovinetError"]):
@@ -250,29 +199,23 @@ class _Views(Dataset["_Item | MovinetError"]):
     Args:
         data: Where the samples are from.
         config: Of the run.
-        view: What is seen of them.
-        must_be_read: Whether it is an error if no candidate can be read; else nothing comes of the
-            request but failures.
     """
 
-    def __init__(
-        self, data: DataSet, config: TrainConfig, view: _View, *, must_be_read: bool
-    ) -> None:
+    def __init__(self, data: DataSet, config: TrainConfig) -> None:
         self.name, self.classes, self.multi_label = data.name, len(data.labels), data.multi_label
-        self.config, self.view, self.must_be_read = config, view, must_be_read
+        self.augment = config.augment
+        self.spec = replace(test_input(config.input), num_frames=config.input.train_frames)
 
     def __getitem__(self, request: _Request) -> _Item | MovinetError:
         failures: list[Failure] = []
         for attempt, (index, sample) in enumerate(request.candidates):
             try:
                 rng = np.random.default_rng((*request.draw, attempt))
-                video = self.view(sample, self.config, rng)
+                video = training_view(sample, self.spec, self.augment, rng)
             except VideoError as error:
                 failures.append(Failure(index, sample.media.name, str(error)))
             else:
                 return _Item(video, self._target(sample), index, tuple(failures))
-        if not self.must_be_read:
-            return _Item(None, 0, failures[0].sample, tuple(failures))
         return VideoError(
             f"{self.name}: {len(failures)} samples in a row cannot be read, the first: "
             f"{failures[0].reason}; 'movinet data check' finds bad files"
@@ -285,16 +228,11 @@ class _Views(Dataset["_Item | MovinetError"]):
             if isinstance(item, MovinetError):
                 return item
             good.append(item)
-        failures = tuple(failure for item in good for failure in item.failures)
-        videos = [item.video for item in good if item.video is not None]
-        if not videos:
-            return self._empty(failures)
-        rows = [item for item in good if item.video is not None for _ in item.video]
         return Batch(
-            torch.from_numpy(np.concatenate(videos)),
-            torch.from_numpy(np.stack([np.asarray(item.target) for item in rows])),
-            torch.tensor([item.sample for item in rows]),
-            failures,
+            torch.from_numpy(np.stack([item.video for item in good])),
+            torch.from_numpy(np.stack([np.asarray(item.target) for item in good])),
+            torch.tensor([item.sample for item in good]),
+            tuple(failure for item in good for failure in item.failures),
         )
 
     def _target(self, sample: Sample) -> NDArray[np.float32] | int:
@@ -304,29 +242,27 @@ class _Views(Dataset["_Item | MovinetError"]):
         target[list(sample.labels)] = 1
         return target
 
-    def _empty(self, failures: tuple[Failure, ...]) -> Batch:
-        size, length = self.config.input.image_size, self.config.input.test_frames
-        video = torch.empty((0, length, size, size, 3), dtype=torch.uint8)
-        targets = torch.empty((0, self.classes)) if self.multi_label else torch.empty(0).long()
-        return Batch(video, targets, torch.empty(0).long(), failures)
 
+def make_loader(dataset: Dataset[Any], config: TrainConfig, **batches: Any) -> Iterable[Any]:
+    """What a dataset gives, made in the worker processes that a configuration asks for.
 
-def _make_loader(
-    views: _Views, config: TrainConfig, requests: Iterable[list[_Request]]
-) -> Iterable[Batch | MovinetError]:
+    Args:
+        dataset: Runs in the workers, to which it is sent.
+        config: Workers, how much they hold ready, device.
+        batches: How PyTorch's DataLoader makes batches of it.
+    """
     workers = config.data.workers
     on_gpu = config.engine.device in ("auto", "cuda") and torch.cuda.is_available()
     return DataLoader(
-        views,
-        batch_sampler=requests,  # pyright: ignore[reportArgumentType] - it knows indices only
+        dataset,
         num_workers=workers,
-        collate_fn=views.collate,
         multiprocessing_context=_context() if workers else None,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
         prefetch_factor=config.data.prefetch if workers else None,
         pin_memory=on_gpu,
         generator=torch.Generator(),  # leaves the global one alone
+        **batches,
     )
 
 
@@ -344,8 +280,12 @@ def _start_worker(worker: int) -> None:
     serve_parent()
 
 
-def _guarded(loader: Iterable[Batch | MovinetError]) -> Iterator[Batch]:
-    """The batches of a loader, and its errors raised in one line."""
+def guarded(loader: Iterable[B | MovinetError]) -> Iterator[B]:
+    """The batches of a loader from `make_loader`, and its errors raised in one line.
+
+    Raises:
+        MovinetError: If a worker process dies, or an error comes in place of a batch.
+    """
     try:
         for batch in loader:
             if isinstance(batch, MovinetError):

@@ -14,15 +14,17 @@ from movinet.config import InputSpec
 from movinet.data.samples import Sample
 from movinet.data.sampling import span_of
 from movinet.errors import ConfigError, VideoError
-from movinet.video.clips import frames_in_order, read_views, window_starts
+from movinet.video.clips import frames_in_order, read_pixels, window_starts, wrapped_times
 from movinet.video.container import SkippedPacket
-from movinet.video.preprocessing import THREE_CROPS, preprocess
+from movinet.video.preprocessing import THREE_CROPS, crop_pixels, to_unit
 from movinet.video.sampling import tolerance
 
 Control = Literal["last-frame", "shuffled"]
 CONTROLS: tuple[Control, ...] = ("last-frame", "shuffled")
 #: (time, height, width, 3) in [0, 1], preprocessed.
 Frames = NDArray[np.float32]
+#: The same before it is scaled to [0, 1].
+Pixels = NDArray[np.uint8]
 #: Frames of a stream that are decoded and computed at once: what is held is bounded.
 CHUNK = 64
 #: The most that the frames of a sample may take while they are shuffled, bytes.
@@ -65,6 +67,56 @@ class Look:
         return np.random.default_rng((self.seed, index)).permutation(count)
 
 
+def stream_times(sample: Sample, frame_rate: float) -> NDArray[np.float64]:
+    """When a stream model sees the frames of a sample: at its rate, from the start to the end.
+
+    Args:
+        sample: The sample.
+        frame_rate: Of the model, frames per second.
+
+    Returns:
+        (frames,) times, seconds; at least one.
+
+    Raises:
+        VideoError: If it cannot be read.
+    """
+    start, end = span_of(sample)
+    count = max(1, math.ceil((end - start - tolerance(frame_rate)) * frame_rate))
+    return start + np.arange(count) / frame_rate
+
+
+def stream_pixels(
+    sample: Sample,
+    times: NDArray[np.float64],
+    spec: InputSpec,
+    skipped: list[SkippedPacket],
+    chunk: int = CHUNK,
+) -> Iterator[Pixels]:
+    """The frames of a sample for a stream model, in chunks of `chunk`; the last may be shorter.
+
+    Args:
+        sample: The sample.
+        times: From `stream_times`.
+        spec: The model's input.
+        skipped: Packets that could not be decoded are appended here.
+        chunk: Frames that are held at once.
+
+    Raises:
+        VideoError: If it cannot be read.
+    """
+    shape = (spec.image_size, spec.image_size, 3)
+    shown, pixels = None, np.empty(shape, np.uint8)
+    frames = frames_in_order(sample.media, times, spec.frame_rate, skipped)
+    for first in range(0, len(times), chunk):
+        held = np.empty((min(chunk, len(times) - first), *shape), np.uint8)
+        for place in range(len(held)):
+            _, image = next(frames)
+            if image is not shown:
+                shown, pixels = image, crop_pixels(image, spec)
+            held[place] = pixels
+        yield held
+
+
 def stream_frames(
     sample: Sample, index: int, spec: InputSpec, look: Look, skipped: list[SkippedPacket]
 ) -> Iterator[Frames]:
@@ -80,34 +132,17 @@ def stream_frames(
     Raises:
         VideoError: If it cannot be read, or is too long to be shuffled.
     """
-    start, end = span_of(sample)
-    slack = tolerance(spec.frame_rate)
-    count = max(1, math.ceil((end - start - slack) * spec.frame_rate))
-    times = start + np.arange(count) / spec.frame_rate
+    times = stream_times(sample, spec.frame_rate)
+    count = len(times)
     match look.control:
         case None:
-            yield from _in_chunks(sample, times, spec, skipped)
+            yield from map(to_unit, stream_pixels(sample, times, spec, skipped))
         case "last-frame":
-            last = next(_in_chunks(sample, times[-1:], spec, skipped))
+            last = to_unit(next(stream_pixels(sample, times[-1:], spec, skipped)))
             for first in range(0, count, CHUNK):
                 yield np.repeat(last, min(CHUNK, count - first), axis=0)
         case "shuffled":
             yield from _shuffled(sample, times, spec, look.order(index, count), skipped)
-
-
-def _in_chunks(
-    sample: Sample, times: NDArray[np.float64], spec: InputSpec, skipped: list[SkippedPacket]
-) -> Iterator[Frames]:
-    shown, frame, chunk = None, None, []
-    for _, image in frames_in_order(sample.media, times, spec.frame_rate, skipped):
-        if frame is None or image is not shown:
-            shown, frame = image, preprocess(image, spec)
-        chunk.append(frame)
-        if len(chunk) == CHUNK:
-            yield np.stack(chunk)
-            chunk = []
-    if chunk:
-        yield np.stack(chunk)
 
 
 def _shuffled(
@@ -125,12 +160,11 @@ def _shuffled(
         )
     held = np.empty((len(times), spec.image_size, spec.image_size, 3), np.uint8)
     place = 0
-    for chunk in _in_chunks(sample, times, spec, skipped):
-        # Preprocessed values are multiples of 1/255: nothing is lost.
-        held[place : place + len(chunk)] = np.rint(chunk * 255)
+    for chunk in stream_pixels(sample, times, spec, skipped):
+        held[place : place + len(chunk)] = chunk
         place += len(chunk)
     for first in range(0, len(times), CHUNK):
-        yield held[order[first : first + CHUNK]].astype(np.float32) / np.float32(255)
+        yield to_unit(held[order[first : first + CHUNK]])
 
 
 def window_clips(
@@ -142,7 +176,7 @@ def window_clips(
     late: float,
     skipped: list[SkippedPacket],
 ) -> list[Frames]:
-    """The crops of one window of a sample.
+    """The crops of one window of a sample, under the control of `look`.
 
     Args:
         sample: The sample.
@@ -156,12 +190,39 @@ def window_clips(
     Raises:
         VideoError: If it cannot be read.
     """
+    pixels = window_pixels(sample, window, spec, look, skipped, late)
+    return [_controlled(to_unit(crop), index, look) for crop in pixels]
+
+
+def window_pixels(
+    sample: Sample,
+    window: int,
+    spec: InputSpec,
+    look: Look,
+    skipped: list[SkippedPacket],
+    late: float = 0.0,
+) -> Pixels:
+    """The crops of one window of a sample, as base models see it.
+
+    Args:
+        sample: The sample.
+        window: Which of `look.views`.
+        spec: The model's input.
+        look: Views and crops.
+        skipped: Packets that could not be decoded are appended here.
+        late: Seconds by which a member of an ensemble sees its frames later.
+
+    Returns:
+        (crops, time, height, width, 3).
+
+    Raises:
+        VideoError: If it cannot be read.
+    """
     span = span_of(sample)
+    start = window_starts(span, spec.num_frames / spec.frame_rate, look.views)[window] + late
+    times = wrapped_times(span, float(start), spec.num_frames, spec.frame_rate)
     crops = THREE_CROPS if look.crops == 3 else ("center",)
-    starts = window_starts(span, spec.num_frames / spec.frame_rate, look.views)
-    views = read_views(sample.media, spec, span, float(starts[window]) + late, crops)
-    skipped += views[0].skipped  # the same of all crops
-    return [_controlled(view.frames, index, look) for view in views]
+    return read_pixels(sample.media, spec, times, crops, skipped)
 
 
 def _controlled(clip: Frames, index: int, look: Look) -> Frames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +17,108 @@ BINS = 15
 PRECISION = 0.95
 
 
+class SingleLabelScore(NamedTuple):
+    """How good predictions of one class a sample are; shares from 0 to 1.
+
+    Attributes:
+        top1: Share of samples whose class is the most probable one.
+        top5: Share of samples whose class is among the five most probable ones.
+        macro_f1: Mean F1 of the classes that some sample has or is predicted as.
+        loss: Mean cross-entropy.
+    """
+
+    top1: float
+    top5: float
+    macro_f1: float
+    loss: float
+
+
+class MultiLabelScore(NamedTuple):
+    """How good predictions of any number of labels a sample are; NaN if no sample has a label.
+
+    Attributes:
+        map: Mean average precision over the labels that some sample has.
+        macro_f1: Mean F1, at a probability of one half, of the labels that some sample has or is
+            predicted to have.
+        loss: Mean binary cross-entropy over samples and labels.
+    """
+
+    map: float
+    macro_f1: float
+    loss: float
+
+
+def score_classes(probabilities: Probabilities, targets: Targets) -> SingleLabelScore:
+    """The figures by which single-label models are compared, in training and in `movinet eval`.
+
+    Equal probabilities count against the model: it has not decided for the right class.
+
+    Args:
+        probabilities: (samples, classes).
+        targets: (samples,) classes.
+    """
+    counts = confusion(predicted(probabilities, targets), targets, probabilities.shape[1])
+    return SingleLabelScore(
+        top_k(probabilities, targets, 1),
+        top_k(probabilities, targets, 5),
+        mean_of_known(class_scores(counts).f1),
+        log_loss(probabilities, targets),
+    )
+
+
+def score_labels(probabilities: Probabilities, targets: NDArray[np.bool_]) -> MultiLabelScore:
+    """The figures by which multi-label models are compared, in training and in `movinet eval`.
+
+    Args:
+        probabilities: (samples, classes).
+        targets: (samples, classes), which labels are right.
+    """
+    scores = label_scores(probabilities, targets)
+    return MultiLabelScore(
+        mean_of_known(scores.average_precision),
+        mean_of_known(scores.f1),
+        multi_label_loss(probabilities, targets),
+    )
+
+
+def label_matrix(labels: Sequence[Sequence[int]], num_classes: int) -> NDArray[np.bool_]:
+    """(samples, classes), which labels each sample has, from lists of their numbers."""
+    matrix = np.zeros((len(labels), num_classes), bool)
+    for row, numbers in zip(matrix, labels, strict=True):
+        row[list(numbers)] = True
+    return matrix
+
+
+def predicted(probabilities: Probabilities, targets: Targets) -> Targets:
+    """(samples,) the most probable class of each sample; of equal ones, one that is wrong.
+
+    A network that gives all classes the same probability is then never right by their order.
+
+    Args:
+        probabilities: (samples, classes).
+        targets: (samples,) classes.
+    """
+    rows = np.arange(len(targets))
+    others = probabilities.astype(np.float64)
+    right = others[rows, targets]
+    others[rows, targets] = -np.inf
+    best = others.argmax(axis=1)
+    return np.where(right > others[rows, best], targets, best)
+
+
 def top_k(probabilities: Probabilities, targets: Targets, k: int) -> float:
     """Share of samples whose class is among the `k` most probable ones.
 
     Args:
         probabilities: (samples, classes).
         targets: (samples,) classes.
-        k: At most the number of classes counts. Of equal probabilities the lower class is first.
+        k: At most the number of classes counts. Classes as probable as the right one are counted
+            before it.
     """
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float((order == targets[:, None]).any(axis=1).mean())
+    right = probabilities[np.arange(len(targets)), targets]
+    # What is not less is before it: the class itself, and everything if values are not numbers.
+    before = (~(probabilities < right[:, None])).sum(axis=1) - 1
+    return float((before < k).mean())
 
 
 def log_loss(probabilities: Probabilities, targets: Targets) -> float:
@@ -102,8 +195,8 @@ class Calibration(NamedTuple):
 
 def calibration(probabilities: Probabilities, targets: Targets) -> Calibration:
     """Expected calibration error over `BINS` bins of equal width (arXiv 1706.04599)."""
-    guesses, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    right = (guesses == targets).astype(np.float64)
+    confidences = probabilities.max(axis=1)
+    right = (predicted(probabilities, targets) == targets).astype(np.float64)
     # A bin holds its upper end: (0, 1/15], (1/15, 2/15], ...
     bins = np.clip(np.ceil(confidences * BINS).astype(np.int64) - 1, 0, BINS - 1)
     count = np.bincount(bins, minlength=BINS)

@@ -92,6 +92,7 @@ def headline(figures: SingleLabel | MultiLabel) -> list[tuple[str, str]]:
     if isinstance(figures, MultiLabel):
         rows = [
             ("mean average precision", _percent(figures.map)),
+            ("macro F1", _percent(figures.macro_f1)),
             ("ROC-AUC", _percent(figures.roc_auc)),
             ("PR-AUC", _percent(figures.pr_auc)),
             ("recall at 95 % precision", _percent(figures.recall_at_precision)),
@@ -102,6 +103,7 @@ def headline(figures: SingleLabel | MultiLabel) -> list[tuple[str, str]]:
         ("top-1", _percent(figures.top1)),
         ("top-1, 95 % interval", f"{low:.1f}-{high:.1f} %"),
         ("top-5", _percent(figures.top5)),
+        ("macro F1", _percent(figures.macro_f1)),
         ("mean over classes", _percent(figures.mean_class_accuracy)),
         ("loss", f"{figures.loss:.3f}"),
         ("calibration error", _percent(figures.calibration.error)),

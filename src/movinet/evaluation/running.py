@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.evaluation.looking import Frames, Look, stream_frames, window_clips
-from movinet.probabilities import softmax
+from movinet.evaluation.metrics import predicted
+from movinet.probabilities import to_probabilities
 from movinet.runtime.base import Runtime
 from movinet.video.container import SkippedPacket
 
@@ -36,7 +37,7 @@ class Running(NamedTuple):
     """What a stream said after each frame of a sample.
 
     Attributes:
-        guesses: (frames,) the most probable class.
+        guesses: (frames,) the most probable class; of equal ones, one that is wrong.
         confidence: (frames,) its probability.
         kept: Multi-label: (steps, classes) probabilities after each `STEP` seconds and at the end;
             None of single-label data, where so much is not needed.
@@ -88,7 +89,7 @@ def run_model(
     for index, sample in enumerate(data.samples):
         of_sample = itertools.islice(results, windows)
         try:
-            seen = _look(runtime, of_sample, data.multi_label)
+            seen = _look(runtime, of_sample, None if data.multi_label else sample.labels[0])
         except (VideoError, OSError) as error:
             deque(of_sample, maxlen=0)  # the other windows
             name = sample.media.name
@@ -184,11 +185,12 @@ class _Result(NamedTuple):
     missed: list[SkippedPacket]
 
 
-def _look(runtime: Runtime, windows: Iterator[Future[_Seen]], multi_label: bool) -> _Result:
-    """Show a sample to a model."""
+def _look(runtime: Runtime, windows: Iterator[Future[_Seen]], target: int | None) -> _Result:
+    """Show a sample to a model; `target` is its class, None of multi-label data."""
+    multi_label = target is None
     if runtime.info.streaming:
         seen = next(windows).result()
-        last, running = _stream(runtime, seen.chunks, multi_label)
+        last, running = _stream(runtime, seen.chunks, target)
         return _Result(last, [running], seen.skipped)
     probabilities, missed = [], []
     for window in windows:
@@ -200,17 +202,21 @@ def _look(runtime: Runtime, windows: Iterator[Future[_Seen]], multi_label: bool)
 
 
 def _stream(
-    runtime: Runtime, chunks: Iterator[Frames], multi_label: bool
+    runtime: Runtime, chunks: Iterator[Frames], target: int | None
 ) -> tuple[NDArray[np.float64], Running]:
     """Probabilities at the end, and the course of them."""
+    multi_label = target is None
     step = max(1, round(STEP * runtime.info.input.frame_rate))
     guesses, confidence, kept = [], [], []
     state: Any = None
     probabilities, count = np.empty((0, 0)), 0
     for frames in chunks:
         logits, state = runtime.running_logits(frames, state)
-        probabilities = _probabilities(logits, multi_label)
-        guesses.append(probabilities.argmax(axis=1))
+        probabilities = to_probabilities(logits, multi_label=multi_label)
+        if multi_label:
+            guesses.append(probabilities.argmax(axis=1))
+        else:
+            guesses.append(predicted(probabilities, np.full(len(probabilities), target)))
         confidence.append(probabilities.max(axis=1))
         if multi_label:
             due = (count + np.arange(1, len(frames) + 1)) % step == 0
@@ -232,12 +238,7 @@ def _of_window(
         [member.clip_logits(clip) for clip in crops]
         for member, crops in zip(members, clips, strict=True)
     ]
-    return _probabilities(np.array(logits, np.float64).mean(axis=0), multi_label)
-
-
-def _probabilities(logits: NDArray[np.floating], multi_label: bool) -> NDArray[np.float64]:
-    wide = logits.astype(np.float64)
-    return 0.5 * (1 + np.tanh(0.5 * wide)) if multi_label else softmax(wide)
+    return to_probabilities(np.array(logits, np.float64).mean(axis=0), multi_label=multi_label)
 
 
 def _in_parallel(read: Callable[[int], _Seen], count: int, workers: int) -> Iterator[Future[_Seen]]:

@@ -18,11 +18,12 @@ from movinet.evaluation.metrics import (
     class_scores,
     confusion,
     interval,
+    label_matrix,
     label_scores,
-    log_loss,
     mean_of_known,
-    multi_label_loss,
-    top_k,
+    predicted,
+    score_classes,
+    score_labels,
 )
 from movinet.evaluation.over_time import OverTime, map_over_time, top1_over_time
 from movinet.evaluation.running import Outputs, Trouble
@@ -60,6 +61,7 @@ class SingleLabel:
         top1_interval: Where the share lies with 95 % confidence, were there endless samples like
             these.
         top5: Share whose class is among the five most probable, or all if there are fewer.
+        macro_f1: Mean F1 of the classes that some sample has or is predicted as.
         mean_class_accuracy: Mean over the classes with samples of the share that is right.
         loss: Mean cross-entropy.
         confusion: (classes, classes) counts, rows are the right classes.
@@ -72,6 +74,7 @@ class SingleLabel:
     top1: float
     top1_interval: tuple[float, float]
     top5: float
+    macro_f1: float
     mean_class_accuracy: float
     loss: float
     confusion: NDArray[np.int64]
@@ -87,6 +90,7 @@ class MultiLabel:
 
     Attributes:
         map: Mean average precision.
+        macro_f1: Mean F1 at a probability of one half, also of labels that are only predicted.
         roc_auc: Mean area below the receiver's operating characteristic.
         pr_auc: Mean area below precision over recall.
         recall_at_precision: Mean of the largest recall at a precision of 95 %.
@@ -96,6 +100,7 @@ class MultiLabel:
     """
 
     map: float
+    macro_f1: float
     roc_auc: float
     pr_auc: float
     recall_at_precision: float
@@ -162,40 +167,45 @@ def summarize(outputs: Outputs, info: ModelInfo, data: DataSet, look: Look) -> E
 def _single(outputs: Outputs, frame_rate: float) -> SingleLabel:
     targets = np.array([sample.labels[0] for sample in outputs.samples], np.int64)
     probabilities = outputs.probabilities
-    counts = confusion(probabilities.argmax(axis=1), targets, probabilities.shape[1])
+    score = score_classes(probabilities, targets)
+    guesses = predicted(probabilities, targets)
+    counts = confusion(guesses, targets, probabilities.shape[1])
     scores, running = class_scores(counts), outputs.running
     return SingleLabel(
-        top1=top_k(probabilities, targets, 1),
+        top1=score.top1,
         top1_interval=interval(int(np.trace(counts)), len(targets)),
-        top5=top_k(probabilities, targets, 5),
+        top5=score.top5,
+        macro_f1=score.macro_f1,
         mean_class_accuracy=mean_of_known(scores.recall),
-        loss=log_loss(probabilities, targets),
+        loss=score.loss,
         confusion=counts,
         classes=scores,
         calibration=calibration(probabilities, targets),
         over_time=top1_over_time(running, targets, frame_rate) if running else None,
-        mistakes=_mistakes(outputs, targets),
+        mistakes=_mistakes(outputs, targets, guesses),
     )
 
 
 def _multi_label(outputs: Outputs, data: DataSet, frame_rate: float) -> MultiLabel:
-    targets = np.zeros((len(outputs.samples), len(data.labels)), bool)
-    for row, sample in zip(targets, outputs.samples, strict=True):
-        row[list(sample.labels)] = True
+    targets = label_matrix([sample.labels for sample in outputs.samples], len(data.labels))
+    score = score_labels(outputs.probabilities, targets)
     scores, running = label_scores(outputs.probabilities, targets), outputs.running
     return MultiLabel(
-        map=mean_of_known(scores.average_precision),
+        map=score.map,
+        macro_f1=score.macro_f1,
         roc_auc=mean_of_known(scores.roc_auc),
         pr_auc=mean_of_known(scores.pr_auc),
         recall_at_precision=mean_of_known(scores.recall_at_precision),
-        loss=multi_label_loss(outputs.probabilities, targets),
+        loss=score.loss,
         classes=scores,
         over_time=map_over_time(running, targets, frame_rate) if running else None,
     )
 
 
-def _mistakes(outputs: Outputs, targets: NDArray[np.int64]) -> tuple[Mistake, ...]:
-    guesses, confidence = outputs.probabilities.argmax(axis=1), outputs.probabilities.max(axis=1)
+def _mistakes(
+    outputs: Outputs, targets: NDArray[np.int64], guesses: NDArray[np.int64]
+) -> tuple[Mistake, ...]:
+    confidence = outputs.probabilities.max(axis=1)
     wrong = np.flatnonzero(guesses != targets)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     return tuple(
@@ -216,6 +226,7 @@ def _single_json(figures: SingleLabel, labels: tuple[str, ...]) -> dict[str, Any
         "top1": figures.top1,
         "top1_interval": list(figures.top1_interval),
         "top5": figures.top5,
+        "macro_f1": figures.macro_f1,
         "mean_class_accuracy": figures.mean_class_accuracy,
         "loss": figures.loss,
         "ece": calibrated.error,
@@ -245,6 +256,7 @@ def _single_json(figures: SingleLabel, labels: tuple[str, ...]) -> dict[str, Any
 def _multi_json(figures: MultiLabel, labels: tuple[str, ...]) -> dict[str, Any]:
     return {
         "map": figures.map,
+        "macro_f1": figures.macro_f1,
         "roc_auc": figures.roc_auc,
         "pr_auc": figures.pr_auc,
         "recall_at_precision_95": figures.recall_at_precision,

@@ -90,7 +90,7 @@ def wrap(
                 name,
                 member_spec,
                 tuple(labels),
-                network.config.causal,
+                network.config.streams,
                 "memory",
                 time_offset=offset,
             ),

@@ -70,7 +70,8 @@ class InputSection(Section):
         frame_rate: Frames per second.
         train_frames: Length of a clip in training; by default that which the network is published
             with.
-        test_frames: Length of a clip in evaluation.
+        test_frames: Length of a clip in evaluation of a base model. A stream model is evaluated on
+            every frame of a sample; its file only records the number.
     """
 
     image_size: int = Field(ge=16, le=1024)
@@ -236,9 +237,9 @@ class RunSection(Section):
         eval_epochs: Epochs between evaluations in "train_and_eval"; there is one at the end too.
         checkpoint_seconds: Time between two checkpoints.
         log_steps: Updates between two lines of the log.
-        views: Windows that evaluation averages over.
-        crops: Crops of each window, 1 or 3.
-        eval_batch_size: Clips at once in evaluation.
+        views: Base models: windows of a sample that evaluation averages over.
+        crops: Base models: crops of each window, 1 or 3.
+        eval_batch_size: Clips, or streams, at once in evaluation.
         wait_seconds: "continuous_eval" ends when no checkpoint came for so long.
     """
 

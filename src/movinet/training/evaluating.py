@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from movinet.data.loader import EvalLoader, Failure
+from movinet.data.loader import Failure
 from movinet.errors import CheckpointError, ConfigError, TrainingError
 from movinet.training.build import build_model
 from movinet.training.checkpoint import (
@@ -20,6 +20,7 @@ from movinet.training.checkpoint import (
 )
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
+from movinet.training.evaluation_loader import EvalLoader
 from movinet.training.inputs import find_checkpoint, open_labels, open_valid
 from movinet.training.logs import Messages, RunLog
 from movinet.training.results import BEST_WEIGHTS, write_network
@@ -115,11 +116,14 @@ class _Evaluator:
         self._best = Checkpoints(self._folder).best
         labels = open_labels(config) if found is None else tuple(found["labels"])
         data = open_valid(config, labels)
-        self._loader = EvalLoader(data, config, rank=processes.rank, world_size=processes.size)
         section = config.model
         if found is not None:  # its weights follow
             section = section.model_copy(update={"weights": None})
         self._model = build_model(section, data.labels).model.to(processes.device).eval()
+        streams = self._model.config.streams
+        self._loader = EvalLoader(
+            data, config, streams=streams, rank=processes.rank, world_size=processes.size
+        )
         self._messages = Messages(enabled=processes.is_main)
 
     def evaluate(self, found: Mapping[str, Any] | None) -> dict[str, float]:
@@ -135,9 +139,7 @@ class _Evaluator:
         with log.showing():
             log.evaluating()
             failures: list[Failure] = []
-            figures = validate(
-                self._model, self._loader, self._config, self._processes, self._stop, failures
-            )
+            figures = validate(self._model, self._loader, self._processes, self._stop, failures)
             for some in self._processes.gather_objects(failures):
                 log.failures(some)
             if figures is None:

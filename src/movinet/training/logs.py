@@ -229,8 +229,8 @@ def read_skipped(path: Path) -> set[str]:
 
 def describe(record: dict[str, Any]) -> str:
     """The figures of an evaluation, for people."""
-    names = {"top1": "top-1", "top5": "top-5", "map": "mAP"}
-    parts = [f"{label} {record[key]:.1%}" for key, label in names.items() if key in record]
+    names = {"top1": "top-1", "top5": "top-5", "map": "mAP", "macro_f1": "macro F1"}
+    parts = [f"{label} {_share(record[key])}" for key, label in names.items() if key in record]
     return f"{', '.join(parts)}, loss {record['eval_loss']:.4f} on {record['samples']:.0f} samples"
 
 
@@ -254,6 +254,11 @@ def _rounded(value: Any) -> Any:
     if not isinstance(value, float):
         return value
     return float(f"{value:.7g}") if math.isfinite(value) else None
+
+
+def _share(value: float) -> str:
+    """A percentage; a dash for what is not known, as the mean precision of no label."""
+    return f"{value:.1%}" if math.isfinite(value) else "-"
 
 
 def _clock(seconds: float) -> str:

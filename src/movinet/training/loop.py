@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from movinet.data.loader import Batch, EvalLoader, Failure, TrainLoader
+from movinet.data.loader import Batch, Failure, TrainLoader
 from movinet.data.samples import DataSet
 from movinet.errors import MovinetError, TrainingError
 from movinet.files import replacing
@@ -19,6 +19,7 @@ from movinet.text import printable
 from movinet.training.checkpoint import Checkpoints, Identity, Progress
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
+from movinet.training.evaluation_loader import EvalLoader
 from movinet.training.logs import Meter, RunLog
 from movinet.training.results import BEST_WEIGHTS, write_network
 from movinet.training.step import Trainer
@@ -41,7 +42,7 @@ class Loop:
         trainer: The network and what changes it.
         train: Training data.
         train_loader: Its batches.
-        valid_loader: Test views; None where nothing is evaluated.
+        valid_loader: What evaluations see; None if nothing is evaluated.
         progress: Where the run stands; changes.
         checkpoints: Where they are kept.
         identity: What they are of.
@@ -176,9 +177,7 @@ class Loop:
         self.log.evaluating()
         failures: list[Failure] = []
         with self.trainer.evaluating() as model:
-            figures = validate(
-                model, self.valid_loader, self.config, self.processes, self.stop, failures
-            )
+            figures = validate(model, self.valid_loader, self.processes, self.stop, failures)
             is_best = figures is not None and self._is_best(figures)
             if is_best and self.processes.is_main:
                 labels, step = self.identity.labels, self.progress.step
@@ -200,7 +199,7 @@ class Loop:
     def _is_best(self, figures: Mapping[str, float]) -> bool:
         """Whether figures are the best so far, which are then noted."""
         primary = figures[PRIMARY[self.config.data.multi_label]]
-        if self.progress.best is not None and primary <= self.progress.best:
+        if self.progress.best is not None and not primary > self.progress.best:
             return False
         self.progress.best, self.progress.best_step = primary, self.progress.step
         return True

@@ -82,7 +82,7 @@ def _draw(
         smooth = _smoothed(values) if noisy else values
         axes.plot(steps, smooth, color=PALETTE[0], linewidth=2, label=label)
     for i, (name, label) in enumerate(names.items(), start=1):
-        points = [(r["step"], r[name] * factor) for r in evals if name in r]
+        points = [(r["step"], r[name] * factor) for r in evals if r.get(name) is not None]
         if points:
             style: dict[str, Any] = {"color": PALETTE[i], "marker": "o", "markersize": 4}
             axes.plot(*np.array(points).T, linewidth=2, label=label, **style)

@@ -12,7 +12,7 @@ from typing import Any
 import filelock
 import torch
 
-from movinet.data.loader import EvalLoader, TrainLoader
+from movinet.data.loader import TrainLoader
 from movinet.data.samples import DataSet
 from movinet.errors import CheckpointError, ConfigError, MovinetError, TrainingError
 from movinet.files import replacing
@@ -28,6 +28,7 @@ from movinet.training.checkpoint import (
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes, joined
 from movinet.training.evaluating import evaluate_continuously, evaluate_once
+from movinet.training.evaluation_loader import EvalLoader
 from movinet.training.failures import explain
 from movinet.training.inputs import find_checkpoint, open_train, open_valid
 from movinet.training.logs import Messages, RunLog, cut_log
@@ -54,7 +55,8 @@ def run(config: TrainConfig) -> dict[str, float]:
 
     Returns:
         The latest figures: "step", "loss", "accuracy", "eval_loss", "top1", "top5" or "map",
-        "best_top1" or "best_map", "best_step", "skipped", "seconds"; those that there are.
+        "macro_f1", "best_top1" or "best_map", "best_step", "skipped", "seconds"; those that there
+        are.
 
     Raises:
         ConfigError: If settings do not fit each other, the data or the folder's checkpoint.
@@ -145,12 +147,16 @@ def _prepare(
         check_data(found, identity, checkpoints.last)
     rank, size = processes.rank, processes.size
     train_loader = TrainLoader(train, config, rank=rank, world_size=size)
-    valid_loader = None
+    progress.total = _total_steps(config, train_loader.steps_per_epoch)
+    valid = None
     if config.run.mode == "train_and_eval":
         valid = open_valid(config, train.labels, train)
-        valid_loader = EvalLoader(valid, config, rank=rank, world_size=size)
-    progress.total = _total_steps(config, train_loader.steps_per_epoch)
     model = _build(config, train, messages, resumes=found is not None)
+    valid_loader = None
+    if valid is not None:
+        valid_loader = EvalLoader(
+            valid, config, streams=model.config.streams, rank=rank, world_size=size
+        )
     trainer = Trainer(model, config, processes, progress.total)
     if found is not None:
         trainer.load_state_dict(found, str(checkpoints.last))

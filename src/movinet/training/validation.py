@@ -1,124 +1,188 @@
-"""Evaluation beside training: few figures, exact over all processes."""
+"""Evaluation beside training: few figures, those of `movinet eval`, exact over all processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import NamedTuple
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from movinet.data.loader import Batch, Failure
+from movinet.data.loader import Failure
+from movinet.data.samples import DataSet
 from movinet.errors import TrainingError
+from movinet.evaluation.metrics import label_matrix, score_classes, score_labels
 from movinet.model import MoViNet
-from movinet.training.config import TrainConfig
+from movinet.probabilities import to_probabilities
+from movinet.state import StreamState
 from movinet.training.distributed import Processes
+from movinet.training.evaluation_loader import EvalBatch, EvalLoader
 from movinet.training.stopping import Stop
 
 #: How evaluations are compared, single- and multi-label: higher is better.
 PRIMARY = {False: "top1", True: "map"}
 
 
-class _Tally:
-    """Averages the views of each sample, and scores it once all have come."""
+class Predictions(NamedTuple):
+    """What a network predicts for a data set.
 
-    def __init__(self, views: int, *, multi_label: bool) -> None:
-        self.views, self.multi_label = views, multi_label
-        self._open: dict[int, tuple[Tensor, int]] = {}
-        #: loss, top-1 hits, top-5 hits, samples
-        self.sums = torch.zeros(4, dtype=torch.float64)
-        #: multi-label: probabilities and targets of all samples
-        self.rows: list[tuple[Tensor, Tensor]] = []
+    Attributes:
+        indices: Numbers of the samples that could be read, increasing.
+        probabilities: (samples, classes) float64, at the end of each sample.
+    """
 
-    def add(self, probabilities: Tensor, batch: Batch) -> None:
-        for i, index in enumerate(batch.indices.tolist()):
-            total, seen = self._open.pop(index, (torch.zeros(()), 0))
-            total, seen = total + probabilities[i], seen + 1
-            if seen < self.views:
-                self._open[index] = (total, seen)
-            else:
-                self._score(total / seen, batch.targets[i])
-
-    def _score(self, mean: Tensor, target: Tensor) -> None:
-        if self.multi_label:
-            loss = F.binary_cross_entropy(mean, target)
-            self.rows.append((mean, target))
-            self.sums += torch.tensor([float(loss), 0, 0, 1], dtype=torch.float64)
-            return
-        probability = mean[target]
-        # Equal ones count as before: a network that says nothing is not right by its order.
-        above = int((mean > probability).sum()) + int((mean == probability).sum()) - 1
-        loss = -float(probability.clamp(min=1e-12).log())
-        self.sums += torch.tensor([loss, above < 1, above < 5, 1], dtype=torch.float64)
+    indices: list[int]
+    probabilities: NDArray[np.float64]
 
 
-@torch.no_grad()
 def validate(
     model: MoViNet,
-    batches: Iterable[Batch],
-    config: TrainConfig,
+    loader: EvalLoader,
     processes: Processes,
     stop: Stop,
     failures: list[Failure],
 ) -> dict[str, float] | None:
-    """Measure a network.
+    """Measure a network as `movinet eval` measures the file that is saved of it.
+
+    Args:
+        model: See `predict_samples`.
+        loader: See `predict_samples`.
+        processes: See `predict_samples`.
+        stop: See `predict_samples`.
+        failures: See `predict_samples`.
+
+    Returns:
+        "eval_loss", "samples", "macro_f1", and "top1" and "top5", or "map"; see
+        `movinet.evaluation.metrics`. None if it was broken off.
+
+    Raises:
+        TrainingError: If no sample could be read.
+    """
+    predictions = predict_samples(model, loader, processes, stop, failures)
+    if predictions is None:
+        return None
+    data, (indices, probabilities) = loader.data, predictions
+    labels = [data.samples[index].labels for index in indices]
+    if data.multi_label:
+        score = score_labels(probabilities, label_matrix(labels, len(data.labels)))
+    else:
+        score = score_classes(probabilities, np.array([first for first, *_ in labels]))
+    figures = score._asdict()
+    return {"eval_loss": figures.pop("loss"), "samples": len(indices), **figures}
+
+
+@torch.no_grad()
+def predict_samples(
+    model: MoViNet,
+    loader: EvalLoader,
+    processes: Processes,
+    stop: Stop,
+    failures: list[Failure],
+) -> Predictions | None:
+    """Predict every sample, in float32 whatever precision training has.
 
     Args:
         model: In evaluation mode.
-        batches: This process's share of the test views; shares may differ in length, for the
-            processes wait for each other at the end alone.
-        config: Views, whose probabilities are averaged for each sample; kind of labels; precision.
+        loader: This process's share of the data; shares may differ in length, for the processes
+            wait for each other only at the end.
         processes: Who takes part.
         stop: A request to stop breaks the evaluation off.
         failures: Samples that could not be read are appended here.
 
     Returns:
-        "eval_loss", "samples", and "top1" and "top5", or "map": mean average precision over the
-        classes that some sample has. None if it was broken off.
+        The predictions of all processes, in each of them; None if it was broken off.
 
     Raises:
         TrainingError: If no sample could be read.
     """
-    multi_label, device = config.data.multi_label, processes.device
-    tally = _Tally(config.run.views * config.run.crops, multi_label=multi_label)
-    for batch in batches:
+    streams = model.config.streams
+    seen = _Seen(streams=streams, multi_label=loader.data.multi_label)
+    logits_of = _StreamLogits(model) if streams else _ClipLogits(model)
+    for batch in loader:
         failures += batch.failures
         if stop.signal:
             break
         if len(batch.indices):
-            logits = _logits(model, batch, device, config.engine.precision == "bfloat16")
-            scores = logits.sigmoid() if multi_label else logits.softmax(1)
-            tally.add(scores.cpu(), batch)
-    sums = [*tally.sums.tolist(), float(bool(stop.signal))]
-    loss, top1, top5, samples, stops = processes.totals(torch.tensor(sums, device=device))
+            seen.add(logits_of(batch, processes.device), batch)
+        for failure in batch.failures:
+            seen.forget(failure.sample)
+    counts = torch.tensor([len(seen.probabilities), float(bool(stop.signal))], dtype=torch.float32)
+    samples, stops = processes.totals(counts.to(processes.device))
     if stops:
         return None
     if not samples:
         raise TrainingError("no sample of data.valid could be read: run movinet data check on it")
-    figures = {"eval_loss": loss / samples, "samples": round(samples)}
-    if multi_label:
-        return {**figures, "map": _mean_average_precision(tally, model, processes)}
-    return {**figures, "top1": top1 / samples, "top5": top5 / samples}
+    return seen.gathered(loader.data, processes)
 
 
-def _logits(model: MoViNet, batch: Batch, device: torch.device, low_precision: bool) -> Tensor:
-    video = batch.video.to(device, non_blocking=True).permute(0, 4, 1, 2, 3).float() / 255
-    with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-        return model(video).float()
+class _ClipLogits:
+    """Logits of whole clips."""
+
+    def __init__(self, model: MoViNet) -> None:
+        self._model = model
+
+    def __call__(self, batch: EvalBatch, device: torch.device) -> Tensor:
+        return self._model(_video(batch, device)).float()
 
 
-def _mean_average_precision(tally: _Tally, model: MoViNet, processes: Processes) -> float:
-    from torchmetrics.functional.classification import multilabel_average_precision
+class _StreamLogits:
+    """Logits of streams after their frames in a batch; keeps the state of those under way."""
 
-    classes = model.config.num_classes
-    pairs = [torch.stack(pair) for pair in tally.rows]
-    rows = torch.stack(pairs) if pairs else torch.zeros(0, 2, classes)
-    rows = processes.gather(rows.to(processes.device)).cpu()
-    targets = rows[:, 1].long()
-    there = targets.any(0)
-    if not there.any():
-        return 0.0
-    precisions = multilabel_average_precision(
-        rows[:, 0][:, there], targets[:, there], num_labels=int(there.sum()), average="none"
-    )
-    return float(torch.as_tensor(precisions).mean())
+    def __init__(self, model: MoViNet) -> None:
+        self._model = model
+        #: Of each worker: which samples are under way, and their state.
+        self._under_way: dict[int, tuple[list[int], StreamState]] = {}
+
+    def __call__(self, batch: EvalBatch, device: torch.device) -> Tensor:
+        video, indices = _video(batch, device), batch.indices.tolist()
+        if batch.begins:
+            state = self._model.initial_state(len(indices), (video.shape[3], video.shape[4]))
+        else:
+            before, state = self._under_way[batch.worker]
+            if before != indices:  # some have ended
+                rows = torch.tensor([before.index(i) for i in indices], device=device)
+                state = state.map(lambda value: value[rows])
+        logits, state = self._model.running_logits(video, state)
+        self._under_way[batch.worker] = (indices, state)
+        # The network is causal: what a row has behind its last frame changes nothing before.
+        last = batch.lengths.to(device) - 1
+        return logits[torch.arange(len(last), device=device), last].float()
+
+
+class _Seen:
+    """Probabilities of samples: the mean over a sample's views, or a stream's last ones.
+
+    Attributes:
+        probabilities: Of each sample that has been seen whole, by its number: (classes,).
+    """
+
+    def __init__(self, *, streams: bool, multi_label: bool) -> None:
+        self._streams, self._multi_label = streams, multi_label
+        self._views: dict[int, list[NDArray[np.float64]]] = {}
+        self.probabilities: dict[int, NDArray[np.float64]] = {}
+
+    def add(self, logits: Tensor, batch: EvalBatch) -> None:
+        rows = to_probabilities(logits.cpu().numpy(), multi_label=self._multi_label)
+        for index, end, row in zip(batch.indices.tolist(), batch.ends.tolist(), rows, strict=True):
+            if end or not self._streams:
+                self._views.setdefault(index, []).append(row)
+            if end:
+                self.probabilities[index] = np.stack(self._views.pop(index)).mean(axis=0)
+
+    def forget(self, index: int) -> None:
+        """Drop the views of a sample of which a later one could not be read."""
+        self._views.pop(index, None)
+
+    def gathered(self, data: DataSet, processes: Processes) -> Predictions:
+        """The samples of all processes, in the data set's order."""
+        mine = np.array(list(self.probabilities.values())).reshape(-1, len(data.labels))
+        rows = processes.gather(torch.from_numpy(mine)).cpu().numpy()
+        shares = processes.gather_objects(list(self.probabilities))
+        indices = [index for share in shares for index in share]
+        order = np.argsort(indices)
+        return Predictions([indices[i] for i in order], rows[order])
+
+
+def _video(batch: EvalBatch, device: torch.device) -> Tensor:
+    return batch.video.to(device, non_blocking=True).permute(0, 4, 1, 2, 3).float() / 255

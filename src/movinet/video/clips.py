@@ -16,7 +16,7 @@ from movinet.errors import ConfigError, VideoError
 from movinet.video.container import SkippedPacket
 from movinet.video.decoding import extent
 from movinet.video.media import Image, Media, VideoFile
-from movinet.video.preprocessing import THREE_CROPS, Crop, preprocess
+from movinet.video.preprocessing import THREE_CROPS, Crop, crop_pixels, to_unit
 from movinet.video.sampling import tolerance
 
 
@@ -137,19 +137,44 @@ def read_views(
     Raises:
         VideoError: If it cannot be decoded.
     """
-    count = _clip_length(spec, num_frames)
-    times = wrapped_times(span, start, count, spec.frame_rate)
-    size = spec.image_size
-    frames = np.empty((len(crops), count, size, size, 3), np.float32)
+    times = wrapped_times(span, start, _clip_length(spec, num_frames), spec.frame_rate)
     skipped: list[SkippedPacket] = []
+    pixels = read_pixels(media, spec, times, crops, skipped)
+    return [Clip(to_unit(clip), times, tuple(skipped)) for clip in pixels]
+
+
+def read_pixels(
+    media: Media,
+    spec: InputSpec,
+    times: NDArray[np.float64],
+    crops: tuple[Crop, ...],
+    skipped: list[SkippedPacket],
+) -> NDArray[np.uint8]:
+    """The frames on screen at some times, resized and cropped.
+
+    Args:
+        media: The video.
+        spec: The model's input.
+        times: In any order, seconds.
+        crops: See `preprocess`.
+        skipped: Packets that could not be decoded are appended here.
+
+    Returns:
+        (crops, times, image size, image size, 3), to be scaled by `to_unit`.
+
+    Raises:
+        VideoError: If it cannot be decoded.
+    """
+    size = spec.image_size
+    frames = np.empty((len(crops), len(times), size, size, 3), np.uint8)
     shown, place = None, 0
     for index, image in frames_in_order(media, times, spec.frame_rate, skipped):
         if image is shown:
             frames[:, index] = frames[:, place]
         else:
-            frames[:, index] = [preprocess(image, spec, crop) for crop in crops]
+            frames[:, index] = [crop_pixels(image, spec, crop) for crop in crops]
         shown, place = image, index
-    return [Clip(f, times, tuple(skipped)) for f in frames]
+    return frames
 
 
 def frames_in_order(

@@ -38,7 +38,12 @@ def preprocess(
     Raises:
         ConfigError: If `image` is not such an array.
     """
-    return crop_pixels(image, spec, crop).astype(np.float32) / np.float32(255)
+    return to_unit(crop_pixels(image, spec, crop))
+
+
+def to_unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Values of pixels scaled to [0, 1], float32."""
+    return pixels.astype(np.float32) / np.float32(255)
 
 
 def crop_pixels(

@@ -1,0 +1,285 @@
+"""The frames that an evaluation beside training sees, decoded by worker processes.
+
+They are those of `movinet eval`: a stream model sees every frame of a sample at its own rate, a
+base model the windows and crops of a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from movinet.config import InputSpec
+from movinet.data.loader import Failure, guarded, make_loader
+from movinet.data.samples import DataSet, Sample
+from movinet.errors import ConfigError, VideoError
+from movinet.evaluation.looking import Look, Pixels, stream_pixels, stream_times, window_pixels
+from movinet.training.build import test_input
+from movinet.training.config import TrainConfig
+
+#: Frames of each sample of a stream batch: few enough that a layer's activations stay in the cache.
+CHUNK = 16
+#: Batches of samples that are sorted by length, so that those of one batch end together.
+_SORTED = 8
+#: Errors of a sample that is then left out, as `movinet eval` does.
+_UNREADABLE = (VideoError, OSError)
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """Frames for one process: whole clips for a base model, the next chunks for a stream model.
+
+    A sample has several rows: its views, or its chunks, in batches of the same worker.
+
+    Attributes:
+        video: (rows, time, height, width, 3) uint8; black behind the frames that a row has.
+        lengths: (rows,) int64, how many frames each row has, at least 1.
+        indices: (rows,) int64, which samples of the data set.
+        ends: (rows,) bool, whether it is the last row of its sample.
+        worker: Which worker it is from; of each, one group of streams is under way at a time.
+        begins: Streams: whether the rows begin their samples; else they go on where the rows of the
+            same samples ended in this worker's batch before.
+        failures: Samples that could not be read; they have no last row.
+    """
+
+    video: Tensor
+    lengths: Tensor
+    indices: Tensor
+    ends: Tensor
+    worker: int
+    begins: bool
+    failures: tuple[Failure, ...] = ()
+
+    def pin_memory(self) -> Self:
+        """The same with the video in memory that a GPU copies from while it computes."""
+        return replace(self, video=self.video.pin_memory())
+
+
+class EvalLoader:
+    """What a model sees of a data set: each sample exactly once over all processes.
+
+    Samples that cannot be read are left out and named in `failures`, so a batch may be empty.
+
+    With workers, a script that uses this needs the usual ``if __name__ == "__main__":``.
+
+    Args:
+        data: The data set.
+        config: Input, views, crops, batch size, workers.
+        streams: Whether the model is a stream model (`MoViNetConfig.streams`).
+        rank: Which process this is.
+        world_size: Number of processes.
+
+    Attributes:
+        data: The data set.
+
+    Raises:
+        ConfigError: If views are not allowed, or asked for from a stream model.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        config: TrainConfig,
+        *,
+        streams: bool,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        look = Look(config.run.views, config.run.crops)
+        if streams and (look.views, look.crops) != (1, 1):
+            raise ConfigError(
+                "run.views and run.crops are for base models: a stream model sees every frame of a "
+                "sample; set both to 1"
+            )
+        self.data = data
+        mine = [(i, data.samples[i]) for i in range(rank, len(data), world_size)]
+        spec, size = test_input(config.input), config.run.eval_batch_size
+        frames = _StreamFrames(mine, spec, size) if streams else _Windows(mine, spec, size, look)
+        self._loader = make_loader(frames, config, batch_size=None)
+
+    def __iter__(self) -> Iterator[EvalBatch]:
+        """The batches; the rows of a sample are in order.
+
+        Raises:
+            MovinetError: If a worker process dies.
+        """
+        return guarded(self._loader)
+
+
+class _Frames(IterableDataset[EvalBatch]):
+    """Makes the batches of its share of the samples, in a worker.
+
+    Args:
+        samples: Those of this process, with their numbers in the data set.
+        spec: The model's input.
+        batch_size: Rows of a batch.
+    """
+
+    def __init__(
+        self, samples: Sequence[tuple[int, Sample]], spec: InputSpec, batch_size: int
+    ) -> None:
+        self._samples, self._spec, self._batch_size = samples, spec, batch_size
+
+    def _share(self) -> tuple[int, Sequence[tuple[int, Sample]]]:
+        """The number of this worker, and its samples."""
+        info = get_worker_info()
+        if info is None:
+            return 0, self._samples
+        return info.id, self._samples[info.id :: info.num_workers]
+
+    def _empty(self, worker: int, failures: tuple[Failure, ...]) -> EvalBatch:
+        size, none = self._spec.image_size, torch.empty(0).long()
+        video = torch.empty((0, 1, size, size, 3), dtype=torch.uint8)
+        return EvalBatch(video, none, none, none.bool(), worker, False, failures)
+
+
+class _Windows(_Frames):
+    """Windows and crops, for base models."""
+
+    def __init__(
+        self,
+        samples: Sequence[tuple[int, Sample]],
+        spec: InputSpec,
+        batch_size: int,
+        look: Look,
+    ) -> None:
+        super().__init__(samples, spec, batch_size)
+        self._look = look
+
+    def __iter__(self) -> Iterator[EvalBatch]:
+        worker, samples = self._share()
+        rows: list[tuple[int, NDArray[np.uint8], bool]] = []
+        failures: list[Failure] = []
+        for index, sample in samples:
+            for window in range(self._look.views):
+                try:
+                    crops = window_pixels(sample, window, self._spec, self._look, [])
+                except _UNREADABLE as error:
+                    failures.append(_failure(index, sample, error))
+                    break
+                last = window + 1 == self._look.views
+                for number, clip in enumerate(crops, start=1):
+                    rows.append((index, clip, last and number == len(crops)))
+                    if len(rows) == self._batch_size:
+                        yield self._batch(worker, rows, failures)
+                        rows, failures = [], []
+        if rows:
+            yield self._batch(worker, rows, failures)
+        elif failures:
+            yield self._empty(worker, tuple(failures))
+
+    def _batch(
+        self,
+        worker: int,
+        rows: list[tuple[int, NDArray[np.uint8], bool]],
+        failures: list[Failure],
+    ) -> EvalBatch:
+        indices, clips, ends = zip(*rows, strict=True)
+        return EvalBatch(
+            torch.from_numpy(np.stack(clips)),
+            torch.full((len(rows),), self._spec.num_frames),
+            torch.tensor(indices),
+            torch.tensor(ends),
+            worker,
+            True,
+            tuple(failures),
+        )
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """A sample that is being decoded.
+
+    Attributes:
+        index: Its number in the data set.
+        sample: The sample.
+        times: When its frames are seen, seconds.
+        chunks: What is left of them.
+    """
+
+    index: int
+    sample: Sample
+    times: NDArray[np.float64]
+    chunks: Iterator[Pixels]
+
+
+class _StreamFrames(_Frames):
+    """Every frame of some samples at a time, chunk by chunk, for stream models.
+
+    However long a video is, no more than a chunk of it is held.
+    """
+
+    def __iter__(self) -> Iterator[EvalBatch]:
+        worker, samples = self._share()
+        size = self._batch_size
+        for first in range(0, len(samples), _SORTED * size):
+            failures: list[Failure] = []
+            streams = list(self._open(samples[first : first + _SORTED * size], failures))
+            streams.sort(key=lambda stream: len(stream.times))
+            if failures:
+                yield self._empty(worker, tuple(failures))
+            for start in range(0, len(streams), size):
+                yield from self._group(worker, streams[start : start + size])
+
+    def _open(
+        self, samples: Sequence[tuple[int, Sample]], failures: list[Failure]
+    ) -> Iterator[_Stream]:
+        for index, sample in samples:
+            try:
+                times = stream_times(sample, self._spec.frame_rate)
+            except _UNREADABLE as error:
+                failures.append(_failure(index, sample, error))
+            else:
+                chunks = stream_pixels(sample, times, self._spec, [], CHUNK)
+                yield _Stream(index, sample, times, chunks)
+
+    def _group(self, worker: int, streams: list[_Stream]) -> Iterator[EvalBatch]:
+        """The chunks of samples that begin together."""
+        seen = 0
+        while streams:
+            rows: list[tuple[_Stream, Pixels]] = []
+            failures: list[Failure] = []
+            for stream in streams:
+                try:
+                    rows.append((stream, next(stream.chunks)))
+                except _UNREADABLE as error:
+                    failures.append(_failure(stream.index, stream.sample, error))
+            if rows:
+                yield self._batch(worker, rows, failures, seen)
+            elif failures:
+                yield self._empty(worker, tuple(failures))
+            seen += CHUNK
+            streams = [stream for stream, _ in rows if len(stream.times) > seen]
+
+    def _batch(
+        self,
+        worker: int,
+        rows: list[tuple[_Stream, Pixels]],
+        failures: list[Failure],
+        seen: int,
+    ) -> EvalBatch:
+        lengths = [len(pixels) for _, pixels in rows]
+        size = self._spec.image_size
+        video = np.zeros((len(rows), max(lengths), size, size, 3), np.uint8)
+        for row, (_, pixels) in zip(video, rows, strict=True):
+            row[: len(pixels)] = pixels
+        return EvalBatch(
+            torch.from_numpy(video),
+            torch.tensor(lengths),
+            torch.tensor([stream.index for stream, _ in rows]),
+            torch.tensor([len(stream.times) <= seen + CHUNK for stream, _ in rows]),
+            worker,
+            seen == 0,
+            tuple(failures),
+        )
+
+
+def _failure(index: int, sample: Sample, error: Exception) -> Failure:
+    return Failure(index, sample.media.name, str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,23 @@ from fakes import write_video
 from movinet.config import InputSpec
 from movinet.data.loader import Failure
 from movinet.data.samples import DataSet, Sample
+from movinet.data.sources import open_data
 from movinet.evaluation import evaluate
 from movinet.evaluation.looking import Look
 from movinet.evaluation.running import run_model
+from movinet.exporting.export import export
+from movinet.factory import load_model
 from movinet.model import MoViNet
+from movinet.prediction import load_runtime
 from movinet.runtime.torch_engine import wrap
 from movinet.training.distributed import Processes
 from movinet.training.evaluation_loader import CHUNK, EvalLoader
+from movinet.training.recipes import check
+from movinet.training.run import run
 from movinet.training.stopping import Stop
 from movinet.training.validation import Predictions, predict_samples, validate
 from movinet.video import VideoFile
-from networks import make_model, tiny_base, tiny_stream
+from networks import TINY, make_model, tiny_base, tiny_stream
 
 LABELS = ("a", "b", "c", "d", "e", "f", "g")
 #: Of a clip of a base model; the made-up videos have ten frames a second, the models see five.
@@ -151,3 +158,41 @@ def test_a_stream_sees_more_than_a_clip(folder: Path) -> None:
     assert found[1] is not None
     assert CHUNK > FRAMES
     assert np.abs(found[0].probabilities - found[1].probabilities).max() > 1e-3
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("preset", ["t0_stream", "t0_base"])
+def test_a_run_its_file_and_its_export_agree(folder: Path, tmp_path: Path, preset: str) -> None:
+    """From a list of videos through a run to its files, as the commands do it."""
+    listed = tmp_path / "videos.csv"
+    rows = [f"{n}.mkv,{'ab'[n % 2]},{start}" for n in range(1, 6) for start in ("", "0.3")]
+    listed.write_text("\n".join(["path,label,start", *rows, "bad.mkv,a,"]) + "\n")
+    views = 1 if preset == "t0_stream" else 2
+    config = {
+        "model": {"preset": preset, "architecture": dataclasses.asdict(TINY), "initial_scale": 0.5},
+        "input": {
+            "image_size": 32,
+            "short_side": 36,
+            "frame_rate": 5.0,
+            "train_frames": 4,
+            "test_frames": FRAMES,
+        },
+        "data": {"train": str(listed), "valid": str(listed), "root": str(folder), "workers": 0},
+        "optimizer": {"name": "adamw", "learning_rate": 0.01, "epsilon": 1e-8},
+        "schedule": {"steps": 6},
+        "engine": {"batch_size": 5, "ema": 0.5, "device": "cpu"},
+        "run": {"folder": str(tmp_path / "run"), "views": views},
+    }
+    with pytest.warns(UserWarning, match="are training data too"):
+        figures = run(check(config, "test"))
+    weights = tmp_path / "run" / "model.safetensors"
+    exported = tmp_path / "model.tflite"
+    export(load_model(None, str(weights)), exported)
+    for runtime in (load_runtime(None, weights=str(weights)), load_runtime(str(exported))):
+        data = open_data(listed, root=folder, labels=runtime.info.labels)
+        found = evaluate(runtime, data, views=views).to_json()
+        assert found["count"] == figures["samples"] == 10
+        assert [found[n] for n in ("top1", "macro_f1")] == [
+            figures[n] for n in ("top1", "macro_f1")
+        ]
+        assert found["loss"] == pytest.approx(figures["eval_loss"], abs=1e-5)

@@ -25,7 +25,7 @@ help:
 	@echo "make clean     remove the environment and everything generated"
 
 demo: $(VENV)/base.stamp
-	$(BIN)/movinet predict src/movinet/demo/clip.mp4 --weights motions
+	$(BIN)/movinet predict src/movinet/demo/clip.mp4 --model motions
 
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal --durations 15
 

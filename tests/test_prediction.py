@@ -223,7 +223,7 @@ def test_temporal_ensemble_of_base_models_sees_alternate_frames(
         (False, {"window": 24000.0, "crops": 3}, "at most 116508 frames, window=23301"),
         (False, {"window": float("nan")}, "window must be a positive number"),
         (False, {"stride": 1.0, "views": 2}, "leave out views and crops"),
-        (False, {"weights": "kinetics-600"}, "not to a loaded model"),
+        (False, {"weights": "kinetics-600"}, "with a model that is open already"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_anything_is_read(

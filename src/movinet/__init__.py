@@ -21,8 +21,10 @@ from movinet.errors import (
 
 if TYPE_CHECKING:
     from movinet.config import InputSpec, MoViNetConfig
+    from movinet.data.sources import open_data
     from movinet.decay import decay_from_half_life
     from movinet.ensemble import Ensemble, temporal_ensemble
+    from movinet.evaluation import evaluate
     from movinet.exporting.export import export
     from movinet.factory import create_model
     from movinet.labels import load_labels
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from movinet.prediction import Prediction, predict
     from movinet.presets import list_models
     from movinet.rendering import render
+    from movinet.runtime.choosing import open_model
     from movinet.runtime.loading import load
     from movinet.state import StreamState
     from movinet.weights.checkpoint import read_tf_checkpoint, write_tf_checkpoint
@@ -49,10 +52,13 @@ _LAZY = {
     "StreamState": "movinet.state",
     "create_model": "movinet.factory",
     "decay_from_half_life": "movinet.decay",
+    "evaluate": "movinet.evaluation",
     "export": "movinet.exporting.export",
     "list_models": "movinet.presets",
     "load": "movinet.runtime.loading",
     "load_labels": "movinet.labels",
+    "open_data": "movinet.data.sources",
+    "open_model": "movinet.runtime.choosing",
     "plot_predictions": "movinet.plotting",
     "predict": "movinet.prediction",
     "render": "movinet.rendering",
@@ -81,10 +87,13 @@ __all__ = [
     "__version__",
     "create_model",
     "decay_from_half_life",
+    "evaluate",
     "export",
     "list_models",
     "load",
     "load_labels",
+    "open_data",
+    "open_model",
     "plot_predictions",
     "predict",
     "read_tf_checkpoint",

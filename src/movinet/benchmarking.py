@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from movinet.embedded import EMBEDDED, exported_path
+from movinet.embedded import exported_path
 from movinet.errors import ConfigError, MovinetError
-from movinet.runtime.choosing import load_runtime
+from movinet.model_names import resolve
+from movinet.runtime.choosing import open_model
 from movinet.runtime.loading import file_size
 
 #: What each model's time is split into.
@@ -45,15 +46,11 @@ class Subject(NamedTuple):
     """A model to measure.
 
     Attributes:
-        name: For people.
-        model: As in `movinet.predict`: an exported file or a preset; or None.
-        weights: As in `movinet.predict`.
+        name: The model, as `movinet.open_model` takes it.
         manifest: As in `movinet.load`.
     """
 
     name: str
-    model: str | None
-    weights: str | None = None
     manifest: Path | None = None
 
 
@@ -253,12 +250,7 @@ class _Running:
 
     def __init__(self, subject: Subject, streams: int, threads: int) -> None:
         self.subject, self.streams = subject, streams
-        runtime = load_runtime(
-            subject.model,
-            weights=subject.weights,
-            num_threads=threads,
-            manifest=subject.manifest,
-        )
+        runtime = open_model(subject.name, num_threads=threads, manifest=subject.manifest)
         if runtime.members:
             raise ConfigError(f"{runtime.info.name} is an ensemble: measure its members")
         if torch := sys.modules.get("torch"):
@@ -301,9 +293,9 @@ class _Running:
     def facts(self, load: float) -> dict[str, Any]:
         """What `Figures` tells besides what is measured in turns."""
         subject, manifest = self.subject, self.manifest
-        path = Path(subject.model or subject.weights or "")
-        if subject.weights in EMBEDDED:
-            path = exported_path(subject.weights)
+        path = Path(subject.name)
+        if resolve(subject.name).kind == "bundled":
+            path = exported_path(subject.name)
         engine, package = ("PyTorch", "torch")
         state_bytes = None
         if manifest is not None:

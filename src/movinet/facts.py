@@ -25,9 +25,9 @@ class ModelFacts:
     """Everything that is known of a network without its weights.
 
     Attributes:
-        name: Preset.
+        name: Preset, or name of the model.
         config: The network.
-        input: The input that it was published for.
+        input: The input that it was published or trained for.
         frames: Length of the clip that costs are counted for.
         image_size: Height and width of its frames, pixels.
         parameters: Counted.
@@ -125,17 +125,24 @@ class EnsembleFacts:
 def describe(
     name: str, *, image_size: int | None = None, frames: int | None = None
 ) -> ModelFacts | EnsembleFacts:
-    """The facts of a preset or an ensemble.
+    """The facts of a preset, an ensemble or a bundled model.
 
     Args:
-        name: One of `movinet.list_models`.
+        name: One of `movinet.list_models`, or of `movinet.embedded.EMBEDDED`.
         image_size: Height and width to count for; by default the published one.
         frames: Clip length to count for; by default the published one.
 
     Raises:
         ConfigError: If the name is unknown.
     """
+    from movinet.embedded import EMBEDDED, embedded_path
     from movinet.presets import ENSEMBLES, input_spec, preset_config
+    from movinet.weights.metadata import read_metadata
+
+    if name in EMBEDDED and (metadata := read_metadata(embedded_path(name))):
+        return describe_network(
+            name, metadata.config, metadata.input, image_size=image_size, frames=frames
+        )
 
     def preset(name: str) -> ModelFacts:
         config, spec = preset_config(name), input_spec(name)

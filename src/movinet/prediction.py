@@ -21,7 +21,7 @@ import numpy as np
 from movinet.errors import ConfigError, MovinetError
 from movinet.probabilities import softmax
 from movinet.runtime.base import Runtime
-from movinet.runtime.choosing import check_for_files, load_runtime
+from movinet.runtime.choosing import as_runtime, check_for_files
 
 if TYPE_CHECKING:
     from movinet.config import InputSpec
@@ -66,9 +66,9 @@ class Prediction:
 
 def predict(
     video: str | os.PathLike[str],
-    model: str | Runtime | None = None,
+    model: str | os.PathLike[str] | Runtime | None = None,
     *,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     labels: Sequence[str] | None = None,
     head_activation: str | None = None,
     views: int | None = None,
@@ -87,12 +87,11 @@ def predict(
 
     Args:
         video: A video file.
-        model: An exported file, which runs without PyTorch (`movinet.export`); a preset
-            (`movinet.list_models`); or a loaded runtime. May be left out where `weights` say what
-            they belong to.
-        weights: Published weights or a file of weights; None is random weights.
-        labels: Names of the classes, where the weights don't say.
-        head_activation: After the classifier's hidden layer, where it differs from the preset's.
+        model: What `movinet.open_model` takes (an exported file, a preset, "motions" or a file of
+            weights), or an opened model. None if `weights` determine it.
+        weights: Of a preset, as in `movinet.open_model`.
+        labels: Names of the classes, if the weights do not have them.
+        head_activation: As in `movinet.open_model`.
         views: Base models: number of windows spread evenly over the video, up to 1000; default 1.
         crops: Base models: 1 for the centre, 3 along the longer side.
         stride: Base models: seconds from one window to the next, rounded to whole frames of the
@@ -113,16 +112,7 @@ def predict(
         VideoError: If the video's name is empty or a URL; while iterating, if it cannot be read.
         MovinetError: While iterating, if the model gives no usable probabilities.
     """
-    if model is None or isinstance(model, str):
-        runtime = load_runtime(
-            model, weights=weights, labels=labels, head_activation=head_activation
-        )
-    elif weights is not None or labels is not None or head_activation is not None:
-        raise ConfigError(
-            "weights, labels and head_activation belong to a model's name, not to a loaded model"
-        )
-    else:
-        runtime = model
+    runtime = as_runtime(model, weights=weights, labels=labels, head_activation=head_activation)
     _check_options(views, crops, stride, window)
     from movinet.video.files import local_path
 

@@ -16,6 +16,7 @@ from fakes import (
     write_video,
 )
 from movinet.cli import build_app
+from movinet.presets import list_models
 from movinet.runtime.base import RANDOM
 
 Run = Callable[..., Result]
@@ -31,17 +32,18 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def load(model: str | None, **options: Any) -> ColourRuntime:
         calls.append({"model": model, **options})
         name = model or "told by the file"
+        random = name in list_models() and not options["weights"]
         return ColourRuntime(
             model_info(
                 name=name,
                 streaming="base" not in name,
-                origin=f"origin of {options['weights']}" if options["weights"] else RANDOM,
+                origin=RANDOM if random else f"origin of {options['weights']}",
                 notes=("mind the gap",),
                 **({"labels": options["labels"]} if options["labels"] else {}),
             )
         )
 
-    monkeypatch.setattr("movinet.prediction.load_runtime", load)
+    monkeypatch.setattr("movinet.runtime.choosing.open_model", load)
     return calls
 
 

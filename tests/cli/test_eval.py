@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from fakes import write_video
 from movinet.cli import build_app
-from movinet.cli.eval import DEFAULT_WEIGHTS
+from movinet.cli.eval import DEFAULT_MODEL
 
 Run = Callable[..., Result]
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -94,10 +94,10 @@ def test_what_is_left_out_is_told_in_one_line_each(
 @pytest.mark.parametrize(
     ("arguments", "asked"),
     [
-        ([], (None, DEFAULT_WEIGHTS)),
+        ([], (DEFAULT_MODEL, None)),
         (["a0_stream"], ("a0_stream", None)),
         (["a0_stream", "-w", "kinetics-600"], ("a0_stream", "kinetics-600")),
-        (["run/model.safetensors"], (None, "run/model.safetensors")),
+        (["run/model.safetensors"], ("run/model.safetensors", None)),
         (["-w", "run/model.safetensors"], (None, "run/model.safetensors")),
     ],
 )
@@ -111,7 +111,7 @@ def test_what_is_loaded(
     result = run_eval(*arguments, "--data", folder)
     assert result.exit_code == 0, result.output
     assert [(call["model"], call["weights"]) for call in loaded] == [asked]
-    assert ("random weights" in result.stderr) == (asked[1] is None)
+    assert ("random weights" in result.stderr) == (asked == ("a0_stream", None))
 
 
 def test_options_reach_the_evaluation(run_eval: Run, folder: Path, tmp_path: Path) -> None:

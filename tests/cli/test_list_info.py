@@ -9,16 +9,19 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner, Result
 
+import movinet
 from movinet.cli import build_app
 from movinet.cli.info import quantity
 from movinet.complexity import count_multiply_adds, count_parameters, count_state_bytes
 from movinet.config import MoViNetConfig
+from movinet.embedded import EMBEDDED
 from movinet.factory import ENSEMBLES
 from movinet.presets import input_spec, list_models, preset_config
 from movinet.weights.cards import all_cards, find_card
 from networks import PRESETS
 
 Run = Callable[..., Result]
+NAMES = [*list_models(), *EMBEDDED]
 
 
 @pytest.fixture
@@ -39,12 +42,13 @@ def words(result: Result) -> str:
 def rows(result: Result) -> dict[str, list[str]]:
     """The cells of the table by model."""
     lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
-    return {line[0]: line[1:] for line in lines if line[0] in list_models() and len(line) <= 12}
+    return {line[0]: line[1:] for line in lines if line[0] in NAMES and line[1][0].isdigit()}
 
 
 def test_the_table_has_a_row_for_every_model(run: Run) -> None:
     table = {name: " ".join(cells) for name, cells in rows(run("list")).items()}
-    assert list(table) == list_models()
+    assert list(table) == NAMES
+    assert table["motions"] == "524 k 140 M 8.86 M 16x64x64 8 - - bundled"
     assert table["a0_base"] == "3.13 M 2.63 G - 50x172x172 5 72.28 90.92 K600 K400"
     assert table["a0_stream"] == "3.77 M 2.43 G 50.7 M 50x172x172 5 72.05 90.63 K600"
     assert table["a6_base"] == "30.2 M 380 G - - - 84.80 - K600 K400"
@@ -65,7 +69,8 @@ def test_the_table_fits_a_terminal_and_a_narrow_one_cuts_nothing(run: Run) -> No
 
 def test_list_as_json(run: Run) -> None:
     models = {model["name"]: model for model in json.loads(run("list", "--json").stdout)}
-    assert list(models) == list_models()
+    assert list(models) == NAMES
+    assert models["motions"]["weights"] == ["motions"]
     for name in PRESETS:
         model, config, spec = models[name], preset_config(name), input_spec(name)
         size = (spec.image_size, spec.image_size)
@@ -131,7 +136,7 @@ def test_info_tells_all_of_a_card_and_keeps_its_addresses_whole(
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", NAMES)
 def test_lines_fit_the_terminal_but_for_addresses(run: Run, name: str, columns: int) -> None:
     text = run("info", name, columns=columns).stdout
     assert all(len(line) <= columns for line in text.splitlines() if "https://" not in line)
@@ -199,6 +204,18 @@ def test_the_page_of_an_ensemble(run: Run) -> None:
     assert "2 x 320 x 320" in small
 
 
+def test_info_of_the_bundled_model(run: Run) -> None:
+    text = words(run("info", "motions"))
+    assert "motions stream model: sees a video frame by frame" in text
+    assert "use it movinet predict VIDEO -m motions" in text
+    assert "labels growing, moving down" in text
+    assert "Published weights" not in text
+    data = json.loads(run("info", "motions", "--json", "--frames", 2).stdout)
+    assert data["bundled"]["labels"] == list(movinet.load("motions").info.labels)
+    assert data["counted_for"] == {"frames": 2, "height": 64, "width": 64}
+    assert MoViNetConfig.from_dict(data["config"]).num_classes == 10
+
+
 def test_an_unknown_name_is_one_line_on_stderr(run: Run) -> None:
     result = run("info", "a0_streem")
     assert result.exit_code == 2
@@ -219,7 +236,7 @@ def test_help_has_an_example(run: Run, command: str) -> None:
     assert re.search(rf"For example:\s+movinet {command}", run(command, "--help").stdout)
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["info", "a6_base"]])
+@pytest.mark.parametrize("arguments", [["list"], ["info", "a6_base"], ["info", "motions"]])
 def test_neither_needs_torch_and_a_pipe_gets_plain_text(arguments: list[str]) -> None:
     code = (
         "import sys\n"

@@ -18,7 +18,7 @@ from movinet.data.sources import open_data
 from movinet.evaluation import evaluate
 from movinet.exporting.export import export
 from movinet.model import MoViNet
-from movinet.prediction import load_runtime
+from movinet.runtime.choosing import open_model
 from movinet.runtime.torch_engine import load_torch_runtime
 from movinet.weights.saving import save_weights
 from networks import make_model, tiny_base, tiny_stream
@@ -97,7 +97,7 @@ def test_the_embedded_model_needs_nothing_else() -> None:
 
 
 def test_the_embedded_file_is_the_embedded_weights() -> None:
-    exported = load_runtime(None, weights="motions")
+    exported = open_model(None, weights="motions")
     weights = load_torch_runtime(None, "motions")
     assert exported.info == weights.info
     frames = np.random.default_rng(0).random((5, 64, 64, 3), np.float32)
@@ -145,8 +145,8 @@ def test_evaluation(folder: Path, name: str) -> None:
 
 def test_evaluation_is_that_of_the_weights(folder: Path) -> None:
     samples = open_data(folder / "data", labels=LABELS)
-    exported = load_runtime(str(folder / "stream.tflite"))
-    weights = load_runtime(None, weights=str(folder / "stream.safetensors"))
+    exported = open_model(str(folder / "stream.tflite"))
+    weights = open_model(None, weights=str(folder / "stream.safetensors"))
     found, wanted = (evaluate(one, samples).to_json()["loss"] for one in (exported, weights))
     assert found == pytest.approx(wanted, rel=1e-3)
 
@@ -215,8 +215,8 @@ def test_help_tells_where_a_manifest_comes_from(command: str) -> None:
         ("predict {clip} -m {folder}/chunks.tflite", 2, "was exported for 4 frames at a time"),
         ("predict {clip} -m {folder}/clip.tflite --window 2", 2, "windows of 3 frames, 0.6 sec"),
         ("predict {clip} -m {folder}/stream.tflite --crops 3", 2, "is a stream model"),
-        ("predict {clip} -m {folder}/stream.tflite -w motions", 2, "leave weights out"),
-        ("predict {clip} -m {folder}/stream.tflite --head-activation swish", 2, "leave head_act"),
+        ("predict {clip} -m {folder}/stream.tflite -w motions", 2, "has weights of its own"),
+        ("predict {clip} -m {folder}/stream.tflite --head-activation swish", 2, "omit head_act"),
         ("predict {clip} -w {folder}/stream.tflite", 2, "give it as the model"),
         ("predict {clip} -m none.tflite", 1, "none.tflite: there is no such file"),
         ("predict {clip} -m {clip}.tflite", 1, "there is no such file"),
@@ -225,7 +225,7 @@ def test_help_tells_where_a_manifest_comes_from(command: str) -> None:
         ("eval {folder}/chunks.tflite --data {folder}/data", 2, "4 frames at a"),
         ("eval {folder}/clips.tflite --data {folder}/data", 2, "does not take one clip"),
         ("eval {folder}/resizes.tflite --data {folder}/data", 2, "resizes frames of one size"),
-        ("eval {folder}/stream.tflite -w motions --data {folder}/data", 2, "leave weights out"),
+        ("eval {folder}/stream.tflite -w motions --data {folder}/data", 2, "weights of its own"),
         ("info {folder}/broken.tflite", 1, "it is not a .tflite file"),
         ("predict {clip} -m {folder}/bare.tflite", 1, "give one with --manifest FILE"),
         ("eval {folder}/bare.tflite -d {folder}/data", 1, "give one with --manifest FILE"),
@@ -236,12 +236,12 @@ def test_help_tells_where_a_manifest_comes_from(command: str) -> None:
         ("info {folder}/bare.tflite --manifest {folder}/other.json", 1, "its graph is not the one"),
         ("bench {folder}/bare.tflite --manifest none.json", 1, "the manifest is no file"),
         ("bench {folder}/bare.tflite motions --manifest none.json", 2, "give one MODEL with it"),
-        ("bench motions --manifest {folder}/manifest.json", 2, "and motions is none"),
-        ("info a0_stream --manifest {folder}/manifest.json", 2, "and a0_stream is none"),
-        ("info {folder}/stream.safetensors --manifest x.json", 2, "stream.safetensors is none"),
-        ("predict {clip} -m a0_stream --manifest x.json", 2, "and a0_stream is none: leave it out"),
-        ("predict {clip} -w motions --manifest x.json", 2, "and motions is none: leave it out"),
-        ("eval --data {folder}/data --manifest x.json", 2, "and motions is none: leave it out"),
+        ("bench motions --manifest {folder}/manifest.json", 2, "and motions is not one"),
+        ("info a0_stream --manifest {folder}/manifest.json", 2, "and a0_stream is not one"),
+        ("info {folder}/stream.safetensors --manifest x.json", 2, "stream.safetensors is not one"),
+        ("predict {clip} -m a0_stream --manifest x.json", 2, "and a0_stream is not one: omit it"),
+        ("predict {clip} -w motions --manifest x.json", 2, "and motions is not one: omit it"),
+        ("eval --data {folder}/data --manifest x.json", 2, "and motions is not one: omit it"),
         ("info {folder}/clip.tflite --frames 3", 2, "is an exported model"),
         ("export motions -o {folder}/new.tflite", 1, "pip install 'movinet[export]'"),
         ("predict {clip} -m a0_stream", 1, "pip install 'movinet[torch]'"),

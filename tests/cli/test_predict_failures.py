@@ -147,7 +147,7 @@ def test_weights_that_cannot_be_loaded_are_one_line(
     def load(*_args: object, **_kwargs: object) -> None:
         raise CheckpointError("w.ckpt: \x1b[31mtruncated")
 
-    monkeypatch.setattr("movinet.prediction.load_runtime", load)
+    monkeypatch.setattr("movinet.runtime.choosing.open_model", load)
     result = run(video, "-w", "w.ckpt")
     assert result.exit_code == 1
     assert result.stderr == "error: w.ckpt: \\x1b[31mtruncated\n"  # nothing steers the terminal
@@ -207,7 +207,7 @@ def run_main(
     """The command in a process of its own, with a fake model; `before` is code to run first."""
     code = (
         "import os, sys, fakes, movinet.prediction, movinet.cli\n"
-        "movinet.prediction.load_runtime = lambda *_, **__: fakes.ColourRuntime()\n"
+        "movinet.runtime.choosing.open_model = lambda *_, **__: fakes.ColourRuntime()\n"
         f"{before}\n"
         "sys.argv[0] = 'movinet'\n"
         "movinet.cli.main()"

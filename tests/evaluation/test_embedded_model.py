@@ -12,7 +12,7 @@ from movinet.data.sources import open_data
 from movinet.data.synth import TASKS, generate
 from movinet.embedded import embedded_path
 from movinet.evaluation import evaluate
-from movinet.prediction import load_runtime
+from movinet.runtime.choosing import open_model
 
 SEED = 31_337  # of neither training nor validation
 CLIPS = 20
@@ -26,7 +26,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.heavy
 def test_accuracy_on_fresh_clips(fresh: Path) -> None:
-    runtime = load_runtime(None, weights="motions")
+    runtime = open_model(None, weights="motions")
     assert sorted(runtime.info.labels) == sorted(TASKS["motions"])
     data = open_data(fresh, labels=runtime.info.labels)
     figures = evaluate(runtime, data, workers=1).to_json()
@@ -37,7 +37,7 @@ def test_accuracy_on_fresh_clips(fresh: Path) -> None:
 
 @pytest.mark.heavy
 def test_without_motion_it_guesses(fresh: Path) -> None:
-    runtime = load_runtime(None, weights="motions")
+    runtime = open_model(None, weights="motions")
     data = open_data(fresh, labels=runtime.info.labels)
     frozen = evaluate(runtime, data, control="last-frame", workers=1).to_json()
     assert abs(frozen["top1"] - 0.1) <= 0.1

@@ -15,7 +15,7 @@ from small_stream import SPEC, STREAM
 import movinet
 from movinet.errors import CheckpointError, ConfigError
 from movinet.runtime import manifest as manifests
-from movinet.runtime.choosing import load_runtime
+from movinet.runtime.choosing import open_model
 from networks import make_model
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 40, 50, 3), np.uint8)
@@ -213,10 +213,12 @@ def test_a_manifest_is_a_file_of_bounded_size(
 
 @pytest.mark.parametrize("model", ["a0_stream", "a6_base"])
 def test_a_manifest_is_for_exported_files(model: str, whole: Path) -> None:
-    with pytest.raises(ConfigError, match=f"a manifest belongs to an exported .* {model} is none"):
-        load_runtime(model, manifest=whole)
+    with pytest.raises(
+        ConfigError, match=f"a manifest belongs to an exported .* {model} is not one"
+    ):
+        open_model(model, manifest=whole)
     for weights in ("motions", "x.safetensors"):
-        with pytest.raises(ConfigError, match=f"and {weights} is none: leave it out"):
-            load_runtime(None, weights=weights, manifest=whole)
+        with pytest.raises(ConfigError, match=f"and {weights} is not one: omit it"):
+            open_model(None, weights=weights, manifest=whole)
     with pytest.raises(ConfigError, match="an exported model ends in one of"):
         movinet.load("x.safetensors", manifest=whole)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from movinet.cli.common import out, printable, say
-from movinet.cli.models import MODEL_HELP, ManifestOption, split_model
+from movinet.cli.models import MODEL_HELP, ManifestOption
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def command(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help=f"{MODEL_HELP}; motions is the one here."),
+        typer.Argument(metavar="MODEL...", help=MODEL_HELP),
     ],
     seconds: Annotated[
         float,
@@ -55,6 +55,7 @@ def command(
     """
     from movinet.benchmarking import Subject, benchmark, machine
     from movinet.cli.data_common import progress_bar
+    from movinet.model_names import resolve
     from movinet.plotting import PLOT_SUFFIXES, check_output, require_matplotlib
 
     if plot is not None:
@@ -64,7 +65,9 @@ def command(
         raise ConfigError(f"{repeated[0]} is there twice")
     if manifest is not None and models[1:]:
         raise ConfigError("--manifest is of one model: give one MODEL with it")
-    subjects = [Subject(name, *split_model(name, None), manifest) for name in models]
+    for name in models:  # before anything is loaded
+        resolve(name)
+    subjects = [Subject(name, manifest) for name in models]
     with progress_bar("measuring") as step:
         figures = benchmark(
             subjects, seconds=seconds, streams=streams, threads=threads, progress=step

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from movinet.cli.common import say
-from movinet.cli.models import MODEL_HELP, ManifestOption, say_model, split_model
+from movinet.cli.models import MODEL_HELP, ManifestOption, say_model
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
     from movinet.evaluation import Evaluation, Trouble
     from movinet.runtime import Runtime
 
-#: What is evaluated where no model is named: the weights that lie in the package.
-DEFAULT_WEIGHTS = "motions"
+#: What is evaluated if no model is named.
+DEFAULT_MODEL = "motions"
 _NAMED = 10  # files with trouble that are told one by one
 
 
@@ -26,7 +26,7 @@ def command(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help=f"{MODEL_HELP}; by default the model in the package.",
+            help=f"{MODEL_HELP} By default the bundled model.",
             show_default=False,
         ),
     ] = None,
@@ -151,15 +151,13 @@ def _load(
     model: str | None, weights: str | None, labels: str | None, manifest: Path | None
 ) -> Runtime:
     """Load the model and say on stderr what it is."""
-    from movinet import prediction
     from movinet.labels import load_labels
+    from movinet.runtime import choosing
 
-    if model is not None:
-        model, weights = split_model(model, weights)
-    elif weights is None:
-        weights = DEFAULT_WEIGHTS
+    if model is None and weights is None:
+        model = DEFAULT_MODEL
     names = None if labels is None else load_labels(labels)
-    runtime = prediction.load_runtime(model, weights=weights, labels=names, manifest=manifest)
+    runtime = choosing.open_model(model, weights=weights, labels=names, manifest=manifest)
     say_model(runtime.info, "", "figures")
     return runtime
 

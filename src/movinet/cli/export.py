@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from movinet.cli.common import out, printable
-from movinet.cli.models import say_model, split_model
+from movinet.cli.models import say_model
 from movinet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A preset, such as a0_stream, a file of weights, which tells its preset and "
-            "classes, or motions, the model in the package.",
+            help="A preset, such as a0_stream; motions, the bundled model; or a file of weights, "
+            "which determines its preset and classes.",
         ),
     ],
     output: Annotated[
@@ -168,15 +168,15 @@ def _export(
 ) -> Exported:
     """Load the model, say on stderr what it is, and write it."""
     from movinet.labels import load_labels
+    from movinet.model_names import resolve
     from movinet.presets import ENSEMBLES
-    from movinet.runtime.choosing import is_exported
 
-    name, source = split_model(model, weights)
-    if name is not None and is_exported(name):
-        raise ConfigError(f"{name} is an exported model: export from the weights it was made from")
-    if name in ENSEMBLES:
-        members = " and ".join(ENSEMBLES[name])
-        raise ConfigError(f"{name} is an ensemble: export its members one by one, {members}")
+    named = resolve(model, weights)
+    if named.kind == "exported":
+        raise ConfigError(f"{model} is an exported model: export from the weights it was made from")
+    if named.kind == "ensemble":
+        members = " and ".join(ENSEMBLES[model])
+        raise ConfigError(f"{model} is an ensemble: export its members one by one, {members}")
     names = None if labels is None else load_labels(labels)
     try:
         from movinet.exporting.export import check_output, export
@@ -189,7 +189,7 @@ def _export(
     overrides: dict[str, Any] = {}
     if head_activation is not None:
         overrides["head_activation"] = head_activation
-    loaded = load_model(name, source, labels=names, **overrides)
+    loaded = load_model(named.preset, named.weights, labels=names, **overrides)
     say_model(loaded.info, "", "predictions")
     return export(loaded, output, **options)
 

@@ -1,4 +1,4 @@
-"""`movinet info`: what a model is, costs and wants, and which weights are published for it."""
+"""`movinet info`: what a model is, costs and expects, and which weights are published for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import typer
 from movinet.cli.common import out, printable
 from movinet.cli.models import ManifestOption
 from movinet.errors import ConfigError, MissingExtraError
-from movinet.presets import list_models
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +32,8 @@ def command(
         str,
         typer.Argument(
             metavar="NAME",
-            help="Preset, ensemble ('movinet list'), a file of weights or an exported model.",
+            help="A preset, an ensemble or motions, the bundled model ('movinet list'); a file of "
+            "weights, or an exported model.",
         ),
     ],
     image_size: Annotated[
@@ -46,7 +46,7 @@ def command(
     manifest: ManifestOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON on stdout.")] = False,
 ) -> None:
-    """Show what a model is, costs and wants, and its published weights.
+    """Show what a model is, costs and expects, and its published weights.
 
     Costs are counted from the architecture, for the published input unless
     --image-size or --frames say otherwise; accuracy is as published. Of an
@@ -60,39 +60,38 @@ def command(
 
       movinet info a6_base --json
 
+      movinet info motions
+
       movinet info exported.tflite
 
       movinet info exported.tflite --json > manifest.json
     """
     from movinet.facts import EnsembleFacts, describe
-    from movinet.runtime.choosing import check_takes_manifest, is_exported
+    from movinet.model_names import resolve
+    from movinet.runtime.choosing import check_takes_manifest
 
+    named = resolve(name)
     if manifest is not None:
         check_takes_manifest(name)
-    if is_exported(name):
+    if named.kind == "exported":
         if image_size is not None or frames is not None:
             raise ConfigError(f"{name} is an exported model: its image size and frames are fixed")
         _show_exported(Path(name), manifest, as_json)
         return
-    if name not in list_models() and _is_file(name):
+    if named.kind == "weights":
         _show_file(name, image_size, frames, as_json)
         return
     facts = describe(name, image_size=image_size, frames=frames)
-    if as_json:
+    if named.kind == "bundled":
+        _show_bundled(facts, as_json)
+    elif as_json:
         print(json.dumps(facts.to_json(), indent=2))
     elif isinstance(facts, EnsembleFacts):
         _print_ensemble(_Page(out()), facts)
     else:
-        _print_model(_Page(out()), facts)
-
-
-def _is_file(name: str) -> bool:
-    """Whether a name means a file of weights, be it a TensorFlow prefix."""
-    path = Path(name)
-    try:
-        return path.exists() or path.with_name(path.name + ".index").exists()
-    except (OSError, ValueError):  # no name that a file can have
-        return False
+        page = _Page(out())
+        _print_model(page, facts)
+        _print_cards(page, facts)
 
 
 def _show_exported(path: Path, given: Path | None, as_json: bool) -> None:
@@ -132,6 +131,25 @@ def _show_exported(path: Path, given: Path | None, as_json: bool) -> None:
         page.row("stream state", f"{state}; --json names them")
         if manifest.embedding is None and manifest.embedding_channels is not None:
             page.row("embedding", f"{manifest.embedding_channels} channels, in the state")
+
+
+def _show_bundled(facts: ModelFacts | EnsembleFacts, as_json: bool) -> None:
+    """Facts of a bundled model, and what its exported file says."""
+    from movinet.facts import ModelFacts
+    from movinet.runtime.loading import load
+
+    assert isinstance(facts, ModelFacts)
+    manifest = load(facts.name).manifest
+    if as_json:
+        bundled = {"origin": manifest.origin, "labels": manifest.labels, "notes": manifest.notes}
+        print(json.dumps({**facts.to_json(), "bundled": bundled}, indent=2))
+        return
+    page = _Page(out())
+    _print_model(page, facts)
+    page.title("Bundled with movinet: weights, and an exported file that runs without PyTorch")
+    page.row("use it", f"movinet predict VIDEO -m {facts.name}")
+    page.row("origin", manifest.origin)
+    page.row("labels", ", ".join(manifest.labels))
 
 
 def _first_labels(labels: Sequence[str]) -> str:
@@ -237,6 +255,9 @@ def _print_model(page: _Page, facts: ModelFacts) -> None:
     page.title("Network")
     for label, text in _network(facts.config):
         page.row(label, text)
+
+
+def _print_cards(page: _Page, facts: ModelFacts) -> None:
     page.title("Published weights")
     for card in facts.cards:
         _print_card(page, card)

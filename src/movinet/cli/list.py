@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
     from movinet.weights.cards import Card
 
+_SHORT = {"kinetics-600": "K600", "kinetics-400": "K400"}
 _DATASET = "kinetics-600"  # whose accuracy is shown: every published preset has it
 
 
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="The list as JSON on stdout.")] = False,
 ) -> None:
-    """List all models: cost, input, accuracy and published weights.
+    """List all models: cost, input, accuracy and weights.
 
     Costs are counted from the architecture; accuracy is as published,
     with its source below the table.
@@ -33,9 +34,10 @@ def command(
 
       movinet list --json
     """
+    from movinet.embedded import EMBEDDED
     from movinet.presets import list_models
 
-    models = [describe(name) for name in list_models()]
+    models = [describe(name) for name in (*list_models(), *EMBEDDED)]
     if as_json:
         print(json.dumps([_row_json(facts) for facts in models], indent=2))
     else:
@@ -71,7 +73,11 @@ def _card(facts: ModelFacts) -> Card | None:
 
 
 def _weights(facts: ModelFacts | EnsembleFacts) -> list[str]:
-    """Data sets that weights are published for; of an ensemble: that all members have."""
+    """Names of the weights that there are; of an ensemble: that all members have."""
+    from movinet.embedded import EMBEDDED
+
+    if facts.name in EMBEDDED:
+        return [facts.name]
     if isinstance(facts, ModelFacts):
         return [card.dataset for card in facts.cards]
     first, *others = (_weights(member) for member in facts.members)
@@ -114,7 +120,7 @@ def _cells(facts: ModelFacts | EnsembleFacts) -> list[str]:
         shape,
         rate,
         *("-" if top is None else f"{top:.2f}" for top in (top1, top5)),
-        " ".join(dataset.replace("kinetics-", "K") for dataset in _weights(facts)) or "-",
+        " ".join(_SHORT.get(name, "bundled") for name in _weights(facts)) or "-",
     ]
 
 
@@ -122,6 +128,7 @@ def _notes(models: list[ModelFacts | EnsembleFacts]) -> list[str]:
     """What the columns mean, each line less than 80 characters but for the address."""
     sources = [_accuracy(facts)[2] or "" for facts in models if isinstance(facts, ModelFacts)]
     ensembles = [facts for facts in models if isinstance(facts, EnsembleFacts)]
+    bundled = [facts for facts in models if facts.name in _weights(facts)]
     return [
         "mult-adds   counted, for the published clip, and for one streamed frame",
         "input       frames x height x width in pixels, fps frames a second",
@@ -132,6 +139,10 @@ def _notes(models: list[ModelFacts | EnsembleFacts]) -> list[str]:
             f"{facts.name:12}the mean of the logits of "
             f"{' and '.join(member.name for member in facts.members)}, each at its own input"
             for facts in ensembles
+        ),
+        *(
+            f"{facts.name:12}bundled, with weights: movinet predict VIDEO -m {facts.name}"
+            for facts in bundled
         ),
         "More about one: movinet info a0_stream",
     ]

@@ -16,7 +16,7 @@ import typer
 
 from movinet.cli.common import FAILED, err, printable, say
 from movinet.cli.jobs import Job, plan_jobs
-from movinet.cli.models import ManifestOption, say_model
+from movinet.cli.models import MODEL_HELP, ManifestOption, say_model
 from movinet.errors import ConfigError, MovinetError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def command(
             "--model",
             "-m",
             metavar="NAME_OR_FILE",
-            help="An exported model, or a preset, such as a0_stream or a2_base.",
+            help=MODEL_HELP,
         ),
     ] = None,
     weights: Annotated[
@@ -64,8 +64,7 @@ def command(
             "--weights",
             "-w",
             metavar="NAME_OR_FILE",
-            help="Published weights, such as kinetics-600, or a checkpoint. A file alone will do: "
-            "it tells its preset and classes. So will motions, the model in the package.",
+            help="Of a preset: published weights, such as kinetics-600, or a file.",
         ),
     ] = None,
     manifest: ManifestOption = None,
@@ -140,7 +139,7 @@ def command(
 
       movinet predict video.mp4 --model exported.tflite
 
-      movinet predict folder/ -w checkpoint.safetensors --json
+      movinet predict folder/ -m run/model.safetensors --json
 
       movinet predict video.mp4 -m a2_base -w kinetics-600 --views 4 --crops 3
 
@@ -148,8 +147,8 @@ def command(
     """
     if model is None and weights is None:
         raise ConfigError(
-            "give --model (an exported file, or see 'movinet list'), --weights or both, "
-            "as in: movinet predict video.mp4 --model a0_stream --weights kinetics-600"
+            "give --model (see 'movinet list', or a file), for a preset with --weights, as in: "
+            "movinet predict video.mp4 --model a0_stream --weights kinetics-600"
         )
     if every is not None and not 0 <= every < math.inf:
         raise ConfigError(f"--every must be 0 or more seconds, not {every:g}")
@@ -219,11 +218,11 @@ def _load(
     manifest: Path | None,
 ) -> Runtime:
     """Load the model and say on stderr what it is."""
-    from movinet import prediction
     from movinet.labels import load_labels
+    from movinet.runtime import choosing
 
     names = None if labels is None else load_labels(labels)
-    runtime = prediction.load_runtime(
+    runtime = choosing.open_model(
         model,
         weights=weights,
         labels=names,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,9 +33,9 @@ _SPLITS = {"train", "training", "val", "valid", "validate", "validation", "test"
 
 
 def open_data(
-    where: str | Path,
+    where: str | os.PathLike[str],
     *,
-    root: str | Path | None = None,
+    root: str | os.PathLike[str] | None = None,
     labels: Sequence[str] | None = None,
     multi_label: bool = False,
 ) -> DataSet:

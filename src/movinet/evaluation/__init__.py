@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from movinet.data.quarantine import exclude as without_excluded
 from movinet.data.samples import DataSet
+from movinet.data.sources import open_data
+from movinet.errors import ConfigError
 from movinet.evaluation.looking import CONTROLS, Control, Look
 from movinet.evaluation.over_time import OverTime
 from movinet.evaluation.running import Progress, Trouble, run_model
 from movinet.evaluation.summary import Evaluation, Mistake, MultiLabel, SingleLabel, summarize
 from movinet.runtime.base import Runtime
+from movinet.runtime.choosing import as_runtime
 
 __all__ = [
     "CONTROLS",
@@ -23,9 +31,14 @@ __all__ = [
 
 
 def evaluate(
-    runtime: Runtime,
-    data: DataSet,
+    model: str | os.PathLike[str] | Runtime,
+    data: str | os.PathLike[str] | DataSet,
     *,
+    weights: str | os.PathLike[str] | None = None,
+    labels: Sequence[str] | None = None,
+    root: str | os.PathLike[str] | None = None,
+    exclude: str | os.PathLike[str] | None = None,
+    multi_label: bool = False,
     views: int = 1,
     crops: int = 1,
     control: Control | None = None,
@@ -37,24 +50,48 @@ def evaluate(
 
     A stream model sees each sample frame by frame at its own rate, from the beginning to the end;
     its last prediction counts, and all of them give the accuracy over time. A base model sees test
-    views, whose probabilities are averaged. Samples that cannot be read are left out and named.
+    views, whose probabilities are averaged. Samples that cannot be read are omitted and named.
 
     Args:
-        runtime: The model, from `movinet.prediction.load_runtime` or `movinet.runtime`.
-        data: Opened with the model's labels: ``open_data(where, labels=runtime.info.labels)``.
+        model: What `movinet.open_model` takes (an exported file, a file of weights, "motions", a
+            preset), or an opened model.
+        data: What `movinet.open_data` takes (a folder with a folder per class, an annotation file,
+            shards), which is opened with the model's labels; or an opened data set.
+        weights: Of a preset, as in `movinet.open_model`.
+        labels: Names of the model's classes, if its weights do not have them.
+        root: As in `movinet.open_data`.
+        exclude: A list of files to omit, as ``movinet data check -o`` writes it.
+        multi_label: Whether a sample may have any number of labels.
         views: Base models: windows, spread evenly over a sample; one is its middle.
         crops: Base models: 1, the centre of each window, or 3 along its longer side.
-        control: Takes motion away, to see whether it matters: "last-frame" shows the last frame all
+        control: Removes motion, to see whether it matters: "last-frame" shows the last frame all
             the time, "shuffled" the frames in random order.
-        seed: Of the random order.
+        seed: Seed of the random order.
         workers: Threads that decode beside the model.
-        progress: Called with the samples done and all samples.
+        progress: Called with the number of samples done and of all samples.
+
+    Returns:
+        The figures: ``evaluation.figures.top1`` (or ``.map`` of multi-label data), confusion,
+        per-class scores, mistakes; `Evaluation.to_json` and `Evaluation.write_report`.
 
     Raises:
-        ConfigError: If the classes or the options do not fit the model.
-        VideoError: If not one sample can be read.
+        ConfigError: If there is no such model or data, or the classes or the options do not fit
+            the model.
+        CheckpointError, DownloadError: If the model cannot be loaded.
+        VideoError: If files are missing, or not one sample can be read.
+        MissingExtraError: If the packages that run the model are not installed.
         MovinetError: If the model gives no usable probabilities.
     """
-    look = Look(views, crops, control, seed)
+    look = Look(views, crops, control, seed)  # checked before anything is loaded
+    runtime = as_runtime(model, weights=weights, labels=labels)
+    if not isinstance(data, DataSet):
+        data = open_data(data, root=root, labels=runtime.info.labels, multi_label=multi_label)
+    elif root is not None or multi_label:
+        raise ConfigError(
+            "root and multi_label cannot be given with a data set that is open already: give them "
+            "to movinet.open_data"
+        )
+    if exclude is not None:
+        data, _ = without_excluded(data, Path(exclude))
     outputs = run_model(runtime, data, look, workers=workers, progress=progress)
     return summarize(outputs, runtime.info, data, look)

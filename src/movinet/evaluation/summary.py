@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,6 +132,21 @@ class Evaluation:
     skipped: tuple[Trouble, ...]
     damaged: tuple[Trouble, ...]
     figures: SingleLabel | MultiLabel
+
+    def write_report(self, path: str | os.PathLike[str]) -> None:
+        """Write a self-contained HTML page with plots and the worst mistakes.
+
+        Args:
+            path: An .html file; appears whole or not at all. Videos of mistakes are read again.
+
+        Raises:
+            ConfigError: If the path is not allowed.
+            MissingExtraError: If matplotlib or Pillow is not installed.
+            OSError: If it cannot be written.
+        """
+        from movinet.evaluation.report import write_report
+
+        write_report(Path(path), self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, shares from 0 to 1; NaN, where nothing is counted, is None."""

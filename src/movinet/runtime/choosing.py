@@ -5,70 +5,95 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from movinet.embedded import EMBEDDED, exported_path
+from movinet.embedded import exported_path
 from movinet.errors import ConfigError
-from movinet.presets import list_models, unknown_model_message
+from movinet.model_names import is_exported, resolve
 from movinet.runtime.base import Runtime
 from movinet.runtime.loading import ENGINES, load
 
 
-def is_exported(name: str) -> bool:
-    """Whether a name is that of an exported file: its suffix tells."""
-    return Path(name).suffix in ENGINES
-
-
-def load_runtime(
-    model: str | None,
+def open_model(
+    model: str | os.PathLike[str] | None = None,
     *,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     labels: Sequence[str] | None = None,
     head_activation: str | None = None,
     num_threads: int = 1,
     manifest: str | os.PathLike[str] | None = None,
 ) -> Runtime:
-    """Load a model for prediction.
+    """Open a model for prediction, evaluation or streaming, whatever kind it is.
 
     Args:
-        model: A preset, or an exported file, which runs without PyTorch.
-        weights: As in `movinet.predict`. "motions" alone runs without PyTorch too.
-        labels: Names of the classes, where the weights don't say.
-        head_activation: Overrides a preset's.
-        num_threads: Of one step of an exported file.
+        model: A preset or ensemble (`movinet.list_models`); "motions", the bundled model; an
+            exported file (.tflite, .onnx, .xml, .pte, .pt2, .mvn); or a file of weights, which
+            determines its preset. None where `weights` determine the model. The bundled model and
+            exported files run without PyTorch.
+        weights: Of a preset: "kinetics-600" or "kinetics-400", fetched on first use, or a file;
+            None for random ones.
+        labels: Names of the classes, if the weights do not have them.
+        head_activation: Activation of the classifier's hidden layer, if not the preset's.
+        num_threads: Threads per step of an exported file.
         manifest: As in `movinet.load`, for an exported file.
 
+    Returns:
+        A runtime: its `info` has name, input and labels; `stream()` of a stream model takes frames,
+        `clip_logits()` clips. `movinet.predict` and `movinet.evaluate` take it.
+
     Raises:
-        ConfigError: If there is no such model, or the options don't fit it.
+        ConfigError: If there is no such model, or the options do not fit it.
         CheckpointError, DownloadError: If the file or the weights cannot be loaded.
-        MissingExtraError: If what runs it is not installed.
+        MissingExtraError: If the packages that run it are not installed.
     """
+    named = resolve(model, weights)
     if manifest is not None:
-        check_takes_manifest(model or weights or "")
-    if model is None and weights in EMBEDDED and head_activation is None:
-        return _exported(exported_path(weights), labels, num_threads, None)
-    if model is not None and is_exported(model):
-        for name, value in (("weights", weights), ("head_activation", head_activation)):
-            if value is not None:
-                raise ConfigError(f"{model} has its weights inside: leave {name} out")
-        return _exported(model, labels, num_threads, manifest)
-    if weights is not None and is_exported(weights):
-        raise ConfigError(f"{weights} is an exported model, not weights: give it as the model")
-    if model is not None and model not in list_models():
-        # Told whatever is installed.
-        suffixes = ", ".join(ENGINES)
-        raise ConfigError(f"{unknown_model_message(model)}; exported files end in {suffixes}")
+        check_takes_manifest(named.name)
+    if named.kind == "exported":
+        if head_activation is not None:
+            raise ConfigError(
+                f"{named.name} is an exported model, whose activations are fixed: omit "
+                "head_activation (--head-activation)"
+            )
+        return _exported(named.name, labels, num_threads, manifest)
+    if named.kind == "bundled" and head_activation is None:
+        return _exported(exported_path(named.name), labels, num_threads, None)
     from movinet.runtime.torch_engine import load_torch_runtime
 
-    return load_torch_runtime(model, weights, labels, head_activation)
+    return load_torch_runtime(named.preset, named.weights, labels, head_activation)
+
+
+def as_runtime(model: str | os.PathLike[str] | Runtime | None, **options: Any) -> Runtime:
+    """A model that may be open already.
+
+    Args:
+        model: A name or path for `open_model`, or a runtime.
+        **options: Of `open_model`.
+
+    Raises:
+        ConfigError: If options are given for a runtime, or it is neither.
+    """
+    if model is None or isinstance(model, str | os.PathLike):
+        return open_model(model, **options)
+    if not hasattr(model, "info"):
+        raise ConfigError(
+            f"a model is a name, a path or an opened model, not {type(model).__name__}; "
+            "movinet.runtime.torch_engine.wrap(model, labels, input_spec) opens a network in memory"
+        )
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ConfigError(
+            f"{', '.join(given)} cannot be given with a model that is open already: give them to "
+            "movinet.open_model"
+        )
+    return model
 
 
 def check_takes_manifest(name: str) -> None:
-    """Raise ConfigError if a model is none that a manifest can be given for."""
+    """Raise ConfigError if a manifest cannot be given for a model."""
     if not is_exported(name):
         raise ConfigError(
-            f"a manifest belongs to an exported file ({', '.join(ENGINES)}), and "
-            f"{name or 'the model in the package'} is none: leave it out"
+            f"a manifest belongs to an exported file ({', '.join(ENGINES)}), and {name} is not "
+            "one: omit it"
         )
 
 

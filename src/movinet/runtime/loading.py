@@ -6,6 +6,7 @@ import importlib
 import os
 from pathlib import Path
 
+from movinet.embedded import EMBEDDED, exported_path
 from movinet.errors import CheckpointError, ConfigError
 from movinet.files import file_path
 from movinet.runtime.exported import ExportedRuntime
@@ -37,11 +38,14 @@ def load(
     num_threads: int = 1,
     manifest: str | os.PathLike[str] | None = None,
 ) -> ExportedRuntime:
-    """Open a file that `movinet.export` made.
+    """Open an exported model: a file that `movinet.export` made, or the bundled model.
+
+    `movinet.open_model` opens presets and files of weights too.
 
     Args:
-        path: The file; its suffix tells the engine: .tflite (LiteRT), .onnx (ONNX Runtime), .xml
-            (OpenVINO), .pte (ExecuTorch), .pt2 (PyTorch), .mvn (movinet's own).
+        path: The file; its suffix determines the engine: .tflite (LiteRT), .onnx (ONNX Runtime),
+            .xml (OpenVINO), .pte (ExecuTorch), .pt2 (PyTorch), .mvn (movinet's own). Or "motions",
+            the bundled model.
         num_threads: Threads of one step. One is best for many streams at once, and often for one.
         manifest: A file with the manifest, for a model that has lost its own: what ``movinet info
             --json`` prints of the same export. Used instead of the one inside, if there is one;
@@ -57,9 +61,14 @@ def load(
         MissingExtraError: If its engine is not installed.
         ConfigError: If no engine has this suffix, or an argument is none of those.
     """
+    if isinstance(path, str) and path in EMBEDDED:
+        path = exported_path(path)
     path = file_path(path)
     if path.suffix not in ENGINES:
-        raise ConfigError(f"{path}: an exported model ends in one of {', '.join(ENGINES)}")
+        raise ConfigError(
+            f"{path}: an exported model ends in one of {', '.join(ENGINES)}, or is "
+            f"{', '.join(EMBEDDED)}, the bundled one; movinet.open_model opens presets and weights"
+        )
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file")
     is_number = isinstance(num_threads, int) and not isinstance(num_threads, bool)

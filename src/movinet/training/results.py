@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from movinet.model import MoViNet
+from movinet.model_names import RUN_MODELS
 from movinet.training.build import test_input
 from movinet.training.config import TrainConfig
 from movinet.weights.saving import save_weights
 
-#: In a run's folder: the network at the end, and that of the best evaluation.
-WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"
+WEIGHTS, BEST_WEIGHTS = RUN_MODELS
 
 
 def write_network(

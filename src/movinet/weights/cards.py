@@ -14,7 +14,7 @@ from movinet.weights.keys import entries
 BASE_URL = "https://storage.googleapis.com/tf_model_garden/vision/movinet/"
 _README = "https://github.com/tensorflow/models/blob/master/official/projects/movinet/README.md"
 _ISSUE = "https://github.com/tensorflow/models/issues/13566"
-#: Names that `weights=` takes besides files.
+#: Names of published weights, the default first.
 PUBLISHED = ("kinetics-600", "kinetics-400")
 #: data set -> (number of classes, end of the file name, section of the README)
 _DATASETS = {

@@ -13,8 +13,10 @@ from movinet.errors import CheckpointError, ConfigError
 from movinet.presets import ENSEMBLES, list_models, preset_config
 from movinet.text import one_line
 
-#: Key of the metadata, JSON, in the header of a .safetensors file.
+#: Key of the metadata, as JSON, in the header of a .safetensors file.
 METADATA_KEY = "movinet"
+#: Longest header that is read; safetensors' own limit.
+_MAX_HEADER = 100_000_000
 #: What a file may call assumed.
 ASSUMABLE = ("preset", "head_activation")
 
@@ -96,18 +98,23 @@ class Metadata:
 
 
 def read_metadata(path: Path) -> Metadata | None:
-    """The metadata of a .safetensors file, without reading its tensors; None if it has none.
+    """What a .safetensors file says of its weights, without its tensors and without PyTorch.
+
+    Returns:
+        The metadata; None if the file has none of movinet's.
 
     Raises:
-        CheckpointError: If the file cannot be read, or its metadata is broken.
+        CheckpointError: If the file cannot be read or is not a .safetensors file.
     """
-    import safetensors
-
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-    except (OSError, safetensors.SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > min(_MAX_HEADER, path.stat().st_size):
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(file.read(length))
+            text = header.get("__metadata__", {}).get(METADATA_KEY)
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise CheckpointError(f"{path}: not a readable .safetensors file: {reason}") from None
     return None if text is None else Metadata.parse(text, str(path))
 

@@ -18,6 +18,7 @@ from movinet.ensemble import Ensemble
 from movinet.errors import CheckpointError, ConfigError
 from movinet.labels import load_labels
 from movinet.model import MoViNet
+from movinet.model_names import resolve
 from movinet.presets import ENSEMBLES, input_spec, list_models, preset_config, unknown_model_message
 from movinet.runtime.base import RANDOM, ModelInfo
 from movinet.weights.identify import check_fit, count_classes, describe_variant, identify
@@ -53,43 +54,73 @@ def create_model(  # pyright: ignore[reportOverlappingOverload]
     name: Literal["a6_base"],
     num_classes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
+    *,
+    pretrained: bool = False,
     **config_overrides: Any,
 ) -> Ensemble: ...
 @overload
 def create_model(
-    name: str,
+    name: str | os.PathLike[str],
     num_classes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
+    *,
+    pretrained: bool = False,
     **config_overrides: Any,
 ) -> MoViNet: ...
 def create_model(
-    name: str,
+    name: str | os.PathLike[str],
     num_classes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
+    *,
+    pretrained: bool = False,
     **config_overrides: Any,
 ) -> MoViNet | Ensemble:
     """Make a model by name.
 
     Args:
         name: One of `list_models`: ``a0_base ... a5_base, t0_base``, the same with ``_stream``, or
-            the ensemble ``a6_base``.
-        num_classes: Number of outputs; by default as many as the weights have, or 600.
-        weights: None for random ones; "kinetics-600" or "kinetics-400" for published ones, fetched
-            on first use; "motions" for small ones in the package; or a file: .safetensors, .pt, or
-            a TensorFlow checkpoint (folder, prefix, .tar.gz, hub SavedModel).
+            the ensemble ``a6_base``; or "motions", the bundled model, or a file of weights, which
+            come with their weights.
+        num_classes: Number of outputs; by default as many as the weights have, or 600. If the
+            weights have another number, it is an error unless `pretrained`.
+        weights: Of a preset: None for random ones; "kinetics-600" or "kinetics-400" for published
+            ones, fetched on first use; or a file: .safetensors, .pt, or a TensorFlow checkpoint
+            (folder, prefix, .tar.gz, hub SavedModel).
+        pretrained: Take trained weights to start from: `weights`, or by default those published for
+            Kinetics 600. If `num_classes` is not their number of classes, the last layer is
+            re-initialised at random for that many; everything else keeps its weights.
         **config_overrides: Fields of `MoViNetConfig`, e.g. ``head_activation="swish"``.
 
     Returns:
         A `MoViNet` in evaluation mode; an `Ensemble` for ``a6_base``.
 
     Raises:
-        ConfigError: If a name, field or value is not allowed.
-        CheckpointError: If the file is broken or does not fit; says what does.
-        DownloadError: If published weights cannot be had.
+        ConfigError: If a name, field or value is not allowed, or no weights are published for a
+            pretrained model.
+        CheckpointError: If the file is broken or does not fit; the message names what does.
+        DownloadError: If published weights cannot be fetched.
     """
     if name is None:
         raise ConfigError(f"name a model: {', '.join(list_models())}")
-    return load_model(name, weights, num_classes=num_classes, **config_overrides).model
+    if not isinstance(pretrained, bool):
+        raise ConfigError(
+            f"pretrained must be True or False, not {pretrained!r}; name weights with weights="
+        )
+    named = resolve(name, weights)
+    if named.kind == "exported":
+        raise ConfigError(
+            f"{named.name} is an exported model, not a network of PyTorch: movinet.load opens it"
+        )
+    if not pretrained:
+        return load_model(
+            named.preset, named.weights, num_classes=num_classes, **config_overrides
+        ).model
+    count = _class_count(num_classes)
+    model = load_model(named.preset, named.weights or PUBLISHED[0], **config_overrides).model
+    for network in [model] if isinstance(model, MoViNet) else model.networks:
+        if count not in (None, network.config.num_classes):
+            network.reset_classifier(count)
+    return model.eval()
 
 
 def load_model(
@@ -103,7 +134,7 @@ def load_model(
     """A model with what travels with it; `create_model` says the rest.
 
     Args:
-        name: The model, or None to tell it from the tensors of `weights`.
+        name: A preset or ensemble, or None to infer it from the tensors of `weights`.
         weights: As in `create_model`.
         labels: Names of the classes, where they are not those of the weights.
         num_classes: As in `create_model`.
@@ -164,8 +195,8 @@ def _load_single(
     classes = count_classes(raw.shapes, raw.where)
     if num_classes not in (None, classes):
         raise CheckpointError(
-            f"{raw.where}: the weights have {classes} classes, not {num_classes}; leave "
-            f"num_classes out and call model.reset_classifier({num_classes}) afterwards"
+            f"{raw.where}: the weights have {classes} classes, not {num_classes}; give "
+            f"pretrained=True to start from them with a new last layer, or omit num_classes"
         )
     said = raw.metadata or _assume(raw, name, classes)
     if raw.metadata is not None and name not in (None, said.preset):

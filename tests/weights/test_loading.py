@@ -153,7 +153,7 @@ def test_mismatches_are_listed_and_the_fitting_preset_named(tmp_path: Path) -> N
     movinet.write_tf_checkpoint(prefix, tensors)
     with pytest.raises(CheckpointError, match=r"missing: .*they fit t0_base with 5 classes"):
         movinet.create_model("a0_base", weights=prefix)
-    with pytest.raises(CheckpointError, match="5 classes, not 600; leave num_classes out"):
+    with pytest.raises(CheckpointError, match="5 classes, not 600; give pretrained=True"):
         movinet.create_model("t0_base", 600, weights=prefix)
     key = next(iter(tensors))
     for change, message in (

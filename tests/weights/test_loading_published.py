@@ -12,7 +12,7 @@ import torch
 from preset_tensors import tensors_of
 
 import movinet
-from movinet.errors import CheckpointError
+from movinet.errors import CheckpointError, ConfigError
 from movinet.factory import load_model
 from movinet.labels import load_labels
 from movinet.model import MoViNet
@@ -71,6 +71,31 @@ def test_published_weights(mirror: Path) -> None:
     raw = read_weights("kinetics-600", "a0_stream")
     assert raw.metadata is not None
     assert raw.metadata.config == preset_config("a0_stream")
+
+
+def test_pretrained_models_get_a_new_last_layer_for_other_classes(mirror: Path) -> None:
+    publish(mirror, "movinet_a0_stream.tar.gz", tensors_of("a0_stream", 600))
+    published = movinet.create_model("a0_stream", weights="kinetics-600").state_dict()
+    for count in (None, 600):
+        same = movinet.create_model("a0_stream", count, pretrained=True).state_dict()
+        assert all(torch.equal(same[key], value) for key, value in published.items())
+    model = movinet.create_model("a0_stream", pretrained=True, num_classes=5)
+    assert model(make_video(1, 1)).shape == (1, 5)
+    assert model.config.num_classes == 5
+    assert not any(module.training for module in model.modules())
+    state = model.state_dict()
+    new = {key for key, value in state.items() if not torch.equal(value, published[key])}
+    assert new == {"classifier.weight", "classifier.bias"}
+    assert 0 < float(state["classifier.weight"].std()) < 0.02  # drawn at random, as for training
+    with pytest.raises(CheckpointError, match=r"600 classes, not 5; give pretrained=True"):
+        movinet.create_model("a0_stream", 5, weights="kinetics-600")
+
+
+def test_pretrained_models_without_published_weights() -> None:
+    with pytest.raises(ConfigError, match="t0_stream"):
+        movinet.create_model("t0_stream", pretrained=True)
+    with pytest.raises(ConfigError, match="must be True or False, not 'kinetics-400'"):
+        movinet.create_model("a0_base", pretrained="kinetics-400")  # type: ignore[arg-type]
 
 
 def test_a_published_file_with_other_classes_is_reported(mirror: Path, tmp_path: Path) -> None:

@@ -140,8 +140,6 @@ def test_a_report_is_written(run_eval: Run, folder: Path, tmp_path: Path) -> Non
     ("arguments", "code", "message"),
     [
         (["a0_stream"], 2, "give --data"),
-        (["a0_stram", "--data", "{}"], 2, "a0_stram"),
-        (["x.pt", "-w", "y.pt", "--data", "{}"], 2, "give one"),
         (["a0_stream", "--data", "{}/nothing"], 2, "no such file or folder"),
         (["a0_stream", "--data", "{}", "--views", "3"], 2, "is a stream model"),
         (["a0_base", "--data", "{}", "--crops", "2"], 2, "crops must be 1 or 3, not 2"),

@@ -22,7 +22,7 @@ from movinet.evaluation.running import run_model
 from movinet.exporting.export import export
 from movinet.factory import load_model
 from movinet.model import MoViNet
-from movinet.prediction import load_runtime
+from movinet.runtime.choosing import open_model
 from movinet.runtime.torch_engine import wrap
 from movinet.training.distributed import Processes
 from movinet.training.evaluation_loader import CHUNK, EvalLoader
@@ -188,7 +188,7 @@ def test_a_run_its_file_and_its_export_agree(folder: Path, tmp_path: Path, prese
     weights = tmp_path / "run" / "model.safetensors"
     exported = tmp_path / "model.tflite"
     export(load_model(None, str(weights)), exported)
-    for runtime in (load_runtime(None, weights=str(weights)), load_runtime(str(exported))):
+    for runtime in (open_model(None, weights=str(weights)), open_model(str(exported))):
         data = open_data(listed, root=folder, labels=runtime.info.labels)
         found = evaluate(runtime, data, views=views).to_json()
         assert found["count"] == figures["samples"] == 10

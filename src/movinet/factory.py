@@ -39,7 +39,8 @@ class LoadedModel:
         members: An ensemble's members, each with what travels with it.
         preset: Name of the preset that the config came from, if any.
         assumed: What neither the caller nor the weights said: "preset" (told from the tensors),
-            "head_activation", "labels". Each has its note in `info`.
+            "head_activation", "classifier" (the weights had none), "labels". Each has its note in
+            `info`.
     """
 
     model: MoViNet | Ensemble
@@ -84,8 +85,8 @@ def create_model(
         num_classes: Number of outputs; by default as many as the weights have, or 600. If the
             weights have another number, it is an error unless `pretrained`.
         weights: Of a preset: None for random ones; "kinetics-600" or "kinetics-400" for published
-            ones, fetched on first use; or a file: .safetensors, .pt, or a TensorFlow checkpoint
-            (folder, prefix, .tar.gz, hub SavedModel).
+            ones, fetched on first use; or a file: .safetensors, .pt (also a state dict of
+            MoViNet-pytorch), or a TensorFlow checkpoint (folder, prefix, .tar.gz, hub SavedModel).
         pretrained: Take trained weights to start from: `weights`, or by default those published for
             Kinetics 600. If `num_classes` is not their number of classes, the last layer is
             re-initialised at random for that many; everything else keeps its weights.
@@ -192,6 +193,8 @@ def _load_single(
     num_classes: int | None,
     overrides: dict[str, Any],
 ) -> LoadedModel:
+    if raw.lacks_classifier:
+        raw = raw.with_classifier(num_classes or DEFAULT_CLASSES)
     classes = count_classes(raw.shapes, raw.where)
     if num_classes not in (None, classes):
         raise CheckpointError(
@@ -207,7 +210,7 @@ def _load_single(
         assumed.discard("preset")
     config = said.config.replace(**overrides)
     state = raw.state_dict(config, name or said.preset or "the network")
-    notes = [*_notes(assumed, config, said.preset), *_broken_numbers(state)]
+    notes = [*_notes(assumed, config, said.preset), *raw.notes, *_broken_numbers(state)]
     loaded = _assemble(
         config,
         state,
@@ -247,6 +250,11 @@ def _notes(assumed: Collection[str], config: MoViNetConfig, preset: str | None) 
             "no checkpoint says which activation follows the classifier's hidden layer: taken "
             f"as {config.head_activation}, as in {preset or 'published models'}; "
             "head_activation (--head-activation) overrides"
+        )
+    if "classifier" in assumed:
+        notes.append(
+            "a backbone alone: the classifier is random, and predictions mean nothing before "
+            "training (movinet train finetune)"
         )
     return notes
 

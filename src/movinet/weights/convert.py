@@ -1,4 +1,4 @@
-"""Tensors between the reference's checkpoints and our state dicts, bit for bit."""
+"""Tensors between other projects' weights and our state dicts; the reference's bit for bit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from movinet.config import MoViNetConfig
 from movinet.weights.identify import check_fit
 from movinet.weights.keys import LAYOUTS, Layout, entries, to_tf_layout, to_torch_layout
+from movinet.weights.movinet_pytorch import GATE_INPUT, GATE_OUTPUT, PortedNetwork
 
 
 def tf_to_torch(tensors: Mapping[str, np.ndarray], config: MoViNetConfig) -> dict[str, Tensor]:
@@ -37,6 +38,29 @@ def tf_to_torch(tensors: Mapping[str, np.ndarray], config: MoViNetConfig) -> dic
             # PyTorch counts batches; the reference does not. Fixed momentum: never used.
             counter = entry.name.replace("running_var", "num_batches_tracked")
             state[counter] = torch.tensor(0, dtype=torch.int64)
+    return state
+
+
+def port_to_torch(tensors: Mapping[str, Tensor], network: PortedNetwork) -> dict[str, Tensor]:
+    """The state dict of a model from a state dict of MoViNet-pytorch, in float32.
+
+    Args:
+        tensors: Name there -> tensor, dense and on the CPU.
+        network: What `recognise` found in them.
+
+    Returns:
+        All of the model's tensors but those of the layers that are missing; the same function, not
+        the same numbers where its hard sigmoid is another (`GATE_INPUT`).
+    """
+    rescaled = network.config.gating_activation == "hard_sigmoid"
+    state = {}
+    for name, entry in network.names.items():
+        value = tensors[name].to(torch.float32, copy=True).reshape(entry.shape)
+        if rescaled and ".se.expand." in entry.name:
+            value *= GATE_INPUT
+        elif rescaled and entry.name.endswith(".project.weight"):
+            value *= GATE_OUTPUT
+        state[entry.name] = value
     return state
 
 

@@ -88,11 +88,25 @@ def mismatches(shapes: Shapes, config: MoViNetConfig) -> dict[str, list[str]]:
     """What is missing, left over or of another shape; empty if the tensors fit."""
     ours = {k: v for k, v in shapes.items() if not k.endswith(COUNTER)}
     if not is_tf(shapes):
-        return _compare(ours, {e.name: e.shape for e in entries(config)})
+        return compare(ours, {e.name: e.shape for e in entries(config)})
     layouts: list[Layout] = [name for name in LAYOUTS if (name == "3d") != config.factorized]
     tables = [{e.tf_key: e.tf_shape for e in entries(config, layout)} for layout in layouts]
     nearest = max(tables, key=lambda table: len(table.keys() & ours.keys()))
-    return _compare(ours, nearest)
+    return compare(ours, nearest)
+
+
+def compare(found: Shapes, expected: Shapes) -> dict[str, list[str]]:
+    """What of `expected` is missing, what is left over, and what has another shape."""
+    problems = {
+        "missing": [key for key in expected if key not in found],
+        "left over": [key for key in found if key not in expected],
+        "wrong shape": [
+            f"{key} is {list(found[key])}, not {list(shape)}"
+            for key, shape in expected.items()
+            if key in found and tuple(found[key]) != shape
+        ],
+    }
+    return {title: rows for title, rows in problems.items() if rows}
 
 
 def describe(found: Mapping[str, list[str]]) -> str:
@@ -141,19 +155,6 @@ def count_classes(shapes: Shapes, where: str) -> int:
                 )
             return classes
     return 1
-
-
-def _compare(found: Shapes, expected: Shapes) -> dict[str, list[str]]:
-    problems = {
-        "missing": [key for key in expected if key not in found],
-        "left over": [key for key in found if key not in expected],
-        "wrong shape": [
-            f"{key} is {list(found[key])}, not {list(shape)}"
-            for key, shape in expected.items()
-            if key in found and tuple(found[key]) != shape
-        ],
-    }
-    return {title: rows for title, rows in problems.items() if rows}
 
 
 def _variants(shapes: Shapes, num_classes: int) -> list[MoViNetConfig]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +15,20 @@ import torch
 from torch import Tensor
 
 from movinet.config import MoViNetConfig
+from movinet.convolution import ConvBias
 from movinet.embedded import EMBEDDED, embedded_path
 from movinet.errors import CheckpointError, ConfigError
+from movinet.presets import input_spec
 from movinet.text import one_line
 from movinet.weights.cache import cached_weights
 from movinet.weights.cards import PUBLISHED, Card, find_card
 from movinet.weights.checkpoint import read_tf_checkpoint
-from movinet.weights.convert import tf_to_torch
+from movinet.weights.convert import port_to_torch, tf_to_torch
 from movinet.weights.identify import COUNTER, Shapes, check_fit, is_tf
 from movinet.weights.metadata import METADATA_KEY, Metadata
+from movinet.weights.movinet_pytorch import is_ported, network_names, recognise
 from movinet.weights.saving import save_weights
+from movinet.weights.torch_files import is_torch_file, read_state_dict
 
 #: Raised when `_converter` changes what it writes.
 _CONVERTER_VERSION = 1
@@ -35,8 +36,6 @@ _TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 #: What wrappers put before every name: data parallelism, torch.compile, and training frameworks.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S{1,200})")
-_MODULES = ("torch.nn.", "movinet.model.", "movinet.ensemble.")
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,11 @@ class RawWeights:
     Attributes:
         where: The file or published name, for messages.
         tensors: Our names -> torch tensors, or the reference's keys -> arrays.
-        metadata: What one of our own files says; None for others.
+        metadata: What one of our own files says, or the names of another project's; None for
+            files that say nothing of themselves.
+        notes: What to know about the weights, for people.
+        lacks_classifier: Whether the tensors are of a backbone alone, without "hidden" and
+            "classifier"; see `with_classifier`.
 
     Raises:
         CheckpointError: If a tensor is not of real floating numbers in ordinary memory.
@@ -55,6 +58,8 @@ class RawWeights:
     where: str
     tensors: Mapping[str, Any]
     metadata: Metadata | None = None
+    notes: tuple[str, ...] = ()
+    lacks_classifier: bool = False
 
     def __post_init__(self) -> None:
         for name, value in self.tensors.items():
@@ -68,6 +73,27 @@ class RawWeights:
     def shapes(self) -> Shapes:
         """Name -> shape."""
         return {name: tuple(value.shape) for name, value in self.tensors.items()}
+
+    def with_classifier(self, num_classes: int) -> RawWeights:
+        """A backbone with a random classifier, for weights that lack one."""
+        assert self.metadata is not None
+        config = self.metadata.config.replace(num_classes=num_classes)
+        arch = config.architecture
+        layers = {
+            "hidden": ConvBias(arch.head, arch.hidden),
+            "classifier": ConvBias(arch.hidden, num_classes, std=0.01),
+        }
+        tensors = dict(self.tensors)
+        for name, layer in layers.items():
+            layer.reset_parameters()
+            tensors |= {f"{name}.{key}": value for key, value in layer.state_dict().items()}
+        assumed = (*self.metadata.assumed, "classifier")
+        return dataclasses.replace(
+            self,
+            tensors=tensors,
+            metadata=dataclasses.replace(self.metadata, config=config, assumed=assumed),
+            lacks_classifier=False,
+        )
 
     def state_dict(self, config: MoViNetConfig, wanted: str) -> dict[str, Tensor]:
         """The tensors for a network.
@@ -100,8 +126,9 @@ def read_weights(source: str | Path, preset: str | None = None) -> RawWeights:
 
     Args:
         source: "kinetics-600" or "kinetics-400" (of `preset`; fetched on first use); "motions"
-            (embedded in the package); or a file: our .safetensors, a .pt of tensors, or a
-            TensorFlow checkpoint in any form that `read_tf_checkpoint` takes.
+            (embedded in the package); or a file: our .safetensors, a state dict of ours or of
+            MoViNet-pytorch (.pt, .pth, .safetensors), or a TensorFlow checkpoint in any form that
+            `read_tf_checkpoint` takes.
         preset: Whose published weights.
 
     Raises:
@@ -124,7 +151,7 @@ def read_weights(source: str | Path, preset: str | None = None) -> RawWeights:
     suffix = path.suffix.lower()
     if suffix == ".safetensors" and path.is_file():
         return _read_safetensors(path)
-    if suffix in _TORCH_SUFFIXES and path.is_file():
+    if path.is_file() and (suffix in _TORCH_SUFFIXES or _looks_like_torch(path)):
         return _read_torch(path)
     return RawWeights(str(path), read_tf_checkpoint(path))
 
@@ -151,6 +178,14 @@ def _existing(source: str | Path) -> Path:
     if not str(source):
         problem = "an empty name"
     raise CheckpointError(f"{one_line(source) or repr('')}: {problem}; {forms}")
+
+
+def _looks_like_torch(path: Path) -> bool:
+    """Whether a file of another name is one of `torch.save`."""
+    try:
+        return is_torch_file(path)
+    except OSError:
+        return False
 
 
 def _unusual(value: Any) -> str:
@@ -185,56 +220,55 @@ def _read_safetensors(path: Path) -> RawWeights:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{path}: not a readable .safetensors file: {reason}") from None
     if text is None:
-        return RawWeights(str(path), _unwrapped(tensors))
+        return _foreign(path, tensors)
     return RawWeights(str(path), tensors, Metadata.parse(text, str(path)))
 
 
 def _read_torch(path: Path) -> RawWeights:
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:  # torch never packs, but unpacks what is
-                if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
-                    raise ValueError("it unpacks to more bytes than it has")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about old forms: the file is not ours
-            value = torch.load(path, map_location="cpu", weights_only=True)
-    # Foreign bytes drive an interpreter of pickle's instructions, which fails in any way it can:
-    # IndexError, AttributeError, AssertionError, TypeError, ... have been seen of damaged files.
-    except Exception as error:
-        raise CheckpointError(f"{path}: {_why_not_loaded(error)}") from None
-    for key in ("state_dict", "model"):
-        if isinstance(value, dict) and isinstance(value.get(key), dict):
-            value = value[key]
-    if not isinstance(value, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
-    ):
-        raise CheckpointError(f"{path}: holds no dictionary of tensors")
-    # Of pickled tensors nothing but the numbers: no gradients, hooks or attributes.
-    tensors = {name: Tensor.detach(tensor) for name, tensor in value.items()}
-    raw = RawWeights(str(path), _unwrapped(tensors))
+    tensors, notes = read_state_dict(path)
+    return _foreign(path, tensors, notes)
+
+
+def _foreign(path: Path, tensors: Mapping[str, Tensor], notes: Sequence[str] = ()) -> RawWeights:
+    """Tensors of a file that says nothing of itself, in our names or the reference's."""
+    if not is_ported(tensors):
+        raw = RawWeights(str(path), _unwrapped(tensors), notes=tuple(notes))
+        _check_storage(raw)
+        return raw
+    names, others = network_names(tensors, str(path))
+    raw = RawWeights(str(path), {name: tensors[full] for name, full in names.items()})
+    _check_storage(raw)
+    network = recognise(raw.shapes, raw.where)
+    notes = [*notes, *network.notes]
+    if others:
+        listed = ", ".join(one_line(name) for name in others[:3])
+        more = ", ..." if len(others) > 3 else ""
+        notes.append(f"{len(others)} tensors beside the network were ignored: {listed}{more}")
+    return RawWeights(
+        raw.where,
+        port_to_torch(raw.tensors, network),
+        Metadata(
+            network.config,
+            input_spec(network.preset),
+            network.preset,
+            origin=one_line(f"{path}, a state dict of MoViNet-pytorch with tf_like=True"),
+            assumed=("preset",),
+        ),
+        tuple(notes),
+        network.lacks_classifier,
+    )
+
+
+def _check_storage(raw: RawWeights) -> None:
+    """Raise CheckpointError for bytes that would fill all memory when copied: strides of 0."""
     for name, tensor in raw.tensors.items():
         if name.endswith(COUNTER):
             continue
         needed, stored = tensor.numel() * tensor.itemsize, tensor.untyped_storage().nbytes()
-        if needed > stored:  # strides of 0: some bytes that would fill all memory when copied
+        if needed > stored:
             raise CheckpointError(
-                f"{path}: {one_line(name)} has {list(tensor.shape)} values in {stored} bytes"
+                f"{raw.where}: {one_line(name)} has {list(tensor.shape)} values in {stored} bytes"
             )
-    return raw
-
-
-def _why_not_loaded(error: Exception) -> str:
-    """One line for what `torch.load` raised, without the colours of its message."""
-    if found := _GLOBAL.search(str(error)):
-        name = one_line(found[1])
-        if name.startswith(_MODULES):
-            return "a whole pickled module; save model.state_dict() instead"
-        return (
-            f"cannot be loaded as tensors alone (weights_only): it holds {name}; "
-            "save model.state_dict()"
-        )
-    lines = str(error).splitlines() or [type(error).__name__]
-    return f"cannot be loaded as tensors alone (weights_only): {one_line(lines[0])[:120]}"
 
 
 def _converter(card: Card) -> Any:

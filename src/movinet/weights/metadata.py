@@ -18,7 +18,7 @@ METADATA_KEY = "movinet"
 #: Longest header that is read; safetensors' own limit.
 _MAX_HEADER = 100_000_000
 #: What a file may call assumed.
-ASSUMABLE = ("preset", "head_activation")
+ASSUMABLE = ("preset", "head_activation", "classifier")
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Metadata:
         preset: Name of the preset that the config came from, if any.
         labels: Names of the classes, if known.
         origin: Where the weights come from, for people.
-        assumed: What nobody said when the file was made: "preset" (told from the tensors) or
-            "head_activation".
+        assumed: What nobody said when the file was made: "preset" (told from the tensors),
+            "head_activation", or "classifier" (the weights had none: it is random).
     """
 
     config: MoViNetConfig

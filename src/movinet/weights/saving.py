@@ -38,8 +38,8 @@ def save_weights(
         preset: Name of the preset that the config came from, if any.
         labels: Names of the classes, in the order of the outputs.
         origin: Where the weights come from, for people; one printable line, cut where long.
-        assumed: What of this nobody said: "preset", "head_activation"; a note wherever the file is
-            loaded.
+        assumed: What of this nobody said: "preset", "head_activation", "classifier"; a note
+            wherever the file is loaded.
 
     Raises:
         CheckpointError: If the file cannot be written, the labels are not as many as the classes

@@ -64,6 +64,7 @@ MODEL_HALF = {
     "movinet.weights.convert",
     "movinet.weights.loading",
     "movinet.weights.saving",
+    "movinet.weights.torch_files",
 }
 EXTRAS = (
     *("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL"),

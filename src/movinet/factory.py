@@ -41,6 +41,7 @@ class LoadedModel:
         assumed: What neither the caller nor the weights said: "preset" (told from the tensors),
             "head_activation", "classifier" (the weights had none), "labels". Each has its note in
             `info`.
+        weight_notes: Those notes of `info` that are about the file of weights.
     """
 
     model: MoViNet | Ensemble
@@ -48,6 +49,7 @@ class LoadedModel:
     members: tuple[LoadedModel, ...] = ()
     preset: str | None = None
     assumed: tuple[str, ...] = ()
+    weight_notes: tuple[str, ...] = ()
 
 
 @overload
@@ -225,6 +227,7 @@ def _load_single(
         loaded,
         preset=said.preset if is_preset else None,
         assumed=tuple(sorted({*assumed, *loaded.assumed})),
+        weight_notes=raw.notes,
     )
 
 

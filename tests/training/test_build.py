@@ -225,3 +225,24 @@ def test_base_from_stream_weights_starts_anew_where_kernels_cannot_be_joined(
         assert isinstance(layer, ConvNorm)
         assert torch.equal(layer.norm.weight, torch.ones_like(layer.norm.weight))
     assert torch.equal(model.stem.weight, source.stem.weight)
+
+
+def test_of_a_backbone_alone_no_classifier_is_taken(tmp_path: Path) -> None:
+    model = make_model("t0_stream", num_classes=3)
+    file = tmp_path / "backbone.safetensors"
+    save_weights(
+        file,
+        model.state_dict(),
+        config=model.config,
+        input_spec=input_spec("t0_stream"),
+        preset="t0_stream",
+        labels=LABELS,
+        assumed=["classifier"],
+    )
+    built = build(weights=str(file), load="backbone")
+    assert torch.equal(built.model.head.weight, model.head.weight)
+    assert not torch.equal(built.model.hidden.weight, model.hidden.weight)
+    assert built.notes[0].endswith("starting anew: the classifier's hidden layer, the last layer")
+    assert "has no classifier; model.load=backbone" in refused(
+        ConfigError, weights=str(file), load="all"
+    )

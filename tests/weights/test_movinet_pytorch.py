@@ -93,8 +93,9 @@ def test_the_network_computes_what_theirs_does(
     expected = expected_model(state, config)(video)
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert loaded.model.config == config
-    assert loaded.preset == loaded.info.name == f"a0_{'stream' if causal else 'base'}"
-    assert loaded.info.input == input_spec(loaded.preset)
+    preset = f"a0_{'stream' if causal else 'base'}"
+    assert loaded.preset == loaded.info.name == preset
+    assert loaded.info.input == input_spec(preset)
 
 
 def test_what_tensors_do_not_say_is_noted(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ def command(
     source: Annotated[
         str,
         typer.Argument(
-            help="kinetics-600 or kinetics-400 (with --model), a .safetensors, a .pt, or a "
-            "TensorFlow checkpoint: folder, prefix, .index, .tar.gz or hub SavedModel."
+            help="kinetics-600 or kinetics-400 (with --model), a .safetensors, a .pt (ours or "
+            "MoViNet-pytorch's), or a TensorFlow checkpoint: folder, prefix, .index, .tar.gz or "
+            "hub SavedModel."
         ),
     ],
     target: Annotated[

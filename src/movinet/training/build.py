@@ -30,6 +30,7 @@ _PARTS = {
     ".depthwise.": "depthwise kernels",
     ".temporal.": "temporal kernels",
     ".se.": "squeeze-excitation",
+    "hidden.": "the classifier's hidden layer",
     "classifier.": "the last layer",
 }
 
@@ -128,12 +129,13 @@ def take_weights(model: MoViNet, loaded: LoadedModel, *, whole: bool, name: str)
             "weights"
         )
     theirs = {**source.state_dict(), **_spatial_halves(model, source)}
+    left = _left(loaded, whole=whole)
     ours = model.state_dict()
     taken = {
         key: value
         for key, value in theirs.items()
         if key in ours and value.shape == ours[key].shape
-        if whole or not key.startswith("classifier.")
+        if not key.startswith(left)
     }
     for name_of_layer, layer in model.named_modules():
         if isinstance(layer, ConvNorm) and f"{name_of_layer}.weight" not in taken:
@@ -141,6 +143,13 @@ def take_weights(model: MoViNet, loaded: LoadedModel, *, whole: bool, name: str)
                 taken.pop(f"{name_of_layer}.norm.{key}", None)
     model.load_state_dict(taken, strict=False)
     return [key for key in ours if key not in taken]
+
+
+def _left(loaded: LoadedModel, *, whole: bool) -> tuple[str, ...]:
+    """How the names of tensors start that are not taken."""
+    if "classifier" in loaded.assumed:  # the weights have none: what was loaded is random
+        return _CLASSIFIER
+    return () if whole else ("classifier.",)
 
 
 def _check_frozen(fresh: Sequence[str], weights: str) -> None:
@@ -166,6 +175,8 @@ def _check_classes(loaded: LoadedModel, labels: Sequence[str], weights: str) -> 
     """Raise ConfigError unless the weights are for these classes in this order."""
     theirs = loaded.info.labels
     advice = "model.load=backbone makes a new last layer"
+    if "classifier" in loaded.assumed:
+        raise ConfigError(f"model.weights: {weights} has no classifier; {advice}")
     if len(theirs) != len(labels):
         raise ConfigError(
             f"model.weights: {weights} has {len(theirs)} classes, the data {len(labels)}; {advice}"
@@ -218,7 +229,7 @@ def _notes(model: MoViNet, loaded: LoadedModel, fresh: Sequence[str], name: str)
     ours, theirs = model.config, loaded.model.config
     anew = _parts(fresh)
     change = f"; starting anew: {', '.join(anew)}" if anew else ", whole"
-    notes = [f"weights taken: {name} ({_described(loaded)}){change}"]
+    notes = [f"weights taken: {name} ({_described(loaded)}){change}", *loaded.weight_notes]
     if ours.factorized and not theirs.factorized:
         notes.append(
             "kernels over space and time are split in two, which cannot be done exactly: the "

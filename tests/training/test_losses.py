@@ -30,3 +30,26 @@ def test_classes_may_be_given_as_probabilities() -> None:
     )
     plain = classification_loss(logits, classes, LossSection(label_smoothing=0), multi_label=False)
     torch.testing.assert_close(plain, F.cross_entropy(logits, classes, reduction="sum"))
+
+
+def test_weights_count_each_sample_by_its_class() -> None:
+    """As if the samples of a class were there as often as its weight says."""
+    logits, classes = numbers("loss/logits"), numbers("loss/classes/targets")
+    weights = torch.arange(7.0)
+    found = classification_loss(logits, classes, SMOOTHED, multi_label=False, weights=weights)
+    rows = torch.repeat_interleave(torch.arange(len(classes)), classes)
+    repeated = classification_loss(logits[rows], classes[rows], SMOOTHED, multi_label=False)
+    torch.testing.assert_close(found, repeated)
+    mixed = F.one_hot(classes, 7).float()
+    torch.testing.assert_close(
+        classification_loss(logits, mixed, SMOOTHED, multi_label=False, weights=weights), found
+    )
+
+
+def test_weights_of_several_labels_count_where_a_class_is_there() -> None:
+    logits, targets = numbers("loss/logits"), numbers("loss/several/targets").round()
+    plain = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    found = classification_loss(
+        logits, targets, SMOOTHED, multi_label=True, weights=torch.full((7,), 3.0)
+    )
+    torch.testing.assert_close(found, (plain * (1 + 2 * targets)).mean(1).sum())

@@ -111,7 +111,7 @@ def test_a_key_that_does_not_exist(override: str, hint: str) -> None:
             "optimizer.betas: must be two numbers in [0, 1), not [0.9, 1.0]",
         ),
         ("optimizer.epsilon=1", "optimizer.epsilon: 1 is meant for rmsprop"),
-        ("schedule.steps=5", "schedule.warmup_steps: must be below schedule.steps (5), not 5"),
+        ("schedule.patience=0", "schedule.patience: must be greater than 0, not 0"),
         ("model.preset=a6_base", "model.preset: 'a6_base' is an ensemble, train its members"),
         ("model.preset=a0_strem", "model.preset: 'a0_strem' is no model; did you mean a0_stream?"),
         (

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from movinet.data.balance import BalancedOrder, ShuffledOrder
 from movinet.data.clips import training_view
 from movinet.data.processes import serve_parent
 from movinet.data.samples import DataSet, Sample
@@ -74,15 +75,16 @@ class Batch:
 class TrainLoader:
     """The batches of training epochs.
 
-    Each epoch is a permutation of the data set, cut into global batches; what is left over at its
-    end is dropped, and a data set smaller than a batch is repeated. A sample that cannot be read
+    Each epoch is a permutation of the data set, or with ``data.balance`` "sampling" has as much of
+    every class, cut into global batches; what is left over at its end is dropped, and a data set
+    smaller than a batch is repeated. A sample that cannot be read
     is replaced by the next one that can. Workers go on with the next epoch before it is asked for.
 
     With workers, a script that uses this needs the usual ``if __name__ == "__main__":``.
 
     Args:
         data: The data set.
-        config: Batch size, input, augmentation, seed, workers.
+        config: Batch size, balance, input, augmentation, seed, workers.
         rank: Which process this is; it gets a contiguous share of each batch.
         world_size: Number of processes.
 
@@ -106,9 +108,9 @@ class TrainLoader:
             raise ConfigError(f"{data.name}: no samples")
         self.steps_per_epoch = max(1, len(data) // size)
         share = size // world_size
-        self._requests = _TrainRequests(
-            data, config.engine.seed, self.steps_per_epoch, size, range(rank * share, size)[:share]
-        )
+        seed, mine = config.engine.seed, range(rank * share, size)[:share]
+        order = (BalancedOrder if config.data.balance == "sampling" else ShuffledOrder)(data, seed)
+        self._requests = _TrainRequests(data, order, seed, self.steps_per_epoch, size, mine)
         views = _Views(data, config)
         self._loader = make_loader(
             views, config, batch_sampler=self._requests, collate_fn=views.collate
@@ -152,7 +154,8 @@ class _TrainRequests:
 
     Attributes:
         data: The data set.
-        seed: Of the order and everything random.
+        order: In which its samples are drawn.
+        seed: Of everything random in a sample.
         steps_per_epoch: Batches of an epoch.
         size: Of the batch of all processes.
         share: This process's places in it.
@@ -160,6 +163,7 @@ class _TrainRequests:
     """
 
     data: DataSet
+    order: ShuffledOrder | BalancedOrder
     seed: int
     steps_per_epoch: int
     size: int
@@ -169,7 +173,7 @@ class _TrainRequests:
     def __iter__(self) -> Iterator[list[_Request]]:
         epoch, first = divmod(self.first, self.steps_per_epoch)
         for each in itertools.count(epoch):
-            order = np.random.default_rng((self.seed, each)).permutation(len(self.data))
+            order = self.order.epoch(each)
             for step in range(first, self.steps_per_epoch):
                 yield [self._request(each, step * self.size + i, order) for i in self.share]
             first = 0

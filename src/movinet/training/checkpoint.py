@@ -47,6 +47,7 @@ class Progress:
         evaluated: Step of the last evaluation, -1 before the first.
         best: The best value of what evaluations are compared by, None before the first.
         best_step: When it was reached.
+        stale: Evaluations since then, none of them better.
         metrics: The latest of everything measured.
         finished: Whether all is done and written.
     """
@@ -57,6 +58,7 @@ class Progress:
     evaluated: int = -1
     best: float | None = None
     best_step: int = -1
+    stale: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     finished: bool = False
 

@@ -205,10 +205,10 @@ def _problems(config: TrainConfig) -> Iterator[str]:
             "schedule: give either epochs or steps, not "
             f"{'neither' if schedule.steps is None else 'both'}"
         )
-    elif schedule.steps is not None and schedule.warmup_steps >= schedule.steps:
+    if schedule.patience is not None and config.run.mode == "train":
         yield (
-            f"schedule.warmup_steps: must be below schedule.steps ({schedule.steps}), "
-            f"not {schedule.warmup_steps}"
+            "schedule.patience: run.mode=train evaluates nothing, so nothing can be found to "
+            "improve no more; set run.mode=train_and_eval"
         )
     if config.engine.batch_size % config.engine.accumulate:
         yield (

@@ -93,6 +93,9 @@ class DataSection(Section):
         labels: Text file with one class a line; by default the classes that `train` has.
         exclude: List of bad files, as ``movinet data check -o`` writes it; both leave them out.
         multi_label: A sample may have any number of labels; losses and metrics change with it.
+        balance: What is done where classes are of unequal size: "none", "sampling" (all classes are
+            drawn equally often, so that samples of small ones are seen more often) or "loss" (a
+            sample's loss counts the more, the fewer its class has).
         workers: Processes that decode; 0 decodes in the training process.
         prefetch: Batches that each worker holds ready.
     """
@@ -103,6 +106,7 @@ class DataSection(Section):
     labels: str | None = None
     exclude: str | None = None
     multi_label: bool = False
+    balance: Literal["none", "sampling", "loss"] = "none"
     workers: int = Field(default=2, ge=0, le=256)
     prefetch: int = Field(default=2, ge=1, le=64)
 
@@ -178,14 +182,17 @@ class ScheduleSection(Section):
     Attributes:
         epochs: Passes over the training data; may be a fraction. Either this or `steps`.
         steps: Updates of the weights.
-        warmup_steps: Updates of linear warm-up from 0.
+        warmup_steps: Updates of linear warm-up from 0; at most a fifth of the run is used.
         kind: After the warm-up: "cosine" to 0, or "constant".
+        patience: Stop early after this many evaluations in a row that are no better than the best
+            before; None trains to the end.
     """
 
     epochs: float | None = Field(default=None, gt=0)
     steps: PositiveInt | None = None
     warmup_steps: int = Field(default=0, ge=0)
     kind: Literal["cosine", "constant"] = "cosine"
+    patience: PositiveInt | None = None
 
 
 class LossSection(Section):

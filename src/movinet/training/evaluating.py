@@ -97,7 +97,7 @@ def _new_checkpoints(
         if progress.step != step:
             step = progress.step
             yield found
-        if step == progress.total:
+        if step == progress.total or progress.finished:
             return
 
 

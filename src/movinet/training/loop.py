@@ -80,13 +80,20 @@ class Loop:
                 self._evaluate()
             self._meter.skip()
             batches = self._batches()
-            batch = self._next(batches)
-            while batch is not None and not self.stopping:
+            batch = None if self.has_stopped_early else self._next(batches)
+            while batch is not None and not self.stopping and not self.has_stopped_early:
                 totals = self.trainer.update(batch, self.progress.step)
                 upcoming = self._next(batches)  # while a GPU still computes
                 self._count(totals, batch)
                 self._do_what_is_due(batch)
                 batch = upcoming
+
+    @property
+    def has_stopped_early(self) -> bool:
+        """Whether evaluations have been no better for as long as `schedule.patience` allows."""
+        patience, progress = self.config.schedule.patience, self.progress
+        is_over = patience is not None and progress.stale >= patience
+        return is_over and progress.step < progress.total
 
     def save(self) -> None:
         """Save the last checkpoint.
@@ -197,11 +204,13 @@ class Loop:
         self.save()
 
     def _is_best(self, figures: Mapping[str, float]) -> bool:
-        """Whether figures are the best so far, which are then noted."""
+        """Whether figures are the best so far; notes it."""
         primary = figures[PRIMARY[self.config.data.multi_label]]
         if self.progress.best is not None and not primary > self.progress.best:
+            self.progress.stale += 1
             return False
         self.progress.best, self.progress.best_step = primary, self.progress.step
+        self.progress.stale = 0
         return True
 
     def _write(self, path: Path) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 import filelock
 import torch
 
+from movinet.data.balance import loss_weights
 from movinet.data.loader import TrainLoader
 from movinet.data.samples import DataSet
 from movinet.errors import CheckpointError, ConfigError, MovinetError, TrainingError
 from movinet.files import replacing
 from movinet.model import MoViNet
+from movinet.training.advice import advise
 from movinet.training.build import build_model
 from movinet.training.checkpoint import (
     Checkpoints,
@@ -36,7 +38,7 @@ from movinet.training.loop import Loop
 from movinet.training.memory import keep_freed_memory
 from movinet.training.plots import plot_curves
 from movinet.training.recipes import to_yaml
-from movinet.training.results import WEIGHTS, write_network
+from movinet.training.results import BEST_WEIGHTS, WEIGHTS, write_network
 from movinet.training.step import Trainer
 from movinet.training.stopping import stoppable
 from movinet.training.validation import PRIMARY
@@ -126,6 +128,8 @@ def _train(config: TrainConfig, folder: Path, processes: Processes) -> dict[str,
         if loop.stopping:
             messages.say("note", _stop_message(loop))
             raise SystemExit(128 + loop.stopping)
+        if loop.has_stopped_early:
+            messages.say("note", _early_message(loop))
         _finish(loop, folder)
         messages.say("note", f"done: {folder / WEIGHTS}, {folder / 'curves.png'}")
         return _figures(progress, config)
@@ -151,13 +155,18 @@ def _prepare(
     valid = None
     if config.run.mode == "train_and_eval":
         valid = open_valid(config, train.labels, train)
+    for kind, message in advise(config, train, progress.total):
+        messages.say(kind, message)
     model = _build(config, train, messages, resumes=found is not None)
     valid_loader = None
     if valid is not None:
         valid_loader = EvalLoader(
             valid, config, streams=model.config.streams, rank=rank, world_size=size
         )
-    trainer = Trainer(model, config, processes, progress.total)
+    weights = None
+    if config.data.balance == "loss":
+        weights = torch.from_numpy(loss_weights(train))
+    trainer = Trainer(model, config, processes, progress.total, weights)
     if found is not None:
         trainer.load_state_dict(found, str(checkpoints.last))
         messages.say("note", f"going on after step {progress.step} of {progress.total}")
@@ -197,15 +206,7 @@ def _total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
     if config.schedule.steps is not None:
         return config.schedule.steps
     assert config.schedule.epochs is not None
-    total = max(1, round(config.schedule.epochs * steps_per_epoch))
-    if config.schedule.warmup_steps >= total:
-        # The warm-up leads to where the cosine is by then: at its end, which is 0.
-        raise ConfigError(
-            f"schedule.warmup_steps {config.schedule.warmup_steps} must be below the {total} steps "
-            f"that schedule.epochs={config.schedule.epochs:g} gives with this data: nothing would "
-            "be learnt"
-        )
-    return total
+    return max(1, round(config.schedule.epochs * steps_per_epoch))
 
 
 def _describe_run(config: TrainConfig, folder: Path, labels: Sequence[str]) -> None:
@@ -242,6 +243,17 @@ def _stop_message(loop: Loop) -> str:
     return (
         f"stopped by {name} after step {loop.progress.step} of {loop.progress.total}: saved in "
         f"{loop.checkpoints.last}; the same command goes on from there"
+    )
+
+
+def _early_message(loop: Loop) -> str:
+    progress = loop.progress
+    measure = PRIMARY[loop.config.data.multi_label]
+    return (
+        f"stopped early after step {progress.step} of {progress.total}: {measure} was no better "
+        f"than {progress.best:.1%} in {progress.stale} evaluations (schedule.patience); "
+        f"{BEST_WEIGHTS} is the network of step {progress.best_step}, the best, and {WEIGHTS} "
+        f"that of step {progress.step}"
     )
 
 

@@ -6,6 +6,14 @@ import math
 
 from movinet.training.config import ScheduleSection
 
+#: The warm-up is at most one part of so many of a run: few updates are for learning.
+_WARMUP_PARTS = 5
+
+
+def warmup_steps(total_steps: int, config: ScheduleSection) -> int:
+    """Updates of warm-up: as many as are set, but at most a fifth of the run."""
+    return min(config.warmup_steps, total_steps // _WARMUP_PARTS)
+
 
 def learning_rate(step: int, total_steps: int, peak: float, config: ScheduleSection) -> float:
     """The learning rate of an update, as in the reference's schedules.
@@ -19,9 +27,10 @@ def learning_rate(step: int, total_steps: int, peak: float, config: ScheduleSect
         peak: Where the cosine starts.
         config: Kind, and length of the warm-up.
     """
-    if step < config.warmup_steps:
-        end = _after_warmup(config.warmup_steps, total_steps, peak, config)
-        return end * step / config.warmup_steps
+    warmup = warmup_steps(total_steps, config)
+    if step < warmup:
+        end = _after_warmup(warmup, total_steps, peak, config)
+        return end * step / warmup
     return _after_warmup(step, total_steps, peak, config)
 
 

@@ -38,13 +38,22 @@ class Trainer:
         config: The run's settings.
         processes: Who takes part.
         total_steps: Updates of the whole run.
+        class_weights: (classes,) factors of the losses; None weighs all classes alike.
     """
 
     def __init__(
-        self, model: MoViNet, config: TrainConfig, processes: Processes, total_steps: int
+        self,
+        model: MoViNet,
+        config: TrainConfig,
+        processes: Processes,
+        total_steps: int,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.model = model.to(processes.device)
         self.config, self.processes, self.total_steps = config, processes, total_steps
+        self._class_weights = None
+        if class_weights is not None:
+            self._class_weights = class_weights.to(processes.device)
         synced = processes.size > 1 and config.engine.sync_norm
         if synced:
             convert_sync_batchnorm(model)
@@ -172,7 +181,13 @@ class Trainer:
         with torch.autocast(video.device.type, torch.bfloat16, enabled=low):
             logits = self._parallel(video)
         logits = logits.float()
-        loss = classification_loss(logits, targets, self.config.loss, multi_label=multi_label)
+        loss = classification_loss(
+            logits,
+            targets,
+            self.config.loss,
+            multi_label=multi_label,
+            weights=self._class_weights,
+        )
         # The mean over this process's clips; parallel training takes the mean over processes.
         (loss / count).backward()
         guess = logits.detach().argmax(1)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from movinet.runtime.choosing import open_model
     from movinet.runtime.loading import load
     from movinet.state import StreamState
+    from movinet.training.train import TrainResult, train
     from movinet.weights.checkpoint import read_tf_checkpoint, write_tf_checkpoint
     from movinet.weights.convert import tf_to_torch, torch_to_tf
     from movinet.weights.saving import save_weights
@@ -50,6 +51,7 @@ _LAZY = {
     "MoViNetConfig": "movinet.config",
     "Prediction": "movinet.prediction",
     "StreamState": "movinet.state",
+    "TrainResult": "movinet.training.train",
     "create_model": "movinet.factory",
     "decay_from_half_life": "movinet.decay",
     "evaluate": "movinet.evaluation",
@@ -67,8 +69,12 @@ _LAZY = {
     "temporal_ensemble": "movinet.ensemble",
     "tf_to_torch": "movinet.weights.convert",
     "torch_to_tf": "movinet.weights.convert",
+    "train": "movinet.training.train",
     "write_tf_checkpoint": "movinet.weights.checkpoint",
 }
+
+#: Names that need another extra than "torch".
+_EXTRAS = {"TrainResult": "train", "export": "export", "train": "train"}
 
 __all__ = [
     "CheckpointError",
@@ -82,6 +88,7 @@ __all__ = [
     "MovinetError",
     "Prediction",
     "StreamState",
+    "TrainResult",
     "TrainingError",
     "VideoError",
     "__version__",
@@ -102,6 +109,7 @@ __all__ = [
     "temporal_ensemble",
     "tf_to_torch",
     "torch_to_tf",
+    "train",
     "write_tf_checkpoint",
 ]
 
@@ -112,9 +120,11 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(_LAZY[name]), name)
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "safetensors"):
+        extra = _EXTRAS.get(name, "torch")
+        if (error.name or "").startswith("movinet") or (
+            extra != "train" and error.name not in ("torch", "safetensors")
+        ):
             raise
-        extra = "export" if name == "export" else "torch"
         raise MissingExtraError(f"movinet.{name}", extra) from None
     globals()[name] = value
     return value

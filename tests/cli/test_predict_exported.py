@@ -170,7 +170,7 @@ def test_what_a_file_says_of_itself(folder: Path) -> None:
     assert rows["frames"] == "1 at a time, 32 x 32, RGB"
     assert rows["type"] == "float32 in [0, 1]"
     assert rows["streams"] == "any number at a time"
-    assert rows["output"] == "probabilities, 3 classes"
+    assert rows["outputs"] == "probabilities, 3 classes"
     told = json.loads(run("info", folder / "clip.tflite", "--json").stdout)
     assert told["bytes"] == (folder / "clip.tflite").stat().st_size
     assert (told["kind"], told["num_frames"], told["labels"]) == ("clip", 3, list(LABELS))

@@ -44,12 +44,12 @@ def test_lines_and_records(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     log = make_log(tmp_path)
     with log.showing():
         log.train(train(10), update_seconds=2.0)
-        log.evaluation(evaluation(10))
+        log.evaluation(evaluation(10), is_best=True)
     told = capfd.readouterr().err.splitlines()
     assert told[0] == (
-        "step 10/100  epoch 1.00  loss 1.0000  accuracy 50.0%  lr 0.1  12.3 clips/s  3:00 left"
+        "step 10/100  epoch 1.00  loss 1.0000  accuracy 50.0%  3:00 left  12.3 clips/s  lr 0.1"
     )
-    assert told[1] == "step 10/100  top-1 25.0%, top-5 75.0%, loss 1.5000 on 8 samples"
+    assert told[1] == "step 10/100  train 50.0%, top-1 25.0%, loss 1.5000; best"
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert records[0] == {"kind": "train", **train(10), "clips_per_second": 12.34568}
     assert records[1] == {"kind": "eval", **evaluation(10)}
@@ -129,7 +129,7 @@ def test_other_processes_write_nothing(tmp_path: Path, capfd: pytest.CaptureFixt
 
 
 def test_progress_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loss, accuracy, learning rate, clips a second and time left, beside the bar."""
+    """Loss, accuracy, time left, clips a second and learning rate, beside the bar."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")
     messages = Messages(enabled=True)
@@ -141,8 +141,8 @@ def test_progress_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         log.evaluation(evaluation(10))
     messages.console.file.close()
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", (tmp_path / "terminal").read_text())
-    wanted = "10/100 epoch 1.00  loss 1.0000  accuracy 50.0%  lr 0.1  12.3 clips/s  1:07:30 left"
-    assert wanted in shown
+    wanted = "step 10/100  ━━━━━━━━━━  epoch 1.00  loss 1.0000  accuracy 50.0%  1:07:30 left"
+    assert f"{wanted}  12.3 clips/s  lr 0.1" in shown
     assert "top-1 25.0%" in shown
 
 
@@ -161,6 +161,23 @@ def test_meter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert means["accuracy"] == 0.5
     assert means["clips_per_second"] == pytest.approx(8 / 6)
     assert means["update_seconds"] == 3.0
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_curves_of_a_few_steps_are_drawn(tmp_path: Path, count: int) -> None:
+    """A line needs two points: one alone is a dot."""
+    log = make_log(tmp_path)
+    with log.showing():
+        for step in range(1, count + 1):
+            log.train(train(step, loss=3 / step), update_seconds=1.0)
+        log.evaluation(evaluation(count))
+    plot_curves(tmp_path / "log.jsonl", tmp_path / "curves.png", "my $run$")
+    with Image.open(tmp_path / "curves.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), int)
+    # Below the legends, which have the colours too; the learning rate has none.
+    for panel in np.array_split(pixels, 3, axis=1):
+        blue = np.abs(panel - (0x00, 0x72, 0xB2)).sum(-1) < 30
+        assert blue[:, panel.shape[1] // 2 :].sum() > 30
 
 
 def test_curves(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from movinet.cli.common import err, out
+from movinet.cli.common import out
 from movinet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -71,10 +71,6 @@ def command(
         figures = run(config)
     if as_json:
         print(json.dumps(figures, indent=2))
-        return
-    console = err()
-    for name, value in figures.items():
-        console.print(f"  {name:12} {value:.6g}")
 
 
 @contextlib.contextmanager

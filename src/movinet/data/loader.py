@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from movinet.data.balance import BalancedOrder, ShuffledOrder
 from movinet.data.clips import training_view
-from movinet.data.processes import serve_parent
+from movinet.data.processes import serve_parent, without_script
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.training.build import test_input
@@ -79,8 +79,6 @@ class TrainLoader:
     every class, cut into global batches; what is left over at its end is dropped, and a data set
     smaller than a batch is repeated. A sample that cannot be read
     is replaced by the next one that can. Workers go on with the next epoch before it is asked for.
-
-    With workers, a script that uses this needs the usual ``if __name__ == "__main__":``.
 
     Args:
         data: The data set.
@@ -291,7 +289,9 @@ def guarded(loader: Iterable[B | MovinetError]) -> Iterator[B]:
         MovinetError: If a worker process dies, or an error comes in place of a batch.
     """
     try:
-        for batch in loader:
+        with without_script():
+            batches = iter(loader)  # starts the workers
+        for batch in batches:
             if isinstance(batch, MovinetError):
                 raise batch
             yield batch

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import types
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
@@ -97,6 +100,21 @@ class _Processes(Generic[T, R]):
 def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")  # forks of threads hang
     return ProcessPoolExecutor(workers, context, initializer=serve_parent)
+
+
+@contextlib.contextmanager
+def without_script() -> Iterator[None]:
+    """Processes that are started inside do not import the program's script.
+
+    They would run it again where it lacks ``if __name__ == "__main__":``, as a script that calls
+    `movinet.train` may. What they are sent must not be defined in it.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def serve_parent() -> None:

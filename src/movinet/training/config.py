@@ -243,7 +243,8 @@ class RunSection(Section):
             checkpoint of the folder, until training has ended).
         eval_epochs: Epochs between evaluations in "train_and_eval"; there is one at the end too.
         checkpoint_seconds: Time between two checkpoints.
-        log_steps: Updates between two lines of the log.
+        log_steps: Updates between two lines of the log; fewer in a run that would have less than
+            20 lines.
         views: Base models: windows of a sample that evaluation averages over.
         crops: Base models: crops of each window, 1 or 3.
         eval_batch_size: Clips, or streams, at once in evaluation.

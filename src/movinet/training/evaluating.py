@@ -19,10 +19,11 @@ from movinet.training.checkpoint import (
     write_checkpoint,
 )
 from movinet.training.config import TrainConfig
+from movinet.training.console import Messages
 from movinet.training.distributed import Processes
 from movinet.training.evaluation_loader import EvalLoader
 from movinet.training.inputs import find_checkpoint, open_labels, open_valid
-from movinet.training.logs import Messages, RunLog
+from movinet.training.logs import RunLog
 from movinet.training.results import BEST_WEIGHTS, write_network
 from movinet.training.stopping import Stop, stoppable
 from movinet.training.validation import PRIMARY, validate
@@ -32,7 +33,9 @@ LOG = "eval.jsonl"
 _PAUSE = 0.5
 
 
-def evaluate_once(config: TrainConfig, processes: Processes) -> dict[str, float]:
+def evaluate_once(
+    config: TrainConfig, processes: Processes, messages: Messages
+) -> dict[str, float]:
     """Evaluate the folder's last checkpoint, or where there is none the weights of `config.model`.
 
     Raises:
@@ -45,10 +48,12 @@ def evaluate_once(config: TrainConfig, processes: Processes) -> dict[str, float]
     if found is None and config.model.weights is None:
         raise ConfigError(f"nothing to evaluate: there is no {last}, and model.weights is not set")
     with stoppable() as stop:
-        return _Evaluator(config, processes, stop, found).evaluate(found)
+        return _Evaluator(config, processes, stop, found, messages).evaluate(found)
 
 
-def evaluate_continuously(config: TrainConfig, processes: Processes) -> dict[str, float]:
+def evaluate_continuously(
+    config: TrainConfig, processes: Processes, messages: Messages
+) -> dict[str, float]:
     """Evaluate each new checkpoint of the folder and keep the best, until training has ended.
 
     Returns:
@@ -63,7 +68,7 @@ def evaluate_continuously(config: TrainConfig, processes: Processes) -> dict[str
     evaluator, figures = None, None
     with stoppable() as stop:
         for found in _new_checkpoints(last, config, processes, stop):
-            evaluator = evaluator or _Evaluator(config, processes, stop, found)
+            evaluator = evaluator or _Evaluator(config, processes, stop, found, messages)
             figures = evaluator.evaluate(found)
             evaluator.keep_if_best(found, figures)
     if figures is None:
@@ -110,6 +115,7 @@ class _Evaluator:
         processes: Processes,
         stop: Stop,
         found: Mapping[str, Any] | None,
+        messages: Messages,
     ) -> None:
         self._config, self._processes, self._stop = config, processes, stop
         self._folder = Path(config.run.folder)
@@ -124,7 +130,7 @@ class _Evaluator:
         self._loader = EvalLoader(
             data, config, streams=streams, rank=processes.rank, world_size=processes.size
         )
-        self._messages = Messages(enabled=processes.is_main)
+        self._messages = messages
 
     def evaluate(self, found: Mapping[str, Any] | None) -> dict[str, float]:
         """The figures of a checkpoint, or of the weights as they are."""
@@ -137,9 +143,11 @@ class _Evaluator:
             self._folder.mkdir(parents=True, exist_ok=True)
         log = RunLog(self._folder, self._messages, name=LOG, total=total)
         with log.showing():
-            log.evaluating()
             failures: list[Failure] = []
-            figures = validate(self._model, self._loader, self._processes, self._stop, failures)
+            with log.evaluating(self._loader.count) as progress:
+                figures = validate(
+                    self._model, self._loader, self._processes, self._stop, failures, progress
+                )
             for some in self._processes.gather_objects(failures):
                 log.failures(some)
             if figures is None:

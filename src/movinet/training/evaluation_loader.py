@@ -67,8 +67,6 @@ class EvalLoader:
 
     Samples that cannot be read are left out and named in `failures`, so a batch may be empty.
 
-    With workers, a script that uses this needs the usual ``if __name__ == "__main__":``.
-
     Args:
         data: The data set.
         config: Input, views, crops, batch size, workers.
@@ -78,6 +76,7 @@ class EvalLoader:
 
     Attributes:
         data: The data set.
+        count: Number of this process's samples.
 
     Raises:
         ConfigError: If views are not allowed, or asked for from a stream model.
@@ -100,6 +99,7 @@ class EvalLoader:
             )
         self.data = data
         mine = [(i, data.samples[i]) for i in range(rank, len(data), world_size)]
+        self.count = len(mine)
         spec, size = test_input(config.input), config.run.eval_batch_size
         frames = _StreamFrames(mine, spec, size) if streams else _Windows(mine, spec, size, look)
         self._loader = make_loader(frames, config, batch_size=None)

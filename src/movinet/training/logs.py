@@ -1,4 +1,4 @@
-"""What a run says: progress on a terminal or plain lines, log.jsonl, TensorBoard, skipped.txt."""
+"""What a run records: log.jsonl, TensorBoard, skipped.txt, and lines for people."""
 
 from __future__ import annotations
 
@@ -7,51 +7,21 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from movinet.files import replacing
 from movinet.text import printable
+from movinet.training.console import Messages, ProgressLine, clock, share
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress as Bar
     from torch.utils.tensorboard import SummaryWriter
 
     from movinet.data.loader import Failure
 
-_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 #: So many bad samples are named one by one on the console; skipped.txt names all.
 _NAMED = 20
-
-
-class Messages:
-    """Lines for people, on stderr; of the main process alone.
-
-    Args:
-        enabled: Whether this process speaks.
-    """
-
-    def __init__(self, *, enabled: bool) -> None:
-        from rich.console import Console
-
-        self.enabled = enabled
-        self.console: Console = Console(
-            stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True
-        )
-
-    def say(self, kind: str, message: str) -> None:
-        """Write ``note: ...`` or ``warning: ...``."""
-        from rich.text import Text
-
-        if self.enabled:
-            self.console.print(Text.assemble((f"{kind}: ", _STYLES[kind]), printable(message)))
-
-    def line(self, text: str) -> None:
-        """Write a plain line."""
-        if self.enabled:
-            self.console.print(text, markup=False)
 
 
 class Meter:
@@ -110,8 +80,9 @@ class RunLog:
     ) -> None:
         self.messages, self.total = messages, total
         self._folder, self._name, self._step = folder, name, step
-        self._bar: Bar | None = None
+        self._progress: ProgressLine | None = None
         self._skipped: set[str] = set()
+        self._accuracy: float | None = None
 
     @property
     def skipped(self) -> int:
@@ -131,45 +102,59 @@ class RunLog:
             self._file = stack.enter_context(file)
             board = _tensorboard(self._folder / "tensorboard" / Path(self._name).stem, self._step)
             self._board = stack.enter_context(board)
-            if self.messages.console.is_terminal:
-                self._bar = stack.enter_context(_make_bar(self.messages.console))
-                self._task = self._bar.add_task("", total=self.total, completed=self._step, info="")
+            if self.messages.shown and self.messages.console.is_terminal:
+                self._progress = ProgressLine(self.messages.console, self.total, self._step)
+                stack.enter_context(self._progress.showing())
             yield
-        self._bar = None
+        self._progress = None
 
     def advance(self, step: int) -> None:
-        """Move the bar."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step)
+        """Show a step on a terminal."""
+        if self._progress is not None:
+            self._progress.update(step)
 
     def train(self, record: dict[str, Any], update_seconds: float) -> None:
         """Write a line of training: step, epoch, loss, accuracy, lr, clips_per_second, seconds."""
         if not self.messages.enabled:
             return
         self._write({"kind": "train", **record}, "train", ("loss", "accuracy", "lr"))
-        left = _clock((self.total - record["step"]) * update_seconds)
-        info = (
-            f"epoch {record['epoch']:.2f}  loss {record['loss']:.4f}  "
-            f"accuracy {record['accuracy']:.1%}  lr {record['lr']:.3g}  "
-            f"{record['clips_per_second']:.3g} clips/s  {left} left"
+        figures = (
+            f"epoch {record['epoch']:.2f}",
+            f"loss {record['loss']:.4f}",
+            f"accuracy {share(record['accuracy'])}",
+            f"{clock((self.total - record['step']) * update_seconds)} left",
+            f"{record['clips_per_second']:.3g} clips/s",
+            f"lr {record['lr']:.3g}",
         )
-        if self._bar is not None:
-            self._bar.update(self._task, completed=record["step"], info=info)
+        self._accuracy = record["accuracy"]
+        if self._progress is not None:
+            self._progress.update(record["step"], figures)
         else:
-            self.messages.line(f"step {record['step']}/{self.total}  {info}")
+            self.messages.line(f"step {record['step']}/{self.total}  {'  '.join(figures)}")
 
-    def evaluation(self, record: dict[str, Any]) -> None:
+    @contextlib.contextmanager
+    def evaluating(self, total: int) -> Iterator[Callable[[int], None]]:
+        """Show an evaluation of a number of samples: call the value with those that are done."""
+        progress = self._progress
+        if progress is None:
+            yield lambda _done: None
+            return
+        progress.evaluating(0, total)
+        try:
+            yield lambda done: progress.evaluating(done, total)
+        finally:
+            progress.evaluated()
+
+    def evaluation(self, record: dict[str, Any], *, is_best: bool = False) -> None:
         """Write one line of evaluation: step, epoch, top1 and the like."""
         if not self.messages.enabled:
             return
         figures = [key for key in record if key not in ("step", "epoch", "samples", "seconds")]
         self._write({"kind": "eval", **record}, "eval", figures)
-        self.messages.line(f"step {record['step']}/{self.total}  {describe(record)}")
-
-    def evaluating(self) -> None:
-        """Show that an evaluation goes on."""
-        if self._bar is not None:
-            self._bar.update(self._task, info="evaluating")
+        step = f"step {record['step']}/{self.total}  " if self.total else ""
+        train = "" if self._accuracy is None else f"train {share(self._accuracy)}, "
+        best = "; best" if is_best else ""
+        self.messages.line(f"{step}{train}{describe(record)}{best}")
 
     def failures(self, failures: list[Failure]) -> None:
         """Name samples that could not be read, each once."""
@@ -228,10 +213,10 @@ def read_skipped(path: Path) -> set[str]:
 
 
 def describe(record: dict[str, Any]) -> str:
-    """The figures of an evaluation, for people."""
-    names = {"top1": "top-1", "top5": "top-5", "map": "mAP", "macro_f1": "macro F1"}
-    parts = [f"{label} {_share(record[key])}" for key, label in names.items() if key in record]
-    return f"{', '.join(parts)}, loss {record['eval_loss']:.4f} on {record['samples']:.0f} samples"
+    """The main figures of an evaluation, for people; short enough for a line of a terminal."""
+    names = {"top1": "top-1", "map": "mAP", "macro_f1": "macro F1"}
+    parts = [f"{label} {share(record[key])}" for key, label in names.items() if key in record]
+    return f"{', '.join(parts)}, loss {record['eval_loss']:.4f}"
 
 
 def _tensorboard(folder: Path, step: int) -> SummaryWriter:
@@ -242,26 +227,8 @@ def _tensorboard(folder: Path, step: int) -> SummaryWriter:
         return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
-def _make_bar(console: Console) -> Bar:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[info]}"))
-    return Progress(*columns, console=console)
-
-
 def _rounded(value: Any) -> Any:
     """Seven digits, and null for what JSON has no number for."""
     if not isinstance(value, float):
         return value
     return float(f"{value:.7g}") if math.isfinite(value) else None
-
-
-def _share(value: float) -> str:
-    """A percentage; a dash for what is not known, as the mean precision of no label."""
-    return f"{value:.1%}" if math.isfinite(value) else "-"
-
-
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -28,6 +28,8 @@ from movinet.training.validation import PRIMARY, validate
 
 #: A mean loss from which no network comes back.
 _DIVERGED = 1e4
+#: A run's log has at least as many lines, if it has as many steps.
+_LEAST_LINES = 20
 #: So many files of a batch are named in a message; diverged.txt has all.
 _NAMED = 4
 
@@ -145,7 +147,7 @@ class Loop:
 
     def _do_what_is_due(self, batch: Batch) -> None:
         ends = self.progress.step == self.progress.total
-        if ends or self.progress.step % self.config.run.log_steps == 0:
+        if ends or self.progress.step % self._steps_between_lines() == 0:
             self._log()
         evaluates = self._evaluation_is_due()
         if ends or evaluates or self._save_is_due or self.stopping:
@@ -155,6 +157,10 @@ class Loop:
             if evaluates and not self.stopping:
                 self._evaluate()
             self._meter.skip()
+
+    def _steps_between_lines(self) -> int:
+        """Of the log: fewer than the setting in a short run, whose curves would have no points."""
+        return min(self.config.run.log_steps, max(1, self.progress.total // _LEAST_LINES))
 
     def _log(self) -> None:
         means = self._meter.read()
@@ -181,10 +187,14 @@ class Loop:
         """Evaluate, and keep the weights if they are the best so far."""
         assert self.valid_loader is not None
         began = time.monotonic()
-        self.log.evaluating()
         failures: list[Failure] = []
-        with self.trainer.evaluating() as model:
-            figures = validate(model, self.valid_loader, self.processes, self.stop, failures)
+        with (
+            self.trainer.evaluating() as model,
+            self.log.evaluating(self.valid_loader.count) as progress,
+        ):
+            figures = validate(
+                model, self.valid_loader, self.processes, self.stop, failures, progress
+            )
             is_best = figures is not None and self._is_best(figures)
             if is_best and self.processes.is_main:
                 labels, step = self.identity.labels, self.progress.step
@@ -199,7 +209,8 @@ class Loop:
             self._write(self.checkpoints.best)
         seconds = time.monotonic() - began
         self.log.evaluation(
-            {"step": self.progress.step, "epoch": self._epoch(), **figures, "seconds": seconds}
+            {"step": self.progress.step, "epoch": self._epoch(), **figures, "seconds": seconds},
+            is_best=is_best,
         )
         self.save()
 

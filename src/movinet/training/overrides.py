@@ -1,9 +1,10 @@
-"""Settings as people write them: YAML, and `key=value` on a command line."""
+"""Settings as people write them: YAML, `key=value` on a command line, mappings in Python."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -90,3 +91,44 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         else:
             place[last] = read_yaml(text, override)
     return values
+
+
+def read_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings given in Python as nested values.
+
+    Args:
+        settings: Dotted keys, nested mappings or both:
+            ``{"engine.batch_size": 8, "data": {"train": "train.csv"}}``. Paths become text, tuples
+            lists.
+
+    Raises:
+        ConfigError: If a key is not text, or a setting is given twice.
+    """
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if not isinstance(key, str) or not key:
+            raise ConfigError(f"{key!r}: keys of settings are text, as in 'engine.batch_size'")
+        *parents, last = key.split(".")
+        value = read_settings(value) if isinstance(value, Mapping) else _plain(value)
+        for inner in (last, *reversed(parents)):
+            value = {inner: value}
+        _merge(values, value, ())
+    return values
+
+
+def _merge(into: dict[str, Any], values: dict[str, Any], parents: tuple[str, ...]) -> None:
+    """Add settings to others; none may be given twice."""
+    for key, value in values.items():
+        if key not in into:
+            into[key] = value
+        elif isinstance(into[key], dict) and isinstance(value, dict):
+            _merge(into[key], value, (*parents, key))
+        else:
+            raise ConfigError(f"{'.'.join((*parents, key))} is given twice")
+
+
+def _plain(value: Any) -> Any:
+    """A setting's value without Python's own types."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

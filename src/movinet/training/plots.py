@@ -11,6 +11,7 @@ import numpy as np
 
 from movinet.files import replacing
 from movinet.plotting import PALETTE
+from movinet.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
 _GREY = "#6B6B6B"
 #: Training's own curve is drawn thin where it has more points than this, with its mean over it.
 _SMOOTH_FROM = 30
+#: Points of training's curve are marked if there are fewer than this.
+_DOTS_UP_TO = 16
 
 
-def plot_curves(log: Path, path: Path) -> None:
+def plot_curves(log: Path, path: Path, title: str = "") -> None:
     """Draw loss, accuracy and learning rate over the updates.
 
     Args:
         log: The run's log.jsonl.
         path: A .png file.
+        title: Name of the run.
 
     Raises:
         OSError: If a file cannot be read or written.
@@ -33,6 +37,7 @@ def plot_curves(log: Path, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     train = [r for r in records if r["kind"] == "train"]
@@ -42,6 +47,10 @@ def plot_curves(log: Path, path: Path) -> None:
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(13, 4.2), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(
+            printable(title), x=0.01, ha="left", fontsize=11, color=_GREY, parse_math=False
+        )
     loss, accuracy, rate = figure.subplots(1, 3)
     _draw(loss, "loss", train, "loss", evals, {"eval_loss": "evaluation"}, 1)
     names = {"top1": "evaluation, top-1", "top5": "evaluation, top-5", "map": "evaluation, mAP"}
@@ -49,9 +58,14 @@ def plot_curves(log: Path, path: Path) -> None:
         del names["top5"]
     _draw(accuracy, "accuracy, %", train, "accuracy", evals, names, 100)
     _draw(rate, "learning rate", train, "lr", [], {}, 1)
-    loss.set_ylim(bottom=0)
+    for axes in (loss, accuracy, rate):
+        # From the start of the run to its last step, whole steps: a run may have six.
+        axes.set_xlim(0, max(r["step"] for r in records) * 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    loss.set_ylim(0, 1.08 * max(loss.dataLim.y1, 1e-9))
     accuracy.set_ylim(0, 102)
-    rate.set_ylim(bottom=0)
+    rate.set_ylim(0, 1.08 * max(rate.dataLim.y1, 1e-9))
+    rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
@@ -67,7 +81,7 @@ def _draw(
 ) -> None:
     """One panel: training's curve, and each evaluated figure that there is."""
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
-    axes.set_xlabel("updates")
+    axes.set_xlabel("steps")
     axes.grid(axis="y", color="#E6E6E6")
     axes.set_axisbelow(True)
     axes.tick_params(colors=_GREY)
@@ -80,7 +94,7 @@ def _draw(
         axes.plot(steps, values, color=PALETTE[0], linewidth=0.8 if noisy else 2, **_faint(noisy))
         label = "training" if names else None
         smooth = _smoothed(values) if noisy else values
-        axes.plot(steps, smooth, color=PALETTE[0], linewidth=2, label=label)
+        axes.plot(steps, smooth, color=PALETTE[0], linewidth=2, label=label, **_dots(len(values)))
     for i, (name, label) in enumerate(names.items(), start=1):
         points = [(r["step"], r[name] * factor) for r in evals if r.get(name) is not None]
         if points:
@@ -88,6 +102,11 @@ def _draw(
             axes.plot(*np.array(points).T, linewidth=2, label=label, **style)
     if names and axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=9)
+
+
+def _dots(count: int) -> dict[str, Any]:
+    """Few points are drawn as such: a line needs two."""
+    return {"marker": "o", "markersize": 4} if count < _DOTS_UP_TO else {}
 
 
 def _faint(noisy: bool) -> dict[str, Any]:

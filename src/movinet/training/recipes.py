@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from movinet.errors import ConfigError
 from movinet.training.checks import check, nearest
 from movinet.training.config import TrainConfig
-from movinet.training.overrides import read_overrides, read_yaml
+from movinet.training.overrides import read_overrides, read_settings, read_yaml
 from movinet.training.resolve import overlay, resolve
 
 _FOLDER = resources.files("movinet.training").joinpath("recipes")
@@ -32,7 +33,9 @@ def list_recipes() -> dict[str, str]:
     return {name: str(_read_stored(name).get(_ABOUT, "")) for name in _names()}
 
 
-def load_config(recipe_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_config(
+    recipe_or_path: str | os.PathLike[str], overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> TrainConfig:
     """A run's configuration.
 
     A file may lie over a recipe, ``base: finetune``, and then gives only what differs. Overrides
@@ -44,7 +47,7 @@ def load_config(recipe_or_path: str, overrides: Sequence[str] = ()) -> TrainConf
     Args:
         recipe_or_path: A name of `list_recipes`, or a file that ends in .yaml or .yml.
         overrides: ``key=value`` with dotted keys, e.g. ``optimizer.learning_rate=0.1``; values are
-            YAML, lists as ``[0.3, 1]``.
+            YAML, lists as ``[0.3, 1]``. Or a mapping, see `read_settings`.
 
     Raises:
         ConfigError: If there is no such recipe or file, a key does not exist (says the nearest),
@@ -54,9 +57,25 @@ def load_config(recipe_or_path: str, overrides: Sequence[str] = ()) -> TrainConf
     Warns:
         UserWarning: If a file of weights has another network than the recipe is for.
     """
-    recipe, own = _layers(recipe_or_path)
-    own = overlay(own, read_overrides(overrides))
-    return check(resolve(recipe, own, recipe_or_path), recipe_or_path)
+    name = os.fspath(recipe_or_path)
+    recipe, own = _layers(name)
+    is_mapping = isinstance(overrides, Mapping)
+    given = read_settings(overrides) if is_mapping else read_overrides(overrides)
+    return check(resolve(recipe, overlay(own, given), name), name)
+
+
+def change_config(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
+    """A configuration with some settings replaced.
+
+    Args:
+        config: The configuration.
+        settings: See `read_settings`.
+
+    Raises:
+        ConfigError: If a key does not exist, or values are not allowed or do not go together.
+    """
+    values = overlay(config.model_dump(mode="json"), read_settings(settings))
+    return check(resolve({}, values, "settings"), "settings")
 
 
 def to_yaml(config: TrainConfig) -> str:

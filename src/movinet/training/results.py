@@ -12,6 +12,8 @@ from movinet.training.config import TrainConfig
 from movinet.weights.saving import save_weights
 
 WEIGHTS, BEST_WEIGHTS = RUN_MODELS
+#: In a run's folder: the plot of its log.
+CURVES = "curves.png"
 
 
 def write_network(

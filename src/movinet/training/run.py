@@ -28,17 +28,19 @@ from movinet.training.checkpoint import (
     progress_of,
 )
 from movinet.training.config import TrainConfig
+from movinet.training.console import Messages
 from movinet.training.distributed import Processes, joined
 from movinet.training.evaluating import evaluate_continuously, evaluate_once
 from movinet.training.evaluation_loader import EvalLoader
 from movinet.training.failures import explain
 from movinet.training.inputs import find_checkpoint, open_train, open_valid
-from movinet.training.logs import Messages, RunLog, cut_log
+from movinet.training.logs import RunLog, cut_log
 from movinet.training.loop import Loop
 from movinet.training.memory import keep_freed_memory
+from movinet.training.overview import result_facts, run_facts
 from movinet.training.plots import plot_curves
 from movinet.training.recipes import to_yaml
-from movinet.training.results import BEST_WEIGHTS, WEIGHTS, write_network
+from movinet.training.results import BEST_WEIGHTS, CURVES, WEIGHTS, write_network
 from movinet.training.step import Trainer
 from movinet.training.stopping import stoppable
 from movinet.training.validation import PRIMARY
@@ -47,13 +49,14 @@ from movinet.training.validation import PRIMARY
 LOG = "log.jsonl"
 
 
-def run(config: TrainConfig) -> dict[str, float]:
+def run(config: TrainConfig, *, quiet: bool = False) -> dict[str, float]:
     """Do what a configuration says, in one process or as one of those that torchrun started.
 
     A run whose folder has a checkpoint goes on from there, and one that is finished says so.
 
     Args:
         config: The run; `movinet.training.recipes.load_config` makes it.
+        quiet: Show no progress and no notes.
 
     Returns:
         The latest figures: "step", "loss", "accuracy", "eval_loss", "top1", "top5" or "map",
@@ -75,13 +78,14 @@ def run(config: TrainConfig) -> dict[str, float]:
     ):
         try:
             _check(config)
+            messages = Messages(enabled=processes.is_main, quiet=quiet)
             match config.run.mode:
                 case "eval":
-                    return evaluate_once(config, processes)
+                    return evaluate_once(config, processes, messages)
                 case "continuous_eval":
-                    return evaluate_continuously(config, processes)
+                    return evaluate_continuously(config, processes, messages)
                 case _:
-                    return _train(config, folder, processes)
+                    return _train(config, folder, processes, messages)
         except (MovinetError, OSError, RuntimeError) as error:
             processes.finish_by_itself()
             message = None
@@ -109,8 +113,9 @@ def _check(config: TrainConfig) -> None:
         )
 
 
-def _train(config: TrainConfig, folder: Path, processes: Processes) -> dict[str, float]:
-    messages = Messages(enabled=processes.is_main)
+def _train(
+    config: TrainConfig, folder: Path, processes: Processes, messages: Messages
+) -> dict[str, float]:
     checkpoints = Checkpoints(folder)
     with _only_run_in(folder) if processes.is_main else contextlib.nullcontext():
         found = find_checkpoint(checkpoints.last, config, processes)
@@ -121,6 +126,7 @@ def _train(config: TrainConfig, folder: Path, processes: Processes) -> dict[str,
                 f"{folder}: this run is finished ({progress.step} steps); choose another "
                 "run.folder for a new one",
             )
+            messages.facts(result_facts(config, _figures(progress, config)))
             return _figures(progress, config)
         loop = _prepare(config, processes, messages, progress, found)
         with stoppable() as loop.stop:
@@ -131,7 +137,7 @@ def _train(config: TrainConfig, folder: Path, processes: Processes) -> dict[str,
         if loop.has_stopped_early:
             messages.say("note", _early_message(loop))
         _finish(loop, folder)
-        messages.say("note", f"done: {folder / WEIGHTS}, {folder / 'curves.png'}")
+        messages.facts(result_facts(config, _figures(progress, config)))
         return _figures(progress, config)
 
 
@@ -169,7 +175,6 @@ def _prepare(
     trainer = Trainer(model, config, processes, progress.total, weights)
     if found is not None:
         trainer.load_state_dict(found, str(checkpoints.last))
-        messages.say("note", f"going on after step {progress.step} of {progress.total}")
     if not trainer.is_finite():
         where = config.model.weights if found is None else checkpoints.last
         raise CheckpointError(f"{where}: holds values that are not numbers (NaN or infinite)")
@@ -177,6 +182,8 @@ def _prepare(
         checkpoints.clean()
         _describe_run(config, folder, train.labels)
         cut_log(folder / LOG, progress.step, progress.evaluated)
+    per_epoch = train_loader.steps_per_epoch
+    messages.facts(run_facts(config, model, (train, valid), progress, per_epoch, processes))
     log = RunLog(folder, messages, name=LOG, total=progress.total, step=progress.step)
     return Loop(
         config=config,
@@ -224,7 +231,7 @@ def _finish(loop: Loop, folder: Path) -> None:
             labels, step = loop.identity.labels, loop.progress.step
             write_network(WEIGHTS, model, loop.config, labels, step)
     if loop.processes.is_main:
-        plot_curves(folder / LOG, folder / "curves.png")
+        plot_curves(folder / LOG, folder / CURVES, folder.absolute().name)
     loop.progress.finished = True
     loop.save()
 

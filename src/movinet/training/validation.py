@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ def validate(
     processes: Processes,
     stop: Stop,
     failures: list[Failure],
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, float] | None:
     """Measure a network as `movinet eval` measures the file that is saved of it.
 
@@ -51,6 +53,7 @@ def validate(
         processes: See `predict_samples`.
         stop: See `predict_samples`.
         failures: See `predict_samples`.
+        progress: See `predict_samples`.
 
     Returns:
         "eval_loss", "samples", "macro_f1", and "top1" and "top5", or "map"; see
@@ -59,7 +62,7 @@ def validate(
     Raises:
         TrainingError: If no sample could be read.
     """
-    predictions = predict_samples(model, loader, processes, stop, failures)
+    predictions = predict_samples(model, loader, processes, stop, failures, progress)
     if predictions is None:
         return None
     data, (indices, probabilities) = loader.data, predictions
@@ -79,6 +82,7 @@ def predict_samples(
     processes: Processes,
     stop: Stop,
     failures: list[Failure],
+    progress: Callable[[int], None] | None = None,
 ) -> Predictions | None:
     """Predict every sample, in float32 whatever precision training has.
 
@@ -89,6 +93,7 @@ def predict_samples(
         processes: Who takes part.
         stop: A request to stop breaks the evaluation off.
         failures: Samples that could not be read are appended here.
+        progress: Called with the number of this process's samples that are done.
 
     Returns:
         The predictions of all processes, in each of them; None if it was broken off.
@@ -107,6 +112,8 @@ def predict_samples(
             seen.add(logits_of(batch, processes.device), batch)
         for failure in batch.failures:
             seen.forget(failure.sample)
+        if progress is not None:
+            progress(len(seen.probabilities) + len(failures))
     counts = torch.tensor([len(seen.probabilities), float(bool(stop.signal))], dtype=torch.float32)
     samples, stops = processes.totals(counts.to(processes.device))
     if stops:

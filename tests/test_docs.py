@@ -34,6 +34,7 @@ NEEDS_DOWNLOAD = "<!-- needs: download -->"
 _FENCE = re.compile(
     rf"(?P<mark>^{NEEDS_DOWNLOAD}\n)?^```(?P<language>.*)\n(?P<code>(?:.*\n)*?)^```$", re.MULTILINE
 )
+_NAMES_PUBLISHED = r'(?:-w |--weights |weights="|convert )kinetics-\d00|pretrained=True'
 _PRINTED = r"^print\(.*\)  # ((?:\d|\[|\(|torch\.).*)$"
 _SHOWN = ("text", "json")
 #: Commands of the set-up are looked at and not run: the gate would call itself.
@@ -203,7 +204,7 @@ def check_pip(arguments: list[str], where: str) -> None:
 def test_downloads_are_marked_where_published_weights_are_named() -> None:
     for page in PAGES:
         for block in blocks_of(page):
-            names = re.search(r'(?:-w |--weights |weights="|convert )kinetics-\d00', block.code)
+            names = re.search(_NAMES_PUBLISHED, block.code)
             commented = names and "#" in block.code[: names.start()].rpartition("\n")[2]
             if block.language in ("python", "sh", "console") and not commented:
                 assert block.needs_download == bool(names), f"{name_of(page)}:{block.line}"

@@ -6,7 +6,8 @@ compilation that fails, not from a missing tool, and its editable installations 
 import hook where hatchling's need a line in a .pth file.
 
 The environment variable MOVINET_NATIVE=0 leaves the engine out, MOVINET_NATIVE=1 makes its absence
-an error; CXX names the compiler.
+an error; CXX names the compiler. MOVINET_NATIVE_BUILD names a folder to compile in, which stays:
+the next build with the same compiler compiles only what has changed.
 """
 
 from __future__ import annotations
@@ -57,8 +58,7 @@ class NativeBuildHook(BuildHookInterface):
                 # it may be that of another environment over the same sources.
                 for path in package.glob("_native.*.so"):
                     path.unlink()
-            self._temporary = tempfile.TemporaryDirectory(prefix="movinet-native-")
-            module = _compile(Path(self.root) / "native", Path(self._temporary.name))
+            module = _compile(Path(self.root) / "native", self._build_folder())
         except (_NotBuiltError, OSError) as reason:
             if _CHOICES[_choice()] == "required":
                 sys.exit(f"movinet's native engine is not built: {reason}")
@@ -73,6 +73,13 @@ class NativeBuildHook(BuildHookInterface):
             build_data["force_include"][str(module)] = f"movinet/{module.name}"
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
+
+    def _build_folder(self) -> Path:
+        kept = os.environ.get("MOVINET_NATIVE_BUILD")
+        if kept:
+            return Path(self.root) / kept
+        self._temporary = tempfile.TemporaryDirectory(prefix="movinet-native-")
+        return Path(self._temporary.name)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
         """Remove what was compiled, which is in the wheel now."""
@@ -132,6 +139,8 @@ def _compile(source: Path, build: Path) -> Path:
         configure.append(f"-DCMAKE_CXX_COMPILER={_compiler()}")
     if generator is not None:
         configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={generator}"]
+    for path in build.glob("_native.*.so"):  # in a kept folder: perhaps another Python's
+        path.unlink()
     _run("configuring with CMake", configure)
     _run("compiling", [cmake, "--build", build, "--parallel", str(os.cpu_count() or 1)])
     modules = list(build.glob("_native.*.so"))

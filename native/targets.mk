@@ -8,9 +8,11 @@ NATIVE_CHECKS := PYTHONPATH=tests $(BIN)/python tests/native/native_checks.py
 SECONDS ?= 60
 SEED ?= 1
 
-# movinet._native in the sources, anew whenever its own change.
+# movinet._native in the sources, again whenever its own change. The tests go on from what was
+# compiled for it.
 $(VENV)/native.stamp: $(NATIVE) $(VENV)/dev.stamp
-	$(BIN)/python -m pip install --no-deps -e .
+	MOVINET_NATIVE_BUILD=build/native/engine \
+		$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@
 
 # The engine under the address and undefined-behaviour sanitizers, over small networks and the

@@ -1,11 +1,13 @@
 """The example in C, and the rest of movinet.h, give what Python gives."""
 
+import shutil
 from pathlib import Path
 
 import native_cases
 import native_checks
 import numpy as np
 import pytest
+from engine_build import engine_folder
 from native_programs import check, example, replay
 
 pytestmark = pytest.mark.heavy
@@ -13,13 +15,16 @@ pytestmark = pytest.mark.heavy
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("programs")
-    native_checks.build(folder, "-DMOVINET_PYTHON=OFF")
-    return folder
+    """The programs, of the library that `make` has compiled, or compiles here once."""
+    programs = tmp_path_factory.mktemp("programs")
+    with engine_folder() as folder:
+        native_checks.build(folder, "-DMOVINET_EXAMPLE=ON")
+        for name in ("movinet_stream", "movinet_replay"):
+            shutil.copy(folder / name, programs)
+    return programs
 
 
 def test_c_gives_what_python_gives(build: Path, tmp_path: Path) -> None:
-    """In one test, so that the programs are compiled once however tests are spread."""
     for name in ("odd", "swish", "one_row"):
         native_cases.write_small(name, tmp_path)
     native_cases.write_reference("a0_stream", tmp_path)

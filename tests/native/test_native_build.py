@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from engine_build import engine_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Calls what pip calls, in the folder of the project.
@@ -18,7 +19,7 @@ BACKEND = "import hatchling.build as b, sys; print(getattr(b, sys.argv[1])(*sys.
 
 def backend(function: str, *arguments: str | Path, **environment: str) -> tuple[int, str]:
     """Exit code and everything said."""
-    variables = {k: v for k, v in os.environ.items() if k not in ("CXX", "MOVINET_NATIVE")}
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("CXX", "MOVINET"))}
     done = subprocess.run(
         [sys.executable, "-c", BACKEND, function, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -108,9 +109,18 @@ def test_the_source_archive_has_the_engine(tmp_path: Path) -> None:
 @pytest.mark.heavy
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
-def test_a_wheel_with_the_engine(tmp_path: Path) -> None:
-    """Compiled from nothing, unpacked elsewhere, and run on a file."""
-    code, said = backend("build_wheel", tmp_path, MOVINET_NATIVE="1")
+@pytest.mark.parametrize(
+    "from_nothing", [False, pytest.param(True, marks=pytest.mark.nightly)], ids=["kept", "nothing"]
+)
+def test_a_wheel_with_the_engine(tmp_path: Path, from_nothing: bool) -> None:
+    """Compiled from nothing or from what is there, unpacked elsewhere, and run."""
+    if from_nothing:
+        code, said = backend("build_wheel", tmp_path, MOVINET_NATIVE="1")
+    else:
+        with engine_folder() as folder:
+            kept = {"MOVINET_NATIVE_BUILD": str(folder)}
+            code, said = backend("build_wheel", tmp_path, MOVINET_NATIVE="1", **kept)
+        assert list(folder.glob("CMakeCache.txt"))
     assert code == 0, said
     (wheel,) = tmp_path.iterdir()
     assert f"-cp{sys.version_info[0]}{sys.version_info[1]}-" in wheel.name

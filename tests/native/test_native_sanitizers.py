@@ -11,6 +11,7 @@ REFERENCE = ("a0_stream", "a0_stream_50x66", "a3_stream", "t0_stream")
 
 
 @pytest.mark.heavy
+@pytest.mark.nightly
 @pytest.mark.timeout(1500)
 def test_clean_under_the_sanitizers(tmp_path: Path) -> None:
     """In one test, so that the engine is compiled once however tests are spread."""

@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import movinet
+from movinet.cli import build_app
 from movinet.complexity import count_multiply_adds, count_parameters, count_state_bytes
 from movinet.presets import input_spec, list_models, preset_config
 from movinet.video import VideoWriter
@@ -39,6 +41,8 @@ _PRINTED = r"^print\(.*\)  # ((?:\d|\[|\(|torch\.).*)$"
 _SHOWN = ("text", "json")
 #: Commands of the set-up are looked at and not run: the gate would call itself.
 _SETUP = ("make", "pip", "pytest", "python3", "source")
+#: What ends a shortened training.
+ONE_EPOCH = ("schedule.epochs=1", "schedule.warmup_steps=0")
 _NOWHERE = "http://127.0.0.1:9/"
 
 
@@ -70,6 +74,10 @@ def blocks_of(page: Path) -> list[Block]:
         )
         for match in _FENCE.finditer(text)
     ]
+
+
+def has_commands(page: Path) -> bool:
+    return any(block.language in ("sh", "console") for block in blocks_of(page))
 
 
 def name_of(page: Path) -> str:
@@ -131,9 +139,29 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_blocks_run(page: Path, desk: Path, mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which has imported everything, and with short trainings."""
+    run_blocks(page, run_shortened, desk, mirror, monkeypatch)
+
+
+@pytest.mark.heavy
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", [page for page in PAGES if has_commands(page)], ids=name_of)
+def test_blocks_run_as_they_stand(
+    page: Path, desk: Path, mirror: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_blocks(page, run_shell, desk, mirror, monkeypatch)
+
+
+def run_blocks(
+    page: Path,
+    run_commands: Callable[[Block, str], None],
+    desk: Path,
+    mirror: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks_of(page):
         # Nothing is kept for blocks without the mark: they must not live on an earlier download.
@@ -144,7 +172,7 @@ def test_blocks_run(page: Path, desk: Path, mirror: str, monkeypatch: pytest.Mon
         if block.language == "python":
             run_python(block, where, namespace)
         elif block.language in ("sh", "console"):
-            run_shell(block, where)
+            run_commands(block, where)
         else:
             assert block.language in _SHOWN, f"{where}: nobody runs {block.language!r} blocks"
 
@@ -160,8 +188,11 @@ def run_python(block: Block, where: str, namespace: dict[str, Any]) -> None:
 
 
 def run_shell(block: Block, where: str) -> None:
-    commands = block.commands()
-    to_run = [command for command in commands if not is_checked_setup(command, where)]
+    to_run = [command for command in block.commands() if not is_checked_setup(command, where)]
+    run_bash(to_run, where)
+
+
+def run_bash(to_run: list[str], where: str) -> None:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(to_run)],
         capture_output=True,
@@ -169,6 +200,33 @@ def run_shell(block: Block, where: str) -> None:
         check=False,
     )
     assert done.returncode == 0, f"{where}: {to_run}\n{done.stdout}{done.stderr}"
+
+
+def run_shortened(block: Block, where: str) -> None:
+    """Run each command by a call, shortened; its output may go into a file."""
+    for command in block.commands():
+        words = shlex.split(command, comments=True)
+        if is_checked_setup(command, where):
+            continue
+        if words[0] != "movinet":
+            run_bash([command], where)
+            continue
+        words, file = (words[:-2], words[-1]) if words[-2] == ">" else (words, None)
+        done = CliRunner().invoke(build_app(), shortened(words[1:]), prog_name="movinet")
+        assert done.exit_code == 0, f"{where}: {command}\n{done.output}\n{done.exception!r}"
+        if file:
+            Path(file).write_text(done.stdout, encoding="utf-8")
+
+
+def shortened(arguments: list[str]) -> list[str]:
+    """A command that does the same with fewer clips and epochs."""
+    match arguments:
+        case ["train", *rest] if not {"--list", "--show"} & {*rest}:
+            return [*(word for word in arguments if "schedule.epochs" not in word), *ONE_EPOCH]
+        case ["data", "synth", *_]:
+            place = arguments.index("--clips-per-class") + 1
+            arguments[place] = str(min(int(arguments[place]), 3))
+    return arguments
 
 
 def is_checked_setup(command: str, where: str) -> bool:

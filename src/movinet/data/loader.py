@@ -104,7 +104,7 @@ class TrainLoader:
             )
         if not len(data):
             raise ConfigError(f"{data.name}: no samples")
-        self.steps_per_epoch = max(1, len(data) // size)
+        self.batch_size, self.steps_per_epoch = size, max(1, len(data) // size)
         share = size // world_size
         seed, mine = config.engine.seed, range(rank * share, size)[:share]
         order = (BalancedOrder if config.data.balance == "sampling" else ShuffledOrder)(data, seed)
@@ -132,6 +132,11 @@ class TrainLoader:
             batch = next(self._stream)
             self._position = step + 1
             yield batch
+
+    def first(self, count: int) -> Iterator[Batch]:
+        """This process's share of the first batches of a run, which may be more than an epoch's."""
+        epochs = (self.batches(epoch) for epoch in itertools.count())
+        return itertools.islice(itertools.chain.from_iterable(epochs), count)
 
 
 class _Request(NamedTuple):

@@ -41,10 +41,12 @@ class Built(NamedTuple):
     Attributes:
         model: The network, in training mode.
         notes: What was taken from the weights and what starts anew, for people.
+        fresh: Names of its tensors that the weights do not bring; empty without weights.
     """
 
     model: MoViNet
     notes: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
 
 
 def build_model(config: ModelSection, labels: Sequence[str]) -> Built:
@@ -60,7 +62,7 @@ def build_model(config: ModelSection, labels: Sequence[str]) -> Built:
         CheckpointError: If the weights cannot be read, or are of another architecture.
         DownloadError: If published weights cannot be had.
     """
-    model, notes = MoViNet(config.network(len(labels))), []
+    model, notes, fresh = MoViNet(config.network(len(labels))), [], []
     for block in model.blocks.values():
         assert isinstance(block, Block)
         nn.init.constant_(block.scale, config.initial_scale)
@@ -76,7 +78,7 @@ def build_model(config: ModelSection, labels: Sequence[str]) -> Built:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(_CLASSIFIER))
     set_training(model)
-    return Built(model, tuple(notes))
+    return Built(model, tuple(notes), tuple(fresh))
 
 
 def test_input(section: InputSection) -> InputSpec:

@@ -28,6 +28,9 @@ class ModelSection(Section):
             last layer; where the classes differ in number or name, that is what is asked for).
         freeze_backbone: Train the classifier (hidden layer and last layer) alone; batch norms of
             the backbone keep their statistics.
+        freeze_norm: Batch norms keep the statistics of the weights and normalise with them in
+            training too, so that training changes the very network that is evaluated; their
+            weights and biases still train. Norms that the weights do not bring keep training.
         overrides: Fields of `MoViNetConfig`, as `movinet.create_model` takes them. What a file of
             weights computes comes from the file, unless it is set with the run.
         architecture: Channels, kernels and strides of a network of one's own, with the options of
@@ -42,6 +45,7 @@ class ModelSection(Section):
     weights: str | None = None
     load: Literal["all", "backbone"] = "all"
     freeze_backbone: bool = False
+    freeze_norm: bool = False
     overrides: dict[str, Any] = Field(default_factory=dict)
     architecture: dict[str, Any] | None = None
     initial_scale: float = Field(default=0, ge=0, le=1)
@@ -215,6 +219,8 @@ class EngineSection(Section):
         precision: "bfloat16" computes convolutions in it and keeps parameters and logits float32.
         compile: Compile the network (torch.compile).
         sync_norm: Batch norms see the batch of all processes.
+        norm_batches: Training batches on which the statistics of the batch norms are measured
+            again before each evaluation and at the end; 0 evaluates with the running ones.
         ema: Decay of the moving average of the weights that is evaluated and saved; 0 is off.
         seed: Of everything random.
         device: "auto", "cpu", "cuda" (each process its own) or "mps".
@@ -227,6 +233,7 @@ class EngineSection(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     sync_norm: bool = True
+    norm_batches: int = Field(default=0, ge=0, le=1000)
     ema: float = Field(default=0, ge=0, lt=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import time
@@ -9,8 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from movinet.data.loader import Failure
+from torch import Tensor
+
+from movinet.data.loader import Failure, TrainLoader
 from movinet.errors import CheckpointError, ConfigError, TrainingError
+from movinet.model import MoViNet
 from movinet.training.build import build_model
 from movinet.training.checkpoint import (
     Checkpoints,
@@ -22,9 +26,11 @@ from movinet.training.config import TrainConfig
 from movinet.training.console import Messages
 from movinet.training.distributed import Processes
 from movinet.training.evaluation_loader import EvalLoader
-from movinet.training.inputs import find_checkpoint, open_labels, open_valid
+from movinet.training.inputs import find_checkpoint, open_labels, open_train, open_valid
 from movinet.training.logs import RunLog
+from movinet.training.norm_statistics import freeze_norms, norms_reestimated, trained_norms
 from movinet.training.results import BEST_WEIGHTS, write_network
+from movinet.training.step import as_video
 from movinet.training.stopping import Stop, stoppable
 from movinet.training.validation import PRIMARY, validate
 
@@ -125,7 +131,15 @@ class _Evaluator:
         section = config.model
         if found is not None:  # its weights follow
             section = section.model_copy(update={"weights": None})
-        self._model = build_model(section, data.labels).model.to(processes.device).eval()
+        self._model = build_model(section, data.labels).model.to(processes.device)
+        self._norms: list[str] = []
+        self._norm_clips: list[Tensor] = []
+        if found is not None and config.engine.norm_batches:
+            self._norm_clips = _norm_clips(config, processes)
+            if config.model.freeze_norm:
+                freeze_norms(self._model, except_for=found.get("fresh_norms", ()))
+            self._norms = trained_norms(self._model)
+        self._model.eval()
         streams = self._model.config.streams
         self._loader = EvalLoader(
             data, config, streams=streams, rank=processes.rank, world_size=processes.size
@@ -144,9 +158,9 @@ class _Evaluator:
         log = RunLog(self._folder, self._messages, name=LOG, total=total)
         with log.showing():
             failures: list[Failure] = []
-            with log.evaluating(self._loader.count) as progress:
+            with self._as_evaluated() as model, log.evaluating(self._loader.count) as progress:
                 figures = validate(
-                    self._model, self._loader, self._processes, self._stop, failures, progress
+                    model, self._loader, self._processes, self._stop, failures, progress
                 )
             for some in self._processes.gather_objects(failures):
                 log.failures(some)
@@ -167,8 +181,14 @@ class _Evaluator:
             progress = progress_of(found, self._best)
             progress.best, progress.best_step = primary, progress.step
             labels = tuple(found["labels"])
-            write_network(BEST_WEIGHTS, self._model, self._config, labels, progress.step)
+            with self._as_evaluated() as model:
+                write_network(BEST_WEIGHTS, model, self._config, labels, progress.step)
             write_checkpoint(self._best, {**found, "progress": dataclasses.asdict(progress)})
+
+    def _as_evaluated(self) -> contextlib.AbstractContextManager[MoViNet]:
+        """The network with the batch-norm statistics that training evaluates it with."""
+        clips = (as_video(clip, self._processes.device) for clip in self._norm_clips)
+        return norms_reestimated(self._model, self._norms, clips, self._processes)
 
     def _load(self, found: Mapping[str, Any]) -> None:
         try:
@@ -180,3 +200,10 @@ class _Evaluator:
                 "the checkpoint does not fit the network of this configuration: use the "
                 "config.yaml of its folder"
             ) from None
+
+
+def _norm_clips(config: TrainConfig, processes: Processes) -> list[Tensor]:
+    """The training clips on which a run measures the statistics of its batch norms."""
+    rank, size = processes.rank, processes.size
+    loader = TrainLoader(open_train(config), config, rank=rank, world_size=size)
+    return [batch.video for batch in loader.first(config.engine.norm_batches)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -37,16 +38,19 @@ from movinet.training.inputs import find_checkpoint, open_train, open_valid
 from movinet.training.logs import RunLog, cut_log
 from movinet.training.loop import Loop
 from movinet.training.memory import keep_freed_memory
+from movinet.training.norm_statistics import folded_norms, unfold_norms
 from movinet.training.overview import result_facts, run_facts
 from movinet.training.plots import plot_curves
 from movinet.training.recipes import to_yaml
 from movinet.training.results import BEST_WEIGHTS, CURVES, WEIGHTS, write_network
-from movinet.training.step import Trainer
+from movinet.training.step import Trainer, as_video
 from movinet.training.stopping import stoppable
 from movinet.training.validation import PRIMARY
 
 #: In a run's folder.
 LOG = "log.jsonl"
+#: On which the statistics of folded batch norms are measured.
+_UNFOLD_CLIPS = 64
 
 
 def run(config: TrainConfig, *, quiet: bool = False) -> dict[str, float]:
@@ -105,6 +109,11 @@ def _check(config: TrainConfig) -> None:
     if config.run.mode in ("train", "train_and_eval"):
         if config.data.train is None:
             raise ConfigError("data.train is missing: say where the training videos are")
+        if config.model.freeze_norm and config.model.weights is None:
+            raise ConfigError(
+                "model.freeze_norm keeps the statistics that weights bring: give model.weights, or "
+                "let the batch norms train"
+            )
         if (config.schedule.epochs is None) == (config.schedule.steps is None):
             raise ConfigError("give either schedule.epochs or schedule.steps")
     if config.run.mode != "train" and config.data.valid is None:
@@ -163,16 +172,21 @@ def _prepare(
         valid = open_valid(config, train.labels, train)
     for kind, message in advise(config, train, progress.total):
         messages.say(kind, message)
-    model = _build(config, train, messages, resumes=found is not None)
+    model, fresh_norms = _build(config, train, messages, resumes=found is not None)
     valid_loader = None
     if valid is not None:
         valid_loader = EvalLoader(
             valid, config, streams=model.config.streams, rank=rank, world_size=size
         )
+    if found is None:
+        _unfold(model, train_loader, processes, messages)
     weights = None
     if config.data.balance == "loss":
         weights = torch.from_numpy(loss_weights(train))
-    trainer = Trainer(model, config, processes, progress.total, weights)
+    trainer = Trainer(model, config, processes, progress.total, weights, fresh_norms)
+    if config.engine.norm_batches:
+        first = train_loader.first(config.engine.norm_batches)
+        trainer.norm_clips = [batch.video for batch in first]
     if found is not None:
         trainer.load_state_dict(found, str(checkpoints.last))
     if not trainer.is_finite():
@@ -199,14 +213,33 @@ def _prepare(
     )
 
 
-def _build(config: TrainConfig, train: DataSet, messages: Messages, *, resumes: bool) -> MoViNet:
+def _build(
+    config: TrainConfig, train: DataSet, messages: Messages, *, resumes: bool
+) -> tuple[MoViNet, list[str]]:
     """The network; where a checkpoint follows, without weights that it would replace."""
     torch.manual_seed(config.engine.seed)
     section = config.model.model_copy(update={"weights": None}) if resumes else config.model
     built = build_model(section, train.labels)
     for note in built.notes:
         messages.say("note", note)
-    return built.model
+    fresh = {name.rpartition(".")[0] for name in built.fresh if ".norm." in name}
+    return built.model, sorted(fresh)
+
+
+def _unfold(model: MoViNet, loader: TrainLoader, processes: Processes, messages: Messages) -> None:
+    """Give a network whose batch norms were folded its statistics back, from its first clips."""
+    if not folded_norms(model):
+        return
+    model.to(processes.device)
+    batches = loader.first(math.ceil(_UNFOLD_CLIPS / loader.batch_size))
+    clips = (as_video(batch.video, processes.device) for batch in batches)
+    count = unfold_norms(model, clips, processes)
+    messages.say(
+        "note",
+        f"{count} batch norms of the weights are folded into the kernels: their statistics are "
+        f"measured on {_UNFOLD_CLIPS} training clips, which leaves the network's outputs as they "
+        "are",
+    )
 
 
 def _total_steps(config: TrainConfig, steps_per_epoch: int) -> int:

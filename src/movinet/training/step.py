@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
 from movinet.training.ema import EMA
 from movinet.training.losses import classification_loss
+from movinet.training.norm_statistics import freeze_norms, norms_reestimated, trained_norms
 from movinet.training.norms import convert_sync_batchnorm
 from movinet.training.optimizers import (
     add_decay,
@@ -39,6 +40,7 @@ class Trainer:
         processes: Who takes part.
         total_steps: Updates of the whole run.
         class_weights: (classes,) factors of the losses; None weighs all classes alike.
+        fresh_norms: Batch norms that no weights brought: they train where others are frozen.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Trainer:
         processes: Processes,
         total_steps: int,
         class_weights: Tensor | None = None,
+        fresh_norms: Sequence[str] = (),
     ) -> None:
         self.model = model.to(processes.device)
         self.config, self.processes, self.total_steps = config, processes, total_steps
@@ -65,6 +68,10 @@ class Trainer:
         adds_decay = config.optimizer.name != "adamw"
         self._decay = config.optimizer.weight_decay if adds_decay else 0.0
         self._kernels = kernels(model)
+        self._fresh_norms = list(fresh_norms)
+        #: Clips for `norms_reestimated`, uint8 (batch, time, height, width, 3).
+        self.norm_clips: Sequence[Tensor] = ()
+        self._set_training()
         self.ema = EMA(model, config.engine.ema) if config.engine.ema else None
 
     def learning_rate(self, step: int) -> float:
@@ -88,7 +95,7 @@ class Trainer:
         """
         config = self.config
         if not self.model.training:
-            set_training(self.model)
+            self._set_training()
         video, targets = self._prepare(batch, step)
         self.optimizer.zero_grad(set_to_none=True)
         totals = torch.zeros(3, device=video.device)
@@ -117,8 +124,19 @@ class Trainer:
         """The network as it is evaluated: in evaluation mode, with averaged weights if kept."""
         self.processes.share_buffers(self.model)
         self.model.eval()
-        with self.ema.swapped(self.model) if self.ema else contextlib.nullcontext():
-            yield self.model
+        device = self.processes.device
+        clips = (as_video(clip, device) for clip in self.norm_clips)
+        with (
+            self.ema.swapped(self.model) if self.ema else contextlib.nullcontext(),
+            norms_reestimated(self.model, self._trained_norms, clips, self.processes) as model,
+        ):
+            yield model
+
+    def _set_training(self) -> None:
+        set_training(self.model)
+        if self.config.model.freeze_norm:
+            freeze_norms(self.model, except_for=self._fresh_norms)
+        self._trained_norms = trained_norms(self.model) if self.config.engine.norm_batches else []
 
     def is_finite(self) -> bool:
         """Whether every weight and statistic is a number."""
@@ -132,6 +150,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
+            "fresh_norms": self._fresh_norms,
         }
 
     def load_state_dict(self, state: dict[str, Any], where: str) -> None:
@@ -145,6 +164,8 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.ema is not None:
                 self.ema.load_state_dict(state["ema"])
+            self._fresh_norms = list(state.get("fresh_norms", ()))
+            self._set_training()
         except (KeyError, ValueError, RuntimeError, TypeError):
             raise CheckpointError(
                 f"{where}: does not fit the network and optimiser of this run; choose another "
@@ -158,9 +179,8 @@ class Trainer:
             (config.engine.seed, step, self.processes.rank)
         ).generate_state(2, np.uint64)
         torch.manual_seed(int(torch_seed))
-        video = batch.video.to(device, non_blocking=True)
+        video = as_video(batch.video, device)
         targets = batch.targets.to(device, non_blocking=True)
-        video = video.permute(0, 4, 1, 2, 3).float() / 255
         if config.augment.mixup or config.augment.cutmix:
             if targets.ndim == 1:
                 targets = nn.functional.one_hot(targets, self.model.config.num_classes).float()
@@ -196,3 +216,8 @@ class Trainer:
         else:
             hits = guess == (targets if targets.ndim == 1 else targets.argmax(1))
         return torch.stack([loss.detach(), hits.sum().float(), loss.new_tensor(float(len(video)))])
+
+
+def as_video(clips: Tensor, device: torch.device) -> Tensor:
+    """A loader's clips, (batch, time, height, width, 3) uint8, as the network's input."""
+    return clips.to(device, non_blocking=True).permute(0, 4, 1, 2, 3).float() / 255

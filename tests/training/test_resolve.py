@@ -102,7 +102,7 @@ def test_a_run_from_a_file_trains_the_network_of_the_file(tmp_path: Path) -> Non
     assert size_of(config) == (96, 112, 10, 24)
     assert config.input.train_frames == 16
     assert_stable(config, tmp_path)
-    model, notes = build_model(config.model, ["x", "y"])
+    model, notes, _ = build_model(config.model, ["x", "y"])
     assert len(notes) == 1
     assert "t0_stream with se_type=none, activation=relu6" in notes[0]
     theirs = load_model(None, file).model.state_dict()

@@ -244,7 +244,7 @@ def test_of_a_backbone_alone_no_classifier_is_taken(tmp_path: Path) -> None:
         labels=LABELS,
         assumed=["classifier"],
     )
-    built = build(weights=str(file), load="backbone")
+    built = build_whole(weights=str(file), load="backbone")
     assert torch.equal(built.model.head.weight, model.head.weight)
     assert not torch.equal(built.model.hidden.weight, model.hidden.weight)
     assert built.notes[0].endswith("starting anew: the classifier's hidden layer, the last layer")

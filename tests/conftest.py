@@ -1,8 +1,10 @@
-"""Settings for every test."""
+"""Settings for every test, and a report of those that take longer than their marks say."""
 
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # One thread for each of pytest-xdist's workers; more would fight over the cores.
@@ -16,3 +18,41 @@ settings.load_profile("untimed")
 # starts; the tests of what they do want them as a terminal has them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+#: The most CPU seconds that a test may take without the mark `heavy`, and with it alone. On a slow
+#: or busy machine all take longer: those above are reported at the end, and fail nothing.
+UNMARKED, HEAVY = 10.0, 30.0
+_CPU_SECONDS, _BEFORE = "cpu_seconds", pytest.StashKey[float]()
+
+
+def _cpu_seconds() -> float:
+    """Of this process, and of those that it started and waited for."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    item.stash[_BEFORE] = _cpu_seconds()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append((_CPU_SECONDS, _cpu_seconds() - item.stash[_BEFORE]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The CPU seconds of all tests, and the tests that take too many for their marks."""
+    ends = [report for report in terminalreporter.stats.get("", []) if report.when == "teardown"]
+    seconds = [dict(report.user_properties).get(_CPU_SECONDS, 0.0) for report in ends]
+    if sum(seconds) < UNMARKED:
+        return
+    terminalreporter.section(f"{sum(seconds):.0f} CPU seconds")
+    for taken, report in sorted(zip(seconds, ends, strict=True), key=lambda pair: -pair[0]):
+        heavy, nightly = "heavy" in report.keywords, "nightly" in report.keywords
+        if not nightly and taken > (HEAVY if heavy else UNMARKED):
+            advice = "make it smaller, or mark it nightly" if heavy else "make it smaller, or heavy"
+            terminalreporter.line(f"{taken:.0f} s: {report.nodeid} ({advice})")

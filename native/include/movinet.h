@@ -33,6 +33,7 @@ typedef struct movinet_info {
   int classes;         /* logits */
   size_t state_bytes;  /* of one stream */
   const char* kernels; /* the instruction set in use */
+  int embedding;       /* channels of the embedding */
 } movinet_info;
 
 /* The reason of this thread's last error; never null. */
@@ -54,18 +55,24 @@ void movinet_snapshot(const movinet_stream* stream, void* bytes);
 void movinet_restore(movinet_stream* stream, const void* bytes);
 
 /* See the next frames: `frames` is [count][height][width][3], `logits` receives `classes` floats,
- * of everything seen since the start. `decay`, in (0, 1], is what the poolings over past frames
- * keep a frame; 1 is their mean, the published way. */
+ * of everything seen since the start; if it is null, the classifier is not computed. `decay`, in
+ * (0, 1], is what the poolings over past frames keep a frame; 1 is their mean, the published way. */
 int movinet_step(movinet_stream* stream, const void* frames, movinet_pixels pixels, int count,
                  float decay, float* logits);
 
 /* The same for several streams of one model in one call, which is faster: `frames` is
  * [count][streams][height][width][3], `decays` one for each stream or null for 1. With
  * `every_frame`, `logits` is [count][streams][classes], after each frame; else
- * [streams][classes]. */
+ * [streams][classes]; it may be null. */
 int movinet_step_many(movinet_stream* const* streams, int stream_count, const void* frames,
                       movinet_pixels pixels, int count, const float* decays, int every_frame,
                       float* logits);
+
+/* The embedding of everything that a stream has seen, of movinet_info's `embedding` floats: the mean
+ * of the last layer before the classifier, over places and frames, as `decay` weighed them. It is
+ * read from the state, so it can be asked for after any step, and after a restore. Refused if the
+ * stream has seen no frame. */
+int movinet_embedding(const movinet_stream* stream, float* embedding);
 
 #ifdef __cplusplus
 }

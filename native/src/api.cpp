@@ -58,7 +58,8 @@ void movinet_free(movinet_model* model) { delete model; }
 movinet_info movinet_get_info(const movinet_model* model) {
   const Network& n = model->network;
   return {static_cast<int>(n.header().height), static_cast<int>(n.header().width),
-          static_cast<int>(n.header().classes), n.state_bytes(), n.kernels().name};
+          static_cast<int>(n.header().classes), n.state_bytes(), n.kernels().name,
+          static_cast<int>(n.header().head)};
 }
 
 const char* movinet_manifest(const movinet_model* model, size_t* size) {
@@ -84,6 +85,10 @@ void movinet_snapshot(const movinet_stream* stream, void* bytes) {
 
 void movinet_restore(movinet_stream* stream, const void* bytes) {
   std::memcpy(stream->state.data(), bytes, stream->state.size());
+}
+
+int movinet_embedding(const movinet_stream* stream, float* embedding) {
+  return guarded([&] { stream->network.embedding(stream->state.data(), embedding); });
 }
 
 int movinet_step(movinet_stream* stream, const void* frames, movinet_pixels pixels, int count,

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "error.h"
 #include "half.h"
 
 namespace movinet {
@@ -62,11 +63,11 @@ void Network::step(std::byte* const* states, int streams, const void* frames, Pi
       // was trained to be at most.
       const int64_t last = decay < 1 ? header_.trained_frames - 1 : INT64_MAX;
       state.pool_weight = decay * state.pool_weight + 1;
-      const bool asked = every_frame || t + 1 == count;
-      float* out = logits + (every_frame ? index : s) * header_.classes;
+      const bool asked = logits && (every_frame || t + 1 == count);
+      float* out = asked ? logits + (every_frame ? index : s) * header_.classes : nullptr;
       items.push_back({states[s], static_cast<const std::byte*>(frames) + index * frame_size,
                        decay, state.pool_weight, state.frame_count,
-                       std::min(state.frame_count, last), asked ? out : nullptr});
+                       std::min(state.frame_count, last), out});
       state.frame_count = static_cast<int64_t>(static_cast<uint64_t>(state.frame_count) + 1);
       if (items.size() == kGroup) {
         run(*w, items, pixels);
@@ -186,6 +187,14 @@ void Network::classify(Workspace& w, const std::vector<Item>& items) const {
       item.logits[c] = w.logits[(c / kPanel * asked + row) * kPanel + c % kPanel];
     row++;
   }
+}
+
+void Network::embedding(const std::byte* state, float* values) const {
+  const float weight = reinterpret_cast<const StateHeader*>(state)->pool_weight;
+  if (!(weight > 0))
+    throw Error(Error::Kind::usage, "the stream has seen no frame: it has no embedding yet");
+  read(state, head_part_, values);
+  for (uint32_t c = 0; c < header_.head; c++) values[c] /= weight;
 }
 
 void Network::read(const std::byte* state, int index, float* values) const {

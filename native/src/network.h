@@ -197,10 +197,13 @@ class Network {
   size_t state_bytes() const { return state_floats_ * sizeof(float); }
 
   // `logits` receives [frame][stream][classes] if `every_frame`, else [stream][classes], of the
-  // last frame. `frames` is [frame][stream][height][width][3]. May be called from several threads,
+  // last frame; null leaves the classifier out. `frames` is [frame][stream][height][width][3]. May be called from several threads,
   // with different states.
   void step(std::byte* const* states, int streams, const void* frames, Pixels pixels, int count,
             const float* decays, bool every_frame, float* logits) const;
+
+  // What the classifier sees after the last frame, [head]: the mean of all frames, as decayed.
+  void embedding(const std::byte* state, float* values) const;
 
   // A part of a state as plain numbers, [frame (the oldest first)][place][channel], and back.
   void read(const std::byte* state, int part, float* values) const;

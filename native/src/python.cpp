@@ -57,30 +57,33 @@ class Engine {
   // (count * streams or streams, classes).
   Output step(const std::vector<const State*>& states, const Frames& frames, const Input& decays,
               bool every_frame) const {
-    const Header& h = network_.header();
-    const size_t streams = states.size(), rows = frames.ndim() == 4 ? frames.shape(0) : 0;
-    const bool bytes = frames.dtype() == nb::dtype<uint8_t>();
-    if (streams == 0 || rows == 0 || rows % streams || frames.shape(1) != h.height ||
-        frames.shape(2) != h.width || frames.shape(3) != 3 ||
-        (!bytes && frames.dtype() != nb::dtype<float>()))
-      refuse("frames must be (frames * streams, " + std::to_string(h.height) + ", " +
-             std::to_string(h.width) + ", 3) float32 or uint8, for " + std::to_string(streams) +
-             " streams");
-    if (decays.size() != streams) refuse("there must be one decay for each stream");
-    std::vector<std::byte*> pointers;
-    for (const State* state : states) {
-      for (std::byte* other : pointers)
-        if (other == state->bytes.data()) refuse("the same state twice in one step");
-      pointers.push_back(own(*state));
-    }
-    for (size_t s = 0; s < streams; s++)
-      if (!(decays.data()[s] > 0 && decays.data()[s] <= 1)) refuse("decay must be in (0, 1]");
-    Output logits = make_array({every_frame ? rows : streams, h.classes});
+    const auto pointers = checked(states, frames, decays);
+    const size_t streams = states.size(), rows = frames.shape(0);
+    Output logits = make_array({every_frame ? rows : streams, network_.header().classes});
     nb::gil_scoped_release release;
-    network_.step(pointers.data(), static_cast<int>(streams), frames.data(),
-                  bytes ? Pixels::bytes : Pixels::floats, static_cast<int>(rows / streams),
-                  decays.data(), every_frame, logits.data());
+    network_.step(pointers.data(), static_cast<int>(streams), frames.data(), pixels(frames),
+                  static_cast<int>(rows / streams), decays.data(), every_frame, logits.data());
     return logits;
+  }
+
+  // The same without the classifier -> embeddings (count * streams, head).
+  Output embed(const std::vector<const State*>& states, const Frames& frames,
+               const Input& decays) const {
+    const auto pointers = checked(states, frames, decays);
+    const Header& h = network_.header();
+    const size_t streams = states.size(), rows = frames.shape(0);
+    const bool bytes = pixels(frames) == Pixels::bytes;
+    const size_t step = streams * h.height * h.width * 3 * (bytes ? 1 : sizeof(float));
+    Output embeddings = make_array({rows, h.head});
+    nb::gil_scoped_release release;
+    for (size_t row = 0; row < rows; row += streams) {
+      network_.step(pointers.data(), static_cast<int>(streams),
+                    static_cast<const std::byte*>(frames.data()) + row / streams * step,
+                    pixels(frames), 1, decays.data(), false, nullptr);
+      for (size_t s = 0; s < streams; s++)
+        network_.embedding(pointers[s], embeddings.data() + (row + s) * h.head);
+    }
+    return embeddings;
   }
 
   Output read(const State& state, int part) const {
@@ -120,6 +123,31 @@ class Engine {
   std::byte* own(const State& state) const {
     if (state.bytes.size() != network_.state_bytes()) refuse("the state is of another model");
     return state.bytes.data();
+  }
+  static Pixels pixels(const Frames& frames) {
+    return frames.dtype() == nb::dtype<uint8_t>() ? Pixels::bytes : Pixels::floats;
+  }
+  // The memory of states that are to see frames; refuses what does not fit.
+  std::vector<std::byte*> checked(const std::vector<const State*>& states, const Frames& frames,
+                                  const Input& decays) const {
+    const Header& h = network_.header();
+    const size_t streams = states.size(), rows = frames.ndim() == 4 ? frames.shape(0) : 0;
+    if (streams == 0 || rows == 0 || rows % streams || frames.shape(1) != h.height ||
+        frames.shape(2) != h.width || frames.shape(3) != 3 ||
+        (pixels(frames) != Pixels::bytes && frames.dtype() != nb::dtype<float>()))
+      refuse("frames must be (frames * streams, " + std::to_string(h.height) + ", " +
+             std::to_string(h.width) + ", 3) float32 or uint8, for " + std::to_string(streams) +
+             " streams");
+    if (decays.size() != streams) refuse("there must be one decay for each stream");
+    std::vector<std::byte*> pointers;
+    for (const State* state : states) {
+      for (std::byte* other : pointers)
+        if (other == state->bytes.data()) refuse("the same state twice in one step");
+      pointers.push_back(own(*state));
+    }
+    for (size_t s = 0; s < streams; s++)
+      if (!(decays.data()[s] > 0 && decays.data()[s] <= 1)) refuse("decay must be in (0, 1]");
+    return pointers;
   }
   const StatePart& checked(int part) const {
     if (part < 0 || part >= static_cast<int>(network_.state_parts().size()))
@@ -179,6 +207,7 @@ NB_MODULE(_native, m) {
       .def("from_bytes", &Engine::from_bytes)
       .def("step", &Engine::step, nb::arg("states"), nb::arg("frames"), nb::arg("decays"),
            nb::arg("every_frame"))
+      .def("embed", &Engine::embed, nb::arg("states"), nb::arg("frames"), nb::arg("decays"))
       .def("read", &Engine::read)
       .def("write", &Engine::write)
       .def("read_clock", &Engine::read_clock)

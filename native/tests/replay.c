@@ -5,7 +5,8 @@
  * FRAMES is [count][streams][height][width][3] floats. Writes the logits after each frame,
  * [count][streams][classes], of all streams stepped together. Then each stream goes alone: from its
  * start, from a snapshot taken half-way, and from a reset; with bytes as well as with floats; and
- * must give the same again. Wrong use must be refused with a reason.
+ * must give the same again. Embeddings must be those of the state, whether or not the steps computed
+ * logits. Wrong use must be refused with a reason.
  */
 #include <math.h>
 #include <stdio.h>
@@ -79,6 +80,33 @@ static void bytes_and_chunks(const movinet_model* model, size_t frame_size, int 
   free(b);
 }
 
+/* A stream's embedding does not depend on whether logits were asked for, and goes with its state. */
+static void embeddings(const movinet_model* model, const float* frames, size_t frame_size) {
+  const movinet_info info = movinet_get_info(model);
+  const size_t size = (size_t)info.embedding * sizeof(float);
+  float *a = memory(size), *b = memory(size), *logits = memory((size_t)info.classes * sizeof *logits);
+  movinet_stream *one = movinet_stream_new(model), *other = movinet_stream_new(model);
+  void* snapshot = memory(info.state_bytes);
+  need(one && other, "no stream");
+  need(movinet_embedding(one, a) == MOVINET_USAGE, "an embedding of no frames");
+  need(strstr(movinet_error(), "no frame") != NULL, "the reason of an embedding of no frames");
+  need(!movinet_step(one, frames, MOVINET_FLOATS, 1, 1.f, logits), "with logits");
+  need(!movinet_step(other, frames, MOVINET_FLOATS, 1, 1.f, NULL), "without logits");
+  need(!movinet_embedding(one, a) && !movinet_embedding(other, b), "the embeddings");
+  need(!memcmp(a, b, size), "logits change the embedding");
+  movinet_snapshot(one, snapshot);
+  need(!movinet_step(one, frames + frame_size, MOVINET_FLOATS, 1, .5f, NULL), "another frame");
+  need(!movinet_embedding(one, b) && memcmp(a, b, size), "a frame does not change the embedding");
+  movinet_restore(one, snapshot);
+  need(!movinet_embedding(one, b) && !memcmp(a, b, size), "the embedding after a restore");
+  movinet_stream_free(one);
+  movinet_stream_free(other);
+  free(snapshot);
+  free(logits);
+  free(a);
+  free(b);
+}
+
 static void wrong_use(movinet_stream* stream, const float* frames, float* logits) {
   need(movinet_step(stream, frames, MOVINET_FLOATS, 1, 0.f, logits) == MOVINET_USAGE, "decay of 0");
   need(strstr(movinet_error(), "decay") != NULL, "the reason of a decay of 0");
@@ -127,6 +155,7 @@ int main(int argc, char** argv) {
   }
   wrong_use(all[0], frames, logits);
   bytes_and_chunks(model, frame_size, classes);
+  embeddings(model, frames, streams * frame_size);
   for (int s = 0; s < streams; s++) movinet_stream_free(all[s]);
   movinet_free(model);
   free(snapshot);

@@ -21,11 +21,14 @@ def run(command: Sequence[str | Path], data: bytes = b"") -> bytes:
     return done.stdout
 
 
-def example(build: Path, case: Path, runner: Sequence[str] = ()) -> np.ndarray:
-    """What the example prints for the frames of the first stream, (time, classes)."""
+def example(
+    build: Path, case: Path, runner: Sequence[str] = (), options: Sequence[str] = ()
+) -> np.ndarray:
+    """What the example prints for the frames of the first stream, (time, classes or channels)."""
     wanted = np.load(case.with_suffix(".npy"))
     frames = np.fromfile(case.with_suffix(".f32"), np.float32).reshape(*wanted.shape[:2], -1)
-    said = run([*runner, build / "movinet_stream", case], frames[:, 0].tobytes())
+    command = [*runner, build / "movinet_stream", case, *options]
+    said = run(command, frames[:, 0].tobytes())
     return np.array([line.split() for line in said.decode().splitlines()], np.float32)
 
 

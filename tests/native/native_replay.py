@@ -57,6 +57,10 @@ def replay(native: Any, path: Path, kernels: str) -> float:
         found = np.concatenate(outputs).reshape(wanted.shape)
         assert np.isfinite(found).all(), f"{path.name}, {kernels}: not finite"  # max() skips NaN
         largest = max(largest, float(np.abs(found - wanted).max() / np.abs(wanted).max()))
+    embedded = [engine.new_state() for _ in range(streams)]
+    embeddings = engine.embed(embedded, exact(frames.reshape(-1, *engine.size, 3)), decays)
+    last = np.stack([engine.read(state, len(engine.state_shapes) - 1) for state in embedded])
+    np.testing.assert_allclose(embeddings[-streams:], last / count, rtol=1e-6)
     for part in range(len(engine.state_shapes)):
         values = engine.read(states[0], part)
         engine.write(states[0], part, exact(values))

@@ -10,6 +10,8 @@ import pytest
 from engine_build import engine_folder
 from native_programs import check, example, replay
 
+native = pytest.importorskip("movinet._native", reason="the native engine is not built")
+
 pytestmark = pytest.mark.heavy
 
 
@@ -24,6 +26,15 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return programs
 
 
+def python_embeddings(case: Path) -> np.ndarray:
+    """Those of the first stream after each frame, (time, channels)."""
+    engine = native.Engine(str(case))
+    streams = np.load(case.with_suffix(".npy")).shape[1]
+    frames = np.fromfile(case.with_suffix(".f32"), np.float32).reshape(-1, *engine.size, 3)
+    one = np.ones(1, np.float32)
+    return engine.embed([engine.new_state()], frames[::streams].copy(), one)
+
+
 def test_c_gives_what_python_gives(build: Path, tmp_path: Path) -> None:
     for name in ("odd", "swish", "one_row"):
         native_cases.write_small(name, tmp_path)
@@ -36,6 +47,8 @@ def test_c_gives_what_python_gives(build: Path, tmp_path: Path) -> None:
         check(example(build, case), wanted[:, 0], f"{case.name}, example")
         # This one resets, takes snapshots and goes on from them too.
         check(replay(build, case), wanted, f"{case.name}, replay")
+        found = example(build, case, options=["embedding"])
+        check(found, python_embeddings(case), f"{case.name}, embedding")
 
     # A model that cannot be loaded is one line.
     case = tmp_path / "small_odd.mvn"

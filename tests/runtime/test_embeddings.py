@@ -11,7 +11,7 @@ import torch
 import movinet
 from exported_formats import BASE, SPEC, STREAM, export, noise
 from movinet.decay import decay_from_half_life
-from movinet.errors import ConfigError
+from movinet.errors import CheckpointError, ConfigError
 from movinet.runtime.base import Runtime
 from movinet.runtime.torch_engine import wrap
 from networks import make_model, tiny_stream
@@ -231,3 +231,13 @@ def test_models_that_pool_nothing_over_time_have_none_of_a_clip() -> None:
         many.clip_embedding(CLIP)
     with pytest.raises(ConfigError, match="every_frame needs a causal model"):
         make_model(BASE).embed(to_video(CLIP), every_frame=True)
+
+
+def test_a_manifest_of_another_embedding_is_refused(tmp_path: Path) -> None:
+    """Else a part of the sums would be taken for the embedding."""
+    needs(".mvn")
+    export(STREAM, tmp_path / "x.mvn")
+    text = movinet.load(tmp_path / "x.mvn").manifest.to_json()
+    (tmp_path / "other.json").write_text(text.replace('"head": 32', '"head": 24'))
+    with pytest.raises(CheckpointError, match="its network is not the one that its manifest"):
+        movinet.load(tmp_path / "x.mvn", manifest=tmp_path / "other.json")

@@ -93,32 +93,16 @@ class NativeEngine:
     ) -> NDArray[np.float32]:
         """See `Engine.step`."""
         frames, decay = np.ascontiguousarray(frames), np.ascontiguousarray(decay, np.float32)
-        if output == "embedding":
-            return self._embeddings(frames, decay, state)
-        logits = self._logits(frames, decay, state)
+        try:
+            if output == "embedding":
+                return self._engine.embed(state, frames, decay)
+            logits = self._engine.step(state, frames, decay, True)
+        except self._error as error:
+            raise ConfigError(str(error)) from None
         if self.manifest.output == "logits":
             return logits
         exponentials = np.exp(logits - logits.max(1, keepdims=True))
         return exponentials / exponentials.sum(1, keepdims=True)
-
-    def _logits(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: NativeState
-    ) -> NDArray[np.float32]:
-        try:
-            return self._engine.step(state, frames, decay, True)
-        except self._error as error:
-            raise ConfigError(str(error)) from None
-
-    def _embeddings(
-        self, frames: NDArray[Any], decay: NDArray[np.float32], state: NativeState
-    ) -> NDArray[np.float32]:
-        """Step frame by frame, and read the embeddings out of the states: sums over weights."""
-        rows, head = [], len(self._engine.state_shapes) - 1
-        for start in range(0, len(frames), len(state)):
-            self._logits(frames[start : start + len(state)], decay, state)
-            weights = np.array([self._engine.read_clock(one)[1:] for one in state], np.float32)
-            rows.append(np.stack([self._engine.read(one, head) for one in state]) / weights)
-        return np.concatenate(rows)
 
     def read_state(
         self, state: NativeState, names: Collection[str] | None = None
@@ -130,13 +114,13 @@ class NativeEngine:
         sums = []
         with_buffers = names is None or any(_BUFFER.fullmatch(name) for name in names)
         for part, shape in enumerate(engine.state_shapes):
+            if len(shape) > 1 and not with_buffers:
+                continue
+            held = np.stack([engine.read(one, part) for one in state])
             if len(shape) == 1:
-                sums.append(np.stack([engine.read(one, part) for one in state]))
-            elif with_buffers:
-                held, block = (
-                    np.stack([engine.read(one, part) for one in state]),
-                    self._buffers[part],
-                )
+                sums.append(held)
+            else:
+                block = self._buffers[part]
                 values.update((f"buffer/{block}/{i}", held[:, i]) for i in range(shape[0]))
         values["sums"] = np.concatenate(sums, 1)
         if names is None:
@@ -186,6 +170,7 @@ class NativeEngine:
             or PRECISIONS.get(manifest.quantization) != self._engine.precision
             or manifest.frames.shape[1:] != (*self._engine.size, 3)
             or len(manifest.labels) != self._engine.classes
+            or manifest.embedding_channels not in (None, shapes[-1][0])
             or any(state.initial for state in manifest.states)  # the engine's streams start at 0
         ):
             raise CheckpointError(f"{path}: its network is not the one that its manifest tells of")

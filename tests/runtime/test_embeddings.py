@@ -107,6 +107,16 @@ def test_every_format_gives_the_embedding_of_a_stream(suffix: str, tmp_path: Pat
     check_stream(movinet.load(tmp_path / f"x{suffix}"), STREAM)
 
 
+@pytest.mark.heavy
+def test_a0_gives_the_embedding_of_a_video(tmp_path: Path) -> None:
+    path, model = tmp_path / "a0.tflite", make_model("a0_stream")
+    movinet.export(model, path, image_size=32, outputs=BOTH)
+    with torch.inference_mode():
+        expected = model.features(to_video(CLIP))["embedding"].numpy()
+    found, _ = movinet.load(path).running_embeddings(CLIP)
+    assert_near(found[-1:], expected)
+
+
 @pytest.mark.parametrize("suffix", [".tflite", ".mvn"])
 def test_a_stream_has_its_embedding_whatever_the_file_gives(suffix: str, tmp_path: Path) -> None:
     needs(suffix)

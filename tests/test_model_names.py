@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import movinet
 from fakes import gradient, write_video
 from movinet.cli import build_app
+from movinet.cli.common import guarded, say
 from movinet.config import InputSpec
 from movinet.errors import CheckpointError, ConfigError
 from movinet.model_names import ModelName, resolve
@@ -116,6 +117,19 @@ def test_options_of_opening_are_refused_for_what_is_open(weights: Path, tmp_path
         movinet.predict("video.mp4", opened, labels=("a", "b"))
     with pytest.raises(ConfigError, match=r"not MoViNet; .*wrap\(model, labels"):
         movinet.evaluate(make_model(tiny_stream()), tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_note_is_said_once_in_a_command(capfd: pytest.CaptureFixture[str]) -> None:
+    @guarded
+    def command() -> None:
+        for _ in range(2):  # the same weights are loaded twice
+            say("note", "the labels are assumed")
+            say("warning", "a file is skipped")
+
+    for _ in range(2):
+        command()
+        lines = capfd.readouterr().err.splitlines()
+        assert lines == ["note: the labels are assumed", *2 * ["warning: a file is skipped"]]
 
 
 @pytest.mark.parametrize("command", ["predict", "eval", "bench", "export", "info"])

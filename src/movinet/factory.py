@@ -42,6 +42,7 @@ class LoadedModel:
             "head_activation", "classifier" (the weights had none), "labels". Each has its note in
             `info`.
         weight_notes: Those notes of `info` that are about the file of weights.
+        run: Name of the training run that made the weights, if one did.
     """
 
     model: MoViNet | Ensemble
@@ -50,6 +51,7 @@ class LoadedModel:
     preset: str | None = None
     assumed: tuple[str, ...] = ()
     weight_notes: tuple[str, ...] = ()
+    run: str | None = None
 
 
 @overload
@@ -216,7 +218,7 @@ def _load_single(
     loaded = _assemble(
         config,
         state,
-        name or said.preset or _size(config) or Path(raw.where).stem,
+        _name(name or said.preset or _size(config), said.run, raw.where),
         said.input,
         said.labels if labels is None else labels,
         said.origin or raw.where,
@@ -228,7 +230,15 @@ def _load_single(
         preset=said.preset if is_preset else None,
         assumed=tuple(sorted({*assumed, *loaded.assumed})),
         weight_notes=raw.notes,
+        run=said.run,
     )
+
+
+def _name(network: str, run: str | None, where: str) -> str:
+    """What a model is called: by the run that trained it, by its network, or by its file."""
+    if run:
+        return f"{run} ({network})" if network else run
+    return network or Path(where).stem
 
 
 def _assume(raw: RawWeights, name: str | None, classes: int) -> Metadata:

@@ -68,6 +68,17 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob(".*"))
 
 
+def test_a_run_keeps_its_name(tmp_path: Path) -> None:
+    """What a run trained is called by the run, not by a file that every run has."""
+    model, spec = make_model(tiny_stream()), InputSpec(32, 36, 5, 10)
+    source, target = tmp_path / "model.safetensors", tmp_path / "other.safetensors"
+    save_weights(source, model.state_dict(), config=model.config, input_spec=spec, run="my\x1brun")
+    assert load_model(None, source).info.name == "my run"
+    code, out, _ = convert(source, target)
+    assert (code, "my run, 7 classes" in out) == (0, True)
+    assert load_model(None, target).info.name == "my run"
+
+
 @pytest.mark.parametrize("target", ["x.pt", "x.tar.gz", "x"])
 def test_what_a_target_cannot_hold_is_said(target: str, tmp_path: Path) -> None:
     model = make_model(tiny_stream())

@@ -58,7 +58,7 @@ def test_the_table_tells_figures_classes_and_mistakes(run_eval: Run, folder: Pat
     assert "still running 3 3 3 1 1 1" in lines
     assert "red 1 50.0 100.0 66.7" in lines
     assert "green 1 - 0.0 0.0" in lines
-    assert "green 1 red" in lines
+    assert "green red 1" in lines
     assert "really red.mkv" in result.stdout
     assert "weights: origin of some.ckpt" in result.stderr
     assert "mind the gap" in result.stderr

@@ -98,7 +98,7 @@ def test_figures_of_known_predictions(tmp_path: Path, stream: ColourRuntime) -> 
     worst = figures.mistakes[0]
     assert (worst.target, worst.guess) == (1, 0)
     assert worst.confidence == pytest.approx(softmax(np.array([4, 0, 0]))[0], abs=1e-6)
-    assert worst.right == pytest.approx(softmax(np.array([4, 0, 0]))[1], abs=1e-6)
+    assert worst.true_confidence == pytest.approx(softmax(np.array([4, 0, 0]))[1], abs=1e-6)
 
 
 def test_a_model_that_decides_for_nothing_is_wrong(

@@ -53,6 +53,8 @@ def test_the_result_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert result.figures["step"] == 4
     assert result.figures["top1"] == pytest.approx(result.history[-1]["top1"])
     assert movinet.create_model(tmp_path / "best.safetensors").config.num_classes == 3
+    info = movinet.open_model(tmp_path / "best.safetensors").info
+    assert info.name == f"{tmp_path.name} (t0_stream)"  # by its run, not "best"
     again = movinet.train(tiny_config(tmp_path), verbose=False)  # it is finished
     assert again == result
 

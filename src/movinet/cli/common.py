@@ -28,6 +28,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        _noted.clear()
         try:
             with _telling_warnings():
                 command(*args, **kwargs)
@@ -82,8 +83,19 @@ def err() -> Console:
 _STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 
 
+#: Notes of the running command: each is said once, however often a model is loaded.
+_noted: set[str] = set()
+
+
 def say(kind: str, message: str) -> None:
-    """Write a line on stderr: ``error: ...``, ``warning: ...`` or ``note: ...``."""
+    """Write a line on stderr: ``error: ...``, ``warning: ...`` or ``note: ...``.
+
+    A note is written once in a command.
+    """
     from rich.text import Text
 
+    if kind == "note":
+        if message in _noted:
+            return
+        _noted.add(message)
     err().print(Text.assemble((f"{kind}: ", _STYLES[kind]), printable(message)))

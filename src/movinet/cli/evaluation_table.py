@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -34,7 +37,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
             (printable(f"  on {evaluation.count} samples of {evaluation.data}"), "dim"),
         )
     )
-    console.print(Text(f"  {describe_look(evaluation)}", style="dim"))
+    for line in textwrap.wrap(describe_look(evaluation), max(20, console.width - 2)):
+        console.print(Text(f"  {line}", style="dim"))
     table = _table(("", ""))
     table.show_header = False
     for name, value in headline(figures):
@@ -90,22 +94,22 @@ def _print_mistakes(console: Console, figures: SingleLabel, labels: Sequence[str
     if not figures.mistakes:
         return
     console.print("\n  most often confused", style="dim")
-    table = _table(("right class", "samples", "taken for"), texts=(0, 2))
-    for right, guess, count, _ in most_confused(figures, labels)[:_CONFUSED]:
-        table.add_row(_name(right), str(count), _name(guess))
+    table = _table(("true class", "predicted", "samples"), texts=(0, 1))
+    for true, guess, count, _ in most_confused(figures, labels)[:_CONFUSED]:
+        table.add_row(_name(true), _name(guess), str(count))
     console.print(table)
     console.print("\n  worst mistakes", style="dim")
-    table = _table(("confidence", "taken for", "right class", "file"), texts=(1, 2, 3))
     for mistake in figures.mistakes[:_MISTAKES]:
-        table.add_row(
-            f"{100 * mistake.confidence:.1f} %",
-            _name(labels[mistake.guess]),
-            _name(labels[mistake.target]),
-            printable(mistake.sample.media.name),
-        )
-    # A narrow terminal wraps the lines: file names stay whole for those who copy them.
-    table.width = console.measure(table, options=console.options.update(width=10_000)).maximum
-    console.print(table)
+        guess, target = _name(labels[mistake.guess]), _name(labels[mistake.target])
+        console.print(f"  {100 * mistake.confidence:5.1f} %  predicted: {guess}; true: {target}")
+        console.print(f"           {_path(mistake.sample.media.name)}", style="dim")
+
+
+def _path(name: str) -> str:
+    """A file's name, from the current folder if that is shorter."""
+    with contextlib.suppress(ValueError):  # another drive
+        name = min(name, os.path.relpath(name), key=len)
+    return printable(name)
 
 
 def _table(header: Sequence[str], texts: tuple[int, ...] = (0,)) -> Table:

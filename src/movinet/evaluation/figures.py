@@ -77,7 +77,7 @@ def plot_over_time(over_time: OverTime, measure: str, chance: float | None) -> s
 
 
 def plot_confusion(figures: SingleLabel, labels: tuple[str, ...]) -> str:
-    """The confusion matrix, coloured by the share of the right class."""
+    """The confusion matrix, coloured by the share of the true class."""
     from matplotlib.colors import LinearSegmentedColormap
 
     counts = figures.confusion
@@ -88,7 +88,7 @@ def plot_confusion(figures: SingleLabel, labels: tuple[str, ...]) -> str:
 
     def draw(axes: Axes) -> None:
         axes.imshow(share, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
-        axes.set(xlabel="predicted class", ylabel="right class")
+        axes.set(xlabel="predicted class", ylabel="true class")
         if len(labels) <= _NAMED:
             names = [shorten(printable(label), 22) for label in labels]
             axes.set_xticks(
@@ -117,7 +117,7 @@ def plot_calibration(found: Calibration) -> str:
         axes.plot(confidence, accuracy, color=PALETTE[0], marker="o", lw=2, label="accuracy")
         axes.plot([0, 100], [0, 100], color=_GREY, ls=":", label="perfectly calibrated")
         axes.set(xlabel="confidence, %", ylabel="%", xlim=(0, 101), ylim=(0, 103))
-        axes.legend(loc="upper left", frameon=False)
+        axes.legend(loc="best", frameon=False)
 
     return _svg(draw, (5.2, 4), f"calibration, expected error {100 * found.error:.1f} %")
 

@@ -51,7 +51,7 @@ class MultiLabelScore(NamedTuple):
 def score_classes(probabilities: Probabilities, targets: Targets) -> SingleLabelScore:
     """The figures by which single-label models are compared, in training and in `movinet eval`.
 
-    Equal probabilities count against the model: it has not decided for the right class.
+    Equal probabilities count against the model: it has not decided for the true class.
 
     Args:
         probabilities: (samples, classes).
@@ -122,7 +122,7 @@ def top_k(probabilities: Probabilities, targets: Targets, k: int) -> float:
 
 
 def log_loss(probabilities: Probabilities, targets: Targets) -> float:
-    """Mean negative logarithm of the probability of the right class."""
+    """Mean negative logarithm of the probability of the true class."""
     right = probabilities[np.arange(len(targets)), targets]
     return float(-np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean())
 
@@ -149,7 +149,7 @@ def mean_of_known(values: NDArray[np.float64]) -> float:
 
 
 def confusion(guesses: Targets, targets: Targets, classes: int) -> NDArray[np.int64]:
-    """(classes, classes) counts: rows are the right classes, columns the predicted ones."""
+    """(classes, classes) counts: rows are the true classes, columns the predicted ones."""
     counts = np.bincount(targets * classes + guesses, minlength=classes * classes)
     return counts.reshape(classes, classes)
 

@@ -46,7 +46,7 @@ def top1_over_time(
 
     Args:
         running: What the model said of each sample.
-        targets: (samples,) the right classes.
+        targets: (samples,) the true classes.
         frame_rate: Frames per second.
     """
     longest = max(len(course.guesses) for course in running)

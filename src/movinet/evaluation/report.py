@@ -31,7 +31,7 @@ _SHOWN_SECONDS = 20.0
 _MOST_TROUBLES, _MOST_CONFUSED = 200, 10
 _ENDED = (
     "The model sees a video frame by frame and predicts all the time. A sample that has ended "
-    "keeps its last prediction, so every point is of all samples; the grey area tells how many "
+    "keeps its last prediction, so every point is of all samples; the grey area shows how many "
     "are still running."
 )
 
@@ -155,14 +155,14 @@ def _single(figures: SingleLabel, labels: Sequence[str]) -> list[str]:
         plot = plot_over_time(figures.over_time, "top-1 accuracy", 1 / len(labels))
         sections.append(_section("Accuracy over the seconds seen", _figure(plot, _ENDED)))
     note = (
-        "Rows are the right classes; the numbers are samples and the colour is their share of the "
-        "row. What is off the diagonal are mistakes."
+        "Rows are the true classes, columns the predicted ones; the numbers are samples, and the "
+        "colour is their share of the row. Everything off the diagonal is a mistake."
     )
     confused = most_confused(figures, labels)
     content = _figure(plot_confusion(figures, tuple(labels)), note)
     if confused:
-        rows = [(right, guess, count, _percent(share)) for right, guess, count, share in confused]
-        header = ("right class", "taken for", "samples", "of the class")
+        rows = [(true, guess, count, _percent(share)) for true, guess, count, share in confused]
+        header = ("true class", "predicted", "samples", "of the class")
         content += f"<h3>Most often confused</h3>{_table(header, rows, texts=2)}"
     sections.append(_section("Confusion", content))
     scores = figures.classes
@@ -179,7 +179,7 @@ def _single(figures: SingleLabel, labels: Sequence[str]) -> list[str]:
 
 
 def most_confused(figures: SingleLabel, labels: Sequence[str]) -> list[tuple[str, str, int, float]]:
-    """The pairs of classes that are confused most often: right, predicted, samples, share."""
+    """The pairs of classes that are confused most often: true, predicted, samples, share."""
     wrong = figures.confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSED]
@@ -228,8 +228,9 @@ def _mistake(mistake: Mistake, labels: Sequence[str]) -> str:
         part = f", {sample.start or 0:g} s to {end}"
     return (
         f'<figure class="mistake"><div class="strip">{images or "no picture can be read"}</div>'
-        f"<figcaption><b>{_text(labels[mistake.guess])}</b> {_percent(mistake.confidence)}; "
-        f"right: <b>{_text(labels[mistake.target])}</b> {_percent(mistake.right)}"
+        f"<figcaption>predicted: <b>{_text(labels[mistake.guess])}</b> "
+        f"{_percent(mistake.confidence)}; "
+        f"true: <b>{_text(labels[mistake.target])}</b> {_percent(mistake.true_confidence)}"
         f"<small>{_text(sample.media.name + part)}</small></figcaption></figure>"
     )
 

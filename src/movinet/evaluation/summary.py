@@ -37,21 +37,21 @@ MOST_MISTAKES = 100
 
 @dataclass(frozen=True)
 class Mistake:
-    """A sample that was taken for another class.
+    """A sample whose predicted class is not its true one.
 
     Attributes:
         sample: The sample.
-        target: Its class.
+        target: The true class.
         guess: The predicted one.
         confidence: Probability of the predicted class.
-        right: Probability of its class.
+        true_confidence: Probability of the true class.
     """
 
     sample: Sample
     target: int
     guess: int
     confidence: float
-    right: float
+    true_confidence: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SingleLabel:
         macro_f1: Mean F1 of the classes that some sample has or is predicted as.
         mean_class_accuracy: Mean over the classes with samples of the share that is right.
         loss: Mean cross-entropy.
-        confusion: (classes, classes) counts, rows are the right classes.
+        confusion: (classes, classes) counts, rows are the true classes, columns the predicted ones.
         classes: Scores of each class.
         calibration: How often confident predictions are right.
         over_time: Of stream models.
@@ -263,7 +263,7 @@ def _single_json(figures: SingleLabel, labels: tuple[str, ...]) -> dict[str, Any
                 "label": labels[mistake.target],
                 "predicted": labels[mistake.guess],
                 "confidence": mistake.confidence,
-                "right": mistake.right,
+                "true_confidence": mistake.true_confidence,
             }
             for mistake in figures.mistakes
         ],

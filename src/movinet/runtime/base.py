@@ -19,7 +19,8 @@ class ModelInfo:
     """What travels with a model's weights.
 
     Attributes:
-        name: Preset, or a name for an ensemble.
+        name: For people: the preset or ensemble; of a trained model the run, and the preset in
+            brackets.
         input: Size and frame rate that the model wants.
         labels: Names of the classes, in the order of the outputs.
         streaming: Whether the model sees one frame at a time (`Runtime.stream`) or whole clips.

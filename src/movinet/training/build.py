@@ -216,7 +216,7 @@ def _spatial_halves(model: MoViNet, source: MoViNet) -> dict[str, Tensor]:
 def _described(loaded: LoadedModel) -> str:
     """The name of a network, and what it computes otherwise than its preset."""
     assert isinstance(loaded.model, MoViNet)
-    config, name = loaded.model.config, loaded.info.name
+    config, name = loaded.model.config, loaded.preset or loaded.info.name
     if loaded.preset is None:
         return name
     usual = preset_config(loaded.preset)

@@ -39,5 +39,6 @@ def write_network(
         input_spec=test_input(config.input),
         preset=None if config.model.architecture else config.model.preset,
         labels=labels,
-        origin=f"trained by movinet train, {step} steps, run {folder.name}",
+        origin=f"trained by movinet train, {step} steps, run {folder.absolute().name}",
+        run=folder.absolute().name,
     )

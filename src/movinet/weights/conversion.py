@@ -132,6 +132,7 @@ def _write_ours(path: Path, network: MoViNet, loaded: LoadedModel) -> None:
         labels=None if "labels" in loaded.assumed else info.labels,
         origin=info.origin,
         assumed=[name for name in loaded.assumed if name != "labels"],
+        run=loaded.run,
     )
 
 

@@ -33,6 +33,7 @@ class Metadata:
         origin: Where the weights come from, for people.
         assumed: What nobody said when the file was made: "preset" (told from the tensors),
             "head_activation", or "classifier" (the weights had none: it is random).
+        run: Name of the training run that made them, if one did.
     """
 
     config: MoViNetConfig
@@ -41,6 +42,7 @@ class Metadata:
     labels: tuple[str, ...] | None = None
     origin: str = ""
     assumed: tuple[str, ...] = ()
+    run: str | None = None
 
     def __post_init__(self) -> None:
         if self.labels is not None:
@@ -51,6 +53,8 @@ class Metadata:
             for label in self.labels:
                 _check_text("a label", label)
         _check_text("origin", self.origin)
+        if self.run is not None:
+            _check_text("run", self.run)
         if self.preset is not None:
             if self.preset not in list_models() or self.preset in ENSEMBLES:
                 raise ConfigError(f"no preset {self.preset!r}")
@@ -69,6 +73,7 @@ class Metadata:
                 "labels": self.labels,
                 "origin": self.origin,
                 "assumed": self.assumed,
+                "run": self.run,
             }
         )
 
@@ -89,6 +94,7 @@ class Metadata:
                 None if labels is None else _tuple("labels", labels),
                 values.get("origin", ""),
                 _tuple("assumed", values.get("assumed", [])),
+                values.get("run"),
             )
         except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
             raise CheckpointError(

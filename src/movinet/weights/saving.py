@@ -27,6 +27,7 @@ def save_weights(
     labels: Sequence[str] | None = None,
     origin: str = "",
     assumed: Sequence[str] = (),
+    run: str | None = None,
 ) -> None:
     """Write a .safetensors file that `create_model` and the command line load by itself.
 
@@ -40,6 +41,7 @@ def save_weights(
         origin: Where the weights come from, for people; one printable line, cut where long.
         assumed: What of this nobody said: "preset", "head_activation", "classifier"; a note
             wherever the file is loaded.
+        run: Name of the training run that made them, to be called by; one printable line.
 
     Raises:
         CheckpointError: If the file cannot be written, the labels are not as many as the classes
@@ -48,7 +50,15 @@ def save_weights(
     """
     names = None if labels is None else tuple(labels)
     try:
-        metadata = Metadata(config, input_spec, preset, names, one_line(origin), tuple(assumed))
+        metadata = Metadata(
+            config,
+            input_spec,
+            preset,
+            names,
+            one_line(origin),
+            tuple(assumed),
+            None if run is None else one_line(run),
+        )
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from None
     # Memory of their own, rows last: safetensors refuses views.

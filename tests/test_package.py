@@ -51,6 +51,7 @@ MODEL_HALF = {
     "movinet.training.inputs",
     "movinet.training.loop",
     "movinet.training.losses",
+    "movinet.training.norm_statistics",
     "movinet.training.norms",
     "movinet.training.optimizers",
     "movinet.training.overview",

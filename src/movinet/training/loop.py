@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from movinet.data.loader import Batch, Failure, TrainLoader
 from movinet.data.samples import DataSet
 from movinet.errors import MovinetError, TrainingError
+from movinet.evaluation.metrics import predicted
 from movinet.files import replacing
 from movinet.text import printable
 from movinet.training.checkpoint import Checkpoints, Identity, Progress
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
+from movinet.training.doubts import find_doubt
 from movinet.training.evaluation_loader import EvalLoader
 from movinet.training.logs import Meter, RunLog
 from movinet.training.results import BEST_WEIGHTS, write_network
-from movinet.training.step import Trainer
+from movinet.training.step import Trainer, as_video
 from movinet.training.stopping import Stop
-from movinet.training.validation import PRIMARY, validate
+from movinet.training.validation import PRIMARY, Predictions, predict_samples, score
 
 #: A mean loss from which no network comes back.
 _DIVERGED = 1e4
@@ -32,6 +36,10 @@ _DIVERGED = 1e4
 _LEAST_LINES = 20
 #: So many files of a batch are named in a message; diverged.txt has all.
 _NAMED = 4
+#: Share of a run from which on an odd evaluation is worth a warning.
+_BEGUN = 0.3
+#: Training clips on which the network in evaluation is compared with the one in training.
+_COMPARED_CLIPS = 48
 
 
 @dataclass
@@ -68,6 +76,7 @@ class Loop:
     _meter: Meter = field(default_factory=Meter)
     _saved_at: float = field(default_factory=time.monotonic)
     _save_is_due: bool = False
+    _has_warned: bool = False
 
     def run(self) -> None:
         """Train to the end, or until somebody asks to stop; either way it is saved.
@@ -192,15 +201,16 @@ class Loop:
             self.trainer.evaluating() as model,
             self.log.evaluating(self.valid_loader.count) as progress,
         ):
-            figures = validate(
+            predictions = predict_samples(
                 model, self.valid_loader, self.processes, self.stop, failures, progress
             )
+            figures = None if predictions is None else score(predictions, self.valid_loader.data)
             is_best = figures is not None and self._is_best(figures)
             if is_best and self.processes.is_main:
                 labels, step = self.identity.labels, self.progress.step
                 write_network(BEST_WEIGHTS, model, self.config, labels, step)
         self._tell(failures)
-        if figures is None:
+        if predictions is None or figures is None:
             self.stopping = self.stop.signal or signal.SIGTERM
             return
         self.progress.evaluated = self.progress.step
@@ -212,7 +222,34 @@ class Loop:
             {"step": self.progress.step, "epoch": self._epoch(), **figures, "seconds": seconds},
             is_best=is_best,
         )
+        self._warn_of_doubts(predictions)
         self.save()
+
+    def _warn_of_doubts(self, predictions: Predictions) -> None:
+        """Warn once, and not of a network that has only begun, where figures deserve no trust."""
+        assert self.valid_loader is not None
+        data, step = self.valid_loader.data, self.progress.step
+        if self._has_warned or data.multi_label or step < _BEGUN * self.progress.total:
+            return
+        indices, probabilities = predictions
+        targets = np.array([data.samples[index].labels[0] for index in indices])
+        trained = self.progress.metrics.get("accuracy", 0.0)
+        doubt = find_doubt(predicted(probabilities, targets), targets, data.labels, trained)
+        if doubt is not None:
+            self._has_warned = True
+            self.log.messages.say("warning", doubt.message(self._accuracy_as_evaluated()))
+
+    def _accuracy_as_evaluated(self) -> float:
+        """Share of some training clips that are right with the network in evaluation."""
+        count = math.ceil(_COMPARED_CLIPS / self.train_loader.batch_size)
+        hits = torch.zeros(2)
+        with self.trainer.evaluating() as model, torch.no_grad():
+            for batch in self.train_loader.first(count):
+                video = as_video(batch.video, self.processes.device)
+                guesses = model(video).argmax(1).cpu()
+                hits += torch.tensor([int((guesses == batch.targets).sum()), len(guesses)])
+        right, clips = self.processes.totals(hits.to(self.processes.device))
+        return right / clips
 
     def _is_best(self, figures: Mapping[str, float]) -> bool:
         """Whether figures are the best so far; notes it."""

@@ -63,16 +63,19 @@ def validate(
         TrainingError: If no sample could be read.
     """
     predictions = predict_samples(model, loader, processes, stop, failures, progress)
-    if predictions is None:
-        return None
-    data, (indices, probabilities) = loader.data, predictions
+    return None if predictions is None else score(predictions, loader.data)
+
+
+def score(predictions: Predictions, data: DataSet) -> dict[str, float]:
+    """The figures of predictions, as `validate` returns them."""
+    indices, probabilities = predictions
     labels = [data.samples[index].labels for index in indices]
     if data.multi_label:
-        score = score_labels(probabilities, label_matrix(labels, len(data.labels)))
+        figures = score_labels(probabilities, label_matrix(labels, len(data.labels)))
     else:
-        score = score_classes(probabilities, np.array([first for first, *_ in labels]))
-    figures = score._asdict()
-    return {"eval_loss": figures.pop("loss"), "samples": len(indices), **figures}
+        figures = score_classes(probabilities, np.array([first for first, *_ in labels]))
+    values = figures._asdict()
+    return {"eval_loss": values.pop("loss"), "samples": len(indices), **values}
 
 
 @torch.no_grad()

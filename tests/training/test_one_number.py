@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Videos of noise that drifts in colour: shorter and longer than clips and chunks, and none."""
     folder = tmp_path_factory.mktemp("videos")
     generator = np.random.default_rng(0)
-    for number, count in enumerate((1, 9, 16, 30, 70, 90)):
+    for number, count in enumerate((1, 9, 16, 30, 70, 110)):
         colour = generator.integers(20, 200, 3)
         drift = generator.integers(-3, 4, 3)
         images = [

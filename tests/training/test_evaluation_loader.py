@@ -14,7 +14,7 @@ from movinet.config import InputSpec
 from movinet.data.loader import Failure
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, VideoError
-from movinet.training.evaluation_loader import CHUNK, EvalBatch, EvalLoader
+from movinet.training.evaluation_loader import EvalBatch, EvalLoader
 from movinet.video import VideoFile, views
 from video.synthetic import make_video, number_of, numbered
 
@@ -56,9 +56,8 @@ def shown(batches: Iterable[EvalBatch]) -> dict[int, list[int]]:
             assert set(indices) <= under_way[batch.worker] - ended
         under_way[batch.worker] = set(indices)
         ended |= {i for i, end in zip(indices, batch.ends.tolist(), strict=True) if end}
-        for row, index, length in zip(batch.video, indices, batch.lengths.tolist(), strict=True):
-            seen.setdefault(index, []).extend(number_of(f) for f in row[:length].numpy())
-            assert not row[length:].any()
+        for row, index in zip(batch.video.numpy(), indices, strict=True):
+            seen.setdefault(index, []).extend(number_of(frame) for frame in row)
     return seen
 
 
@@ -67,11 +66,9 @@ def same(some: Iterable[EvalBatch], others: Iterable[EvalBatch]) -> bool:
 
     def rows(batches: Iterable[EvalBatch]) -> list[tuple[int, bool, bytes]]:
         return sorted(
-            (index, end, video[:length].numpy().tobytes())
+            (index, end, video.numpy().tobytes())
             for b in batches
-            for index, end, video, length in zip(
-                b.indices.tolist(), b.ends.tolist(), b.video, b.lengths.tolist(), strict=True
-            )
+            for index, end, video in zip(b.indices.tolist(), b.ends.tolist(), b.video, strict=True)
         )
 
     return rows(some) == rows(others)
@@ -116,7 +113,7 @@ def test_base_models_see_the_middle_of_a_part() -> None:
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.heavy)])
 def test_streams_see_every_frame_of_a_sample(workers: int) -> None:
     """Longer and shorter than a chunk and than a test clip, and a part of a video."""
-    frames = [1, 7, CHUNK, CHUNK + 1, 3 * CHUNK - 2, 5, 3 * CHUNK, 40]
+    frames = [1, 7, 21, 22, 46, 5, 48, 40]  # three at once pass in chunks of 21
     media = [Numbered(f"{i}.mp4", 0, n / RATE) for i, n in enumerate(frames)]
     data = data_of(*media)
     part = Sample("part", Numbered("long.mp4", 0, 60.0), (0,), start=2.0, end=7.0)
@@ -127,19 +124,23 @@ def test_streams_see_every_frame_of_a_sample(workers: int) -> None:
     expected[len(frames)] = [50 + 5 * k for k in range(25)]
     assert shown(loader) == expected
     for batch in loader:  # left under way, as a stop does
-        assert batch.video.shape[1] <= CHUNK
+        assert batch.video.shape[1] <= 21
         break
     assert shown(loader) == expected
     assert sum(int(batch.ends.sum()) for batch in loader) == len(expected)
 
 
-def test_streams_of_one_length_fill_their_batches() -> None:
-    """Samples are sorted: what is computed behind the end of a sample is little."""
+def test_streams_are_sorted_by_length() -> None:
+    """Samples that end together are computed together: rows stay full, and few chunks are short."""
     lengths = [10, 40, 12, 39, 11, 41, 10, 40]
     data = data_of(*(Numbered(f"{i}.mp4", 0, n / RATE) for i, n in enumerate(lengths)))
-    loader = EvalLoader(data, config_of(run__eval_batch_size=4), streams=True)
-    computed = sum(batch.video.shape[0] * batch.video.shape[1] for batch in loader)
-    assert computed <= 1.05 * sum(lengths)
+    batches = list(EvalLoader(data, config_of(run__eval_batch_size=4), streams=True))
+    first = next(i for i, batch in enumerate(batches[1:], start=1) if batch.begins)
+    halves = batches[:first], batches[first:]
+    groups = [{int(i) for batch in half for i in batch.indices} for half in halves]
+    assert groups == [{0, 2, 4, 6}, {1, 3, 5, 7}]
+    assert sum(batch.video.shape[0] * batch.video.shape[1] for batch in batches) == sum(lengths)
+    assert len(batches) == 3 + 5
 
 
 @pytest.mark.parametrize("streams", [False, True])
@@ -173,7 +174,7 @@ def test_a_stream_that_cannot_be_read_to_its_end_has_none() -> None:
     media = [Numbered("0.mp4", 0, 8.0), Torn("1.mp4", 0, 8.0, until=5.0), Numbered("2.mp4")]
     batches = list(EvalLoader(data_of(*media), config_of(), streams=True))
     seen = shown(batches)
-    assert [len(seen[i]) for i in range(3)] == [40, CHUNK, 20]
+    assert [len(seen[i]) for i in range(3)] == [40, 20, 20]
     assert sorted(int(i) for b in batches for i in b.indices[b.ends]) == [0, 2]
     assert [f for b in batches for f in b.failures] == [Failure(1, "1.mp4", "1.mp4: torn")]
 

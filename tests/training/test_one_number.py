@@ -25,7 +25,7 @@ from movinet.model import MoViNet
 from movinet.runtime.choosing import open_model
 from movinet.runtime.torch_engine import wrap
 from movinet.training.distributed import Processes
-from movinet.training.evaluation_loader import CHUNK, EvalLoader
+from movinet.training.evaluation_loader import EvalLoader
 from movinet.training.recipes import check
 from movinet.training.run import run
 from movinet.training.stopping import Stop
@@ -84,10 +84,10 @@ def loader_of(data: DataSet, model: MoViNet, look: Look, **how: Any) -> EvalLoad
     return EvalLoader(data, config, streams=model.config.streams, **how)
 
 
-LOOKS = [("stream", Look()), ("base", Look()), ("base", Look(3, 3))]
+LOOKS = [("stream", Look()), ("base", Look()), ("base", Look(2, 3))]
 
 
-@pytest.mark.parametrize(("kind", "look"), LOOKS, ids=["stream", "base", "base 3 x 3"])
+@pytest.mark.parametrize(("kind", "look"), LOOKS, ids=["stream", "base", "base 2 x 3"])
 @pytest.mark.parametrize("multi_label", [False, True], ids=["classes", "labels"])
 def test_training_and_eval_print_one_number(
     folder: Path, kind: str, look: Look, multi_label: bool
@@ -156,7 +156,6 @@ def test_a_stream_sees_more_than_a_clip(folder: Path) -> None:
     ]
     assert found[0] is not None
     assert found[1] is not None
-    assert CHUNK > FRAMES
     assert np.abs(found[0].probabilities - found[1].probabilities).max() > 1e-3
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,16 +91,16 @@ def stream_pixels(
     times: NDArray[np.float64],
     spec: InputSpec,
     skipped: list[SkippedPacket],
-    chunk: int = CHUNK,
+    chunks: Iterable[int] | None = None,
 ) -> Iterator[Pixels]:
-    """The frames of a sample for a stream model, in chunks of `chunk`; the last may be shorter.
+    """The frames of a sample for a stream model, in chunks.
 
     Args:
         sample: The sample.
         times: From `stream_times`.
         spec: The model's input.
         skipped: Packets that could not be decoded are appended here.
-        chunk: Frames that are held at once.
+        chunks: How many frames each one has, until there are no more; by default `CHUNK`.
 
     Raises:
         VideoError: If it cannot be read.
@@ -107,14 +108,18 @@ def stream_pixels(
     shape = (spec.image_size, spec.image_size, 3)
     shown, pixels = None, np.empty(shape, np.uint8)
     frames = frames_in_order(sample.media, times, spec.frame_rate, skipped)
-    for first in range(0, len(times), chunk):
-        held = np.empty((min(chunk, len(times) - first), *shape), np.uint8)
+    left = len(times)
+    for chunk in itertools.repeat(CHUNK) if chunks is None else chunks:
+        held = np.empty((min(chunk, left), *shape), np.uint8)
         for place in range(len(held)):
             _, image = next(frames)
             if image is not shown:
                 shown, pixels = image, crop_pixels(image, spec)
             held[place] = pixels
         yield held
+        left -= len(held)
+        if not left:
+            return
 
 
 def stream_frames(

@@ -20,12 +20,14 @@ from movinet.config import InputSpec
 from movinet.data.loader import Failure, guarded, make_loader
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, VideoError
-from movinet.evaluation.looking import Look, Pixels, stream_pixels, stream_times, window_pixels
+from movinet.evaluation.looking import Look, stream_pixels, stream_times, window_pixels
 from movinet.training.build import test_input
 from movinet.training.config import TrainConfig
 
-#: Frames of each sample of a stream batch: few enough that a layer's activations stay in the cache.
-CHUNK = 16
+#: Frames of a batch of streams: few enough that a layer's activations stay in the cache.
+_FRAMES = 64
+#: Of each sample in it, at least and at most.
+_LEAST, _MOST = 8, 32
 #: Batches of samples that are sorted by length, so that those of one batch end together.
 _SORTED = 8
 #: Errors of a sample that is then left out, as `movinet eval` does.
@@ -39,8 +41,7 @@ class EvalBatch:
     A sample has several rows: its views, or its chunks, in batches of the same worker.
 
     Attributes:
-        video: (rows, time, height, width, 3) uint8; black behind the frames that a row has.
-        lengths: (rows,) int64, how many frames each row has, at least 1.
+        video: (rows, time, height, width, 3) uint8.
         indices: (rows,) int64, which samples of the data set.
         ends: (rows,) bool, whether it is the last row of its sample.
         worker: Which worker it is from; of each, one group of streams is under way at a time.
@@ -50,7 +51,6 @@ class EvalBatch:
     """
 
     video: Tensor
-    lengths: Tensor
     indices: Tensor
     ends: Tensor
     worker: int
@@ -137,7 +137,7 @@ class _Frames(IterableDataset[EvalBatch]):
     def _empty(self, worker: int, failures: tuple[Failure, ...]) -> EvalBatch:
         size, none = self._spec.image_size, torch.empty(0).long()
         video = torch.empty((0, 1, size, size, 3), dtype=torch.uint8)
-        return EvalBatch(video, none, none, none.bool(), worker, False, failures)
+        return EvalBatch(video, none, none.bool(), worker, False, failures)
 
 
 class _Windows(_Frames):
@@ -184,7 +184,6 @@ class _Windows(_Frames):
         indices, clips, ends = zip(*rows, strict=True)
         return EvalBatch(
             torch.from_numpy(np.stack(clips)),
-            torch.full((len(rows),), self._spec.num_frames),
             torch.tensor(indices),
             torch.tensor(ends),
             worker,
@@ -195,25 +194,24 @@ class _Windows(_Frames):
 
 @dataclass(frozen=True)
 class _Stream:
-    """A sample that is being decoded.
+    """A sample whose frames are seen one after another.
 
     Attributes:
         index: Its number in the data set.
         sample: The sample.
         times: When its frames are seen, seconds.
-        chunks: What is left of them.
     """
 
     index: int
     sample: Sample
     times: NDArray[np.float64]
-    chunks: Iterator[Pixels]
 
 
 class _StreamFrames(_Frames):
     """Every frame of some samples at a time, chunk by chunk, for stream models.
 
-    However long a video is, no more than a chunk of it is held.
+    However long a video is, no more than a chunk of it is held. A chunk ends where one of the
+    samples does, so that nothing has to be filled up.
     """
 
     def __iter__(self) -> Iterator[EvalBatch]:
@@ -221,64 +219,59 @@ class _StreamFrames(_Frames):
         size = self._batch_size
         for first in range(0, len(samples), _SORTED * size):
             failures: list[Failure] = []
-            streams = list(self._open(samples[first : first + _SORTED * size], failures))
+            streams = list(self._streams(samples[first : first + _SORTED * size], failures))
             streams.sort(key=lambda stream: len(stream.times))
             if failures:
                 yield self._empty(worker, tuple(failures))
             for start in range(0, len(streams), size):
                 yield from self._group(worker, streams[start : start + size])
 
-    def _open(
+    def _streams(
         self, samples: Sequence[tuple[int, Sample]], failures: list[Failure]
     ) -> Iterator[_Stream]:
         for index, sample in samples:
             try:
-                times = stream_times(sample, self._spec.frame_rate)
+                yield _Stream(index, sample, stream_times(sample, self._spec.frame_rate))
             except _UNREADABLE as error:
                 failures.append(_failure(index, sample, error))
-            else:
-                chunks = stream_pixels(sample, times, self._spec, [], CHUNK)
-                yield _Stream(index, sample, times, chunks)
 
     def _group(self, worker: int, streams: list[_Stream]) -> Iterator[EvalBatch]:
         """The chunks of samples that begin together."""
-        seen = 0
-        while streams:
-            rows: list[tuple[_Stream, Pixels]] = []
-            failures: list[Failure] = []
-            for stream in streams:
+        longest = min(max(_FRAMES // self._batch_size, _LEAST), _MOST)
+        ends = _chunk_ends([len(stream.times) for stream in streams], longest)
+        chunks = np.diff(ends, prepend=0).tolist()
+        pixels = [stream_pixels(s.sample, s.times, self._spec, [], chunks) for s in streams]
+        under_way = list(zip(streams, pixels, strict=True))
+        for end in ends:
+            clips, failures, seen = [], [], []
+            for stream, chunks_of_it in under_way:
                 try:
-                    rows.append((stream, next(stream.chunks)))
+                    clips.append(next(chunks_of_it))
                 except _UNREADABLE as error:
                     failures.append(_failure(stream.index, stream.sample, error))
-            if rows:
-                yield self._batch(worker, rows, failures, seen)
+                else:
+                    seen.append((stream, chunks_of_it))
+            if clips:
+                yield EvalBatch(
+                    torch.from_numpy(np.stack(clips)),
+                    torch.tensor([stream.index for stream, _ in seen]),
+                    torch.tensor([len(stream.times) == end for stream, _ in seen]),
+                    worker,
+                    end == ends[0],
+                    tuple(failures),
+                )
             elif failures:
                 yield self._empty(worker, tuple(failures))
-            seen += CHUNK
-            streams = [stream for stream, _ in rows if len(stream.times) > seen]
+            under_way = [(stream, rest) for stream, rest in seen if len(stream.times) > end]
 
-    def _batch(
-        self,
-        worker: int,
-        rows: list[tuple[_Stream, Pixels]],
-        failures: list[Failure],
-        seen: int,
-    ) -> EvalBatch:
-        lengths = [len(pixels) for _, pixels in rows]
-        size = self._spec.image_size
-        video = np.zeros((len(rows), max(lengths), size, size, 3), np.uint8)
-        for row, (_, pixels) in zip(video, rows, strict=True):
-            row[: len(pixels)] = pixels
-        return EvalBatch(
-            torch.from_numpy(video),
-            torch.tensor(lengths),
-            torch.tensor([stream.index for stream, _ in rows]),
-            torch.tensor([len(stream.times) <= seen + CHUNK for stream, _ in rows]),
-            worker,
-            seen == 0,
-            tuple(failures),
-        )
+
+def _chunk_ends(lengths: Sequence[int], longest: int) -> list[int]:
+    """After which frames chunks end: where a sample does, and after `longest` frames at most."""
+    ends, seen = [], 0
+    for length in sorted(set(lengths)):
+        ends += [*range(seen + longest, length, longest), length]
+        seen = length
+    return ends
 
 
 def _failure(index: int, sample: Sample, error: Exception) -> Failure:

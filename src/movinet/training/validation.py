@@ -153,11 +153,10 @@ class _StreamLogits:
             if before != indices:  # some have ended
                 rows = torch.tensor([before.index(i) for i in indices], device=device)
                 state = state.map(lambda value: value[rows])
-        logits, state = self._model.running_logits(video, state)
+        # Not compiled, as a call of the model is with engine.compile: chunks have many shapes.
+        logits, state = self._model.forward(video, state)
         self._under_way[batch.worker] = (indices, state)
-        # The network is causal: what a row has behind its last frame changes nothing before.
-        last = batch.lengths.to(device) - 1
-        return logits[torch.arange(len(last), device=device), last].float()
+        return logits.float()
 
 
 class _Seen:

@@ -28,7 +28,7 @@ from movinet.training.logs import Meter, RunLog
 from movinet.training.results import BEST_WEIGHTS, write_network
 from movinet.training.step import Trainer, as_video
 from movinet.training.stopping import Stop
-from movinet.training.validation import PRIMARY, Predictions, predict_samples, score
+from movinet.training.validation import PRIMARY, Predictions, validate
 
 #: A mean loss from which no network comes back.
 _DIVERGED = 1e4
@@ -197,20 +197,20 @@ class Loop:
         assert self.valid_loader is not None
         began = time.monotonic()
         failures: list[Failure] = []
+        seen: list[Predictions] = []
         with (
             self.trainer.evaluating() as model,
             self.log.evaluating(self.valid_loader.count) as progress,
         ):
-            predictions = predict_samples(
-                model, self.valid_loader, self.processes, self.stop, failures, progress
+            figures = validate(
+                model, self.valid_loader, self.processes, self.stop, failures, progress, seen
             )
-            figures = None if predictions is None else score(predictions, self.valid_loader.data)
             is_best = figures is not None and self._is_best(figures)
             if is_best and self.processes.is_main:
                 labels, step = self.identity.labels, self.progress.step
                 write_network(BEST_WEIGHTS, model, self.config, labels, step)
         self._tell(failures)
-        if predictions is None or figures is None:
+        if figures is None:
             self.stopping = self.stop.signal or signal.SIGTERM
             return
         self.progress.evaluated = self.progress.step
@@ -222,7 +222,8 @@ class Loop:
             {"step": self.progress.step, "epoch": self._epoch(), **figures, "seconds": seconds},
             is_best=is_best,
         )
-        self._warn_of_doubts(predictions)
+        for predictions in seen:
+            self._warn_of_doubts(predictions)
         self.save()
 
     def _warn_of_doubts(self, predictions: Predictions) -> None:

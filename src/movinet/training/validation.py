@@ -44,6 +44,7 @@ def validate(
     stop: Stop,
     failures: list[Failure],
     progress: Callable[[int], None] | None = None,
+    seen: list[Predictions] | None = None,
 ) -> dict[str, float] | None:
     """Measure a network as `movinet eval` measures the file that is saved of it.
 
@@ -54,6 +55,7 @@ def validate(
         stop: See `predict_samples`.
         failures: See `predict_samples`.
         progress: See `predict_samples`.
+        seen: The predictions are appended here.
 
     Returns:
         "eval_loss", "samples", "macro_f1", and "top1" and "top5", or "map"; see
@@ -63,19 +65,18 @@ def validate(
         TrainingError: If no sample could be read.
     """
     predictions = predict_samples(model, loader, processes, stop, failures, progress)
-    return None if predictions is None else score(predictions, loader.data)
-
-
-def score(predictions: Predictions, data: DataSet) -> dict[str, float]:
-    """The figures of predictions, as `validate` returns them."""
-    indices, probabilities = predictions
+    if predictions is None:
+        return None
+    if seen is not None:
+        seen.append(predictions)
+    data, (indices, probabilities) = loader.data, predictions
     labels = [data.samples[index].labels for index in indices]
     if data.multi_label:
-        figures = score_labels(probabilities, label_matrix(labels, len(data.labels)))
+        score = score_labels(probabilities, label_matrix(labels, len(data.labels)))
     else:
-        figures = score_classes(probabilities, np.array([first for first, *_ in labels]))
-    values = figures._asdict()
-    return {"eval_loss": values.pop("loss"), "samples": len(indices), **values}
+        score = score_classes(probabilities, np.array([first for first, *_ in labels]))
+    figures = score._asdict()
+    return {"eval_loss": figures.pop("loss"), "samples": len(indices), **figures}
 
 
 @torch.no_grad()

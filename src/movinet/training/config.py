@@ -30,7 +30,8 @@ class ModelSection(Section):
             the backbone keep their statistics.
         freeze_norm: Batch norms keep the statistics of the weights and normalise with them in
             training too, so that training changes the very network that is evaluated; their
-            weights and biases still train. Norms that the weights do not bring keep training.
+            weights and biases still train. Norms that the weights do not bring keep training;
+            without weights, all do.
         overrides: Fields of `MoViNetConfig`, as `movinet.create_model` takes them. What a file of
             weights computes comes from the file, unless it is set with the run.
         architecture: Channels, kernels and strides of a network of one's own, with the options of

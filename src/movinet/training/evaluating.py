@@ -136,7 +136,7 @@ class _Evaluator:
         self._norm_clips: list[Tensor] = []
         if found is not None and config.engine.norm_batches:
             self._norm_clips = _norm_clips(config, processes)
-            if config.model.freeze_norm:
+            if config.model.freeze_norm and config.model.weights is not None:
                 freeze_norms(self._model, except_for=found.get("fresh_norms", ()))
             self._norms = trained_norms(self._model)
         self._model.eval()

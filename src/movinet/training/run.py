@@ -109,11 +109,6 @@ def _check(config: TrainConfig) -> None:
     if config.run.mode in ("train", "train_and_eval"):
         if config.data.train is None:
             raise ConfigError("data.train is missing: say where the training videos are")
-        if config.model.freeze_norm and config.model.weights is None:
-            raise ConfigError(
-                "model.freeze_norm keeps the statistics that weights bring: give model.weights, or "
-                "let the batch norms train"
-            )
         if (config.schedule.epochs is None) == (config.schedule.steps is None):
             raise ConfigError("give either schedule.epochs or schedule.steps")
     if config.run.mode != "train" and config.data.valid is None:
@@ -170,6 +165,10 @@ def _prepare(
     valid = None
     if config.run.mode == "train_and_eval":
         valid = open_valid(config, train.labels, train)
+    if config.model.freeze_norm and config.model.weights is None:
+        messages.say(
+            "note", "model.freeze_norm has no effect without model.weights: all norms train"
+        )
     for kind, message in advise(config, train, progress.total):
         messages.say(kind, message)
     model, fresh_norms = _build(config, train, messages, resumes=found is not None)

@@ -134,7 +134,7 @@ class Trainer:
 
     def _set_training(self) -> None:
         set_training(self.model)
-        if self.config.model.freeze_norm:
+        if self.config.model.freeze_norm and self.config.model.weights is not None:
             freeze_norms(self.model, except_for=self._fresh_norms)
         self._trained_norms = trained_norms(self.model) if self.config.engine.norm_batches else []
 

@@ -18,7 +18,7 @@ from movinet.ensemble import Ensemble
 from movinet.errors import CheckpointError, ConfigError
 from movinet.labels import load_labels
 from movinet.model import MoViNet
-from movinet.model_names import resolve
+from movinet.model_names import is_readable, resolve
 from movinet.presets import ENSEMBLES, input_spec, list_models, preset_config, unknown_model_message
 from movinet.runtime.base import RANDOM, ModelInfo
 from movinet.weights.identify import check_fit, count_classes, describe_variant, identify
@@ -39,8 +39,8 @@ class LoadedModel:
         members: An ensemble's members, each with what travels with it.
         preset: Name of the preset that the config came from, if any.
         assumed: What neither the caller nor the weights said: "preset" (told from the tensors),
-            "head_activation", "classifier" (the weights had none), "labels". Each has its note in
-            `info`.
+            "head_activation", "frame_rate", "classifier" (the weights had none), "labels". Each has
+            its note in `info`.
         weight_notes: Those notes of `info` that are about the file of weights.
         run: Name of the training run that made the weights, if one did.
     """
@@ -90,7 +90,8 @@ def create_model(
             weights have another number, it is an error unless `pretrained`.
         weights: Of a preset: None for random ones; "kinetics-600" or "kinetics-400" for published
             ones, fetched on first use; or a file: .safetensors, .pt (also a state dict of
-            MoViNet-pytorch), or a TensorFlow checkpoint (folder, prefix, .tar.gz, hub SavedModel).
+            MoViNet-pytorch), .tflite, or a TensorFlow checkpoint (folder, prefix, .tar.gz, hub
+            SavedModel).
         pretrained: Take trained weights to start from: `weights`, or by default those published for
             Kinetics 600. If `num_classes` is not their number of classes, the last layer is
             re-initialised at random for that many; everything else keeps its weights.
@@ -112,6 +113,8 @@ def create_model(
             f"pretrained must be True or False, not {pretrained!r}; name weights with weights="
         )
     named = resolve(name, weights)
+    if named.kind == "exported" and is_readable(named.name):
+        named = resolve(None, named.name)
     if named.kind == "exported":
         raise ConfigError(
             f"{named.name} is an exported model, not a network of PyTorch: movinet.load opens it"
@@ -214,7 +217,7 @@ def _load_single(
         assumed.discard("preset")
     config = said.config.replace(**overrides)
     state = raw.state_dict(config, name or said.preset or "the network")
-    notes = [*_notes(assumed, config, said.preset), *raw.notes, *_broken_numbers(state)]
+    notes = [*_notes(assumed, config, said), *raw.notes, *_broken_numbers(state)]
     loaded = _assemble(
         config,
         state,
@@ -253,8 +256,8 @@ def _assume(raw: RawWeights, name: str | None, classes: int) -> Metadata:
     return Metadata(config, spec, preset, assumed=assumed)
 
 
-def _notes(assumed: Collection[str], config: MoViNetConfig, preset: str | None) -> list[str]:
-    notes = []
+def _notes(assumed: Collection[str], config: MoViNetConfig, said: Metadata) -> list[str]:
+    notes, preset = [], said.preset
     if "preset" in assumed:
         network = preset or describe_variant(config)
         notes.append(f"told from its tensors: {network}, {config.num_classes} classes")
@@ -263,6 +266,12 @@ def _notes(assumed: Collection[str], config: MoViNetConfig, preset: str | None) 
             "no checkpoint says which activation follows the classifier's hidden layer: taken "
             f"as {config.head_activation}, as in {preset or 'published models'}; "
             "head_activation (--head-activation) overrides"
+        )
+    if "frame_rate" in assumed:
+        source = f"as {preset} was trained with" if preset else "as most MoViNets were trained with"
+        notes.append(
+            f"the file does not state a frame rate: {said.input.frame_rate:g} a second assumed, "
+            f"{source}"
         )
     if "classifier" in assumed:
         notes.append(

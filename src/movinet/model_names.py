@@ -49,6 +49,11 @@ def is_exported(name: str) -> bool:
     return Path(name).suffix in ENGINES
 
 
+def is_readable(name: str) -> bool:
+    """Whether a name is that of an exported file whose network can be read: weights as well."""
+    return Path(name).suffix == ".tflite"
+
+
 def resolve(
     model: str | os.PathLike[str] | None, weights: str | os.PathLike[str] | None = None
 ) -> ModelName:
@@ -90,7 +95,7 @@ def _told_by_weights(source: str | None) -> ModelName:
         raise ConfigError(f"name a model ({_what_models_are()})")
     if source in EMBEDDED:
         return ModelName("bundled", source, weights=source)
-    if is_exported(source):
+    if is_exported(source) and not is_readable(source):
         raise ConfigError(f"{source} is an exported model, not weights: give it as the model")
     return ModelName("weights", source, weights=source)
 

@@ -22,8 +22,8 @@ def command(
         str,
         typer.Argument(
             help="kinetics-600 or kinetics-400 (with --model), a .safetensors, a .pt (ours or "
-            "MoViNet-pytorch's), or a TensorFlow checkpoint: folder, prefix, .index, .tar.gz or "
-            "hub SavedModel."
+            "MoViNet-pytorch's), a .tflite, or a TensorFlow checkpoint: folder, prefix, .index, "
+            ".tar.gz or hub SavedModel."
         ),
     ],
     target: Annotated[

@@ -11,8 +11,6 @@ import contextlib
 import os
 import sys
 import threading
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +29,8 @@ from movinet.runtime.fitting import (
     no_manifest,
     not_loaded,
 )
-from movinet.runtime.manifest import MAX_BYTES, Manifest
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tflite_manifest import stored_manifest
 
 
 @dataclass(eq=False)
@@ -75,7 +74,10 @@ class LiteRTEngine:
         """
         if first_bytes(path, 8)[4:] != b"TFL3":
             raise CheckpointError(f"{path}: it is not a .tflite file")
-        return cls(path, manifest or _read_manifest(path), num_threads)
+        manifest = manifest or stored_manifest(path)
+        if manifest is None:
+            raise no_manifest(path)
+        return cls(path, manifest, num_threads)
 
     def new_state(self, batch_size: int) -> LiteRTState:
         """The state of streams that have seen nothing."""
@@ -233,27 +235,6 @@ def _signature(details: dict[str, Any]) -> list[int]:
     """The shape of a tensor, with -1 where it is free."""
     free = details.get("shape_signature")
     return [int(side) for side in (details["shape"] if free is None or not len(free) else free)]
-
-
-def _read_manifest(path: Path) -> Manifest:
-    """What a .tflite file says of itself.
-
-    Raises:
-        CheckpointError: If it says nothing.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            info = archive.getinfo("movinet.json")
-            if info.file_size > MAX_BYTES:
-                raise CheckpointError(f"{path}: its manifest is larger than {MAX_BYTES} bytes")
-            text = archive.read(info)
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, ValueError):
-        raise no_manifest(path) from None
-    except (zlib.error, RuntimeError):  # what is compressed is broken, or encrypted
-        raise CheckpointError(f"{path}: its movinet manifest cannot be unpacked") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return Manifest.parse(text, str(path))
 
 
 def _interpreter(path: Path, threads: int) -> Any:

@@ -127,8 +127,8 @@ def read_weights(source: str | Path, preset: str | None = None) -> RawWeights:
     Args:
         source: "kinetics-600" or "kinetics-400" (of `preset`; fetched on first use); "motions"
             (embedded in the package); or a file: our .safetensors, a state dict of ours or of
-            MoViNet-pytorch (.pt, .pth, .safetensors), or a TensorFlow checkpoint in any form that
-            `read_tf_checkpoint` takes.
+            MoViNet-pytorch (.pt, .pth, .safetensors), a .tflite model, or a TensorFlow checkpoint
+            in any form that `read_tf_checkpoint` takes.
         preset: Whose published weights.
 
     Raises:
@@ -151,6 +151,8 @@ def read_weights(source: str | Path, preset: str | None = None) -> RawWeights:
     suffix = path.suffix.lower()
     if suffix == ".safetensors" and path.is_file():
         return _read_safetensors(path)
+    if suffix == ".tflite" and path.is_file():
+        return _read_tflite(path)
     if path.is_file() and (suffix in _TORCH_SUFFIXES or _looks_like_torch(path)):
         return _read_torch(path)
     return RawWeights(str(path), read_tf_checkpoint(path))
@@ -163,7 +165,7 @@ def _existing(source: str | Path) -> Path:
         CheckpointError: If there is none, or it is a device or a pipe, which could block for ever.
     """
     forms = (
-        f"weights are {', '.join((*PUBLISHED, *EMBEDDED))}, or a .safetensors, .pt "
+        f"weights are {', '.join((*PUBLISHED, *EMBEDDED))}, or a .safetensors, .pt, .tflite "
         "or TensorFlow checkpoint (folder, prefix, .index, .tar.gz)"
     )
     path = Path(source)
@@ -269,6 +271,14 @@ def _check_storage(raw: RawWeights) -> None:
             raise CheckpointError(
                 f"{raw.where}: {one_line(name)} has {list(tensor.shape)} values in {stored} bytes"
             )
+
+
+def _read_tflite(path: Path) -> RawWeights:
+    from movinet.weights.tflite_weights import read_tflite_weights
+
+    metadata, arrays = read_tflite_weights(path)
+    tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    return RawWeights(str(path), tensors, metadata)
 
 
 def _converter(card: Card) -> Any:

@@ -18,7 +18,7 @@ METADATA_KEY = "movinet"
 #: Longest header that is read; safetensors' own limit.
 _MAX_HEADER = 100_000_000
 #: What a file may call assumed.
-ASSUMABLE = ("preset", "head_activation", "classifier")
+ASSUMABLE = ("preset", "head_activation", "frame_rate", "classifier")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Metadata:
         labels: Names of the classes, if known.
         origin: Where the weights come from, for people.
         assumed: What nobody said when the file was made: "preset" (told from the tensors),
-            "head_activation", or "classifier" (the weights had none: it is random).
+            "head_activation", "frame_rate", or "classifier" (the weights had none: it is random).
         run: Name of the training run that made them, if one did.
     """
 

@@ -47,19 +47,18 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("optimizer", ["rmsprop", "sgd"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", pytest.param("sgd", marks=pytest.mark.nightly)])
 def test_two_processes_equal_one(tmp_path: Path, optimizer: str) -> None:
     """Same global batch, same weights to 1e-5; a bad file on either side, and an odd evaluation."""
-    settings = {
-        "model.overrides": "{dropout: 0, drop_path: 0}",
-        "data.train": "train:10:3",
-        "data.valid": "valid:6:2",
-        "optimizer.name": optimizer,
-        "optimizer.learning_rate": "0.02",
+    changes = {
+        "model__overrides": {"dropout": 0, "drop_path": 0},
+        "data__train": "train:10:3",
+        "data__valid": "valid:6:2",
+        "optimizer__name": optimizer,
+        "optimizer__learning_rate": 0.02,
     }
-    pairs = [f"{key}={value}" for key, value in settings.items()]
-    one = [sys.executable, tiny_runs.__file__, str(tmp_path / "one"), *pairs]
-    subprocess.run(one, check=True, capture_output=True, env=QUIET)
+    run(tiny_config(tmp_path / "one", **changes))
+    pairs = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in changes.items()]
     subprocess.run(torchrun(tmp_path / "two", *pairs), check=True, capture_output=True, env=QUIET)
     first, second = stored(tmp_path / "one"), stored(tmp_path / "two")
     for name in ("model", "ema"):  # statistics may be large: to 1e-5 of them
@@ -93,7 +92,7 @@ def job(folder: Path, *settings: str) -> Iterator[tuple[subprocess.Popen[str], l
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("lost", ["main", "other"])
+@pytest.mark.parametrize("lost", ["main", pytest.param("other", marks=pytest.mark.nightly)])
 def test_a_lost_process_ends_the_job(tmp_path: Path, lost: str) -> None:
     with job(tmp_path) as (process, workers):
         os.kill(workers[0 if lost == "main" else 1], signal.SIGKILL)

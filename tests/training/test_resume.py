@@ -91,7 +91,7 @@ def test_a_crash_changes_nothing(tmp_path: Path, before_step: Hook, step: int) -
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.nightly), 1])
 def test_killed_at_any_moment(tmp_path: Path, workers: int) -> None:
     """kill -9, the same command again, and so on: the weights are those of an unbroken run."""
     arguments = [f"data.workers={workers}", "schedule.steps=12", "run.checkpoint_seconds=0"]

@@ -6,6 +6,7 @@ import pytest
 
 from data_sets.records import clip, records, tar, video
 from movinet.data.manifest import Row, write_rows
+from movinet.data.scan import write_samples
 from movinet.data.sources import open_data
 from movinet.errors import ConfigError, VideoError
 from movinet.video import decoding
@@ -160,6 +161,24 @@ def test_rows_keep_their_times_groups_and_labels(tmp_path):
     assert [(s.start, s.end, s.group) for s in data.samples] == [
         (0.0, 2.5, "anna"), (2.5, None, "anna"), (None, None, None),
     ]  # fmt: skip
+
+
+def test_repeated_rows_are_samples_with_keys_of_their_own(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "b.mp4#2")
+    rows = [
+        Row(name, ("x",)) for name in ("b.mp4", "a.mp4", "b.mp4", "./b.mp4", "b.mp4#2", "b.mp4")
+    ]
+    parts = [Row("a.mp4", ("x",), 1.0, 2.0)] * 2
+    write_rows(tmp_path / "list.csv", [*rows, *parts])
+    data = open_data(tmp_path / "list.csv")
+    assert [sample.key for sample in data.samples] == [
+        *("b.mp4", "a.mp4#0-", "b.mp4#3", "./b.mp4", "b.mp4#2", "b.mp4#4"),
+        *("a.mp4#1-2", "a.mp4#1-2#2"),
+    ]
+    assert data.repeats() == [2, 3, 5, 7]
+    # Written out and read back, they are as many.
+    write_samples(tmp_path / "again.csv", data, range(len(data)))
+    assert len(open_data(tmp_path / "again.csv").repeats()) == 4
 
 
 def test_missing_files_are_counted_and_the_first_ones_named(tmp_path):

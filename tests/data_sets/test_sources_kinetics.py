@@ -74,6 +74,13 @@ def test_classes_of_missing_videos_need_a_list(tmp_path):
     assert data.samples[0].labels == (1,)
 
 
+def test_repeated_rows_are_samples_of_their_own(tmp_path):
+    data = opened(
+        tmp_path, HEADER + "x,a,0,10,t\ny,b,0,10,t\n" + "x,a,0,10,t\n" * 2, "a.mp4", "b.mp4"
+    )
+    assert [sample.key for sample in data.samples] == ["a_0_10", "b_0_10", "a_0_10#2", "a_0_10#3"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -86,7 +93,10 @@ def test_classes_of_missing_videos_need_a_list(tmp_path):
         (HEADER + " ,a,0,10,train\n", "line 2: label is empty"),
         (HEADER + "x,a,ten,10,train\n", "line 2: time_start must be seconds from 0 on, not 'ten'"),
         (HEADER + "x,a,10,10,train\n", "line 2: time_end 10 must be after time_start 10"),
-        (HEADER + "x,a,0,10,t\ny,a,0,10,t\n", "line 3: a_0_10 is on line 2 too; remove one"),
+        (
+            HEADER + "x,a,0,10,t\ny,a,0,10,t\n",
+            r"line 3: a_0_10 is on line 2 with another label \(x, here y\); correct one",
+        ),
         (HEADER + "x,a,0,10,train\nx,b,0,10,val\n", "several splits .train on line 2, val on line"),
     ],
 )

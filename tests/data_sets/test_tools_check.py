@@ -54,6 +54,30 @@ def test_broken_files_are_found_with_the_reason(tmp_path: Path) -> None:
     assert found[-1].reason == "no such file"
 
 
+def test_repeated_samples_are_found_and_the_first_is_kept(tmp_path: Path) -> None:
+    one, two, copy = (write_clip(tmp_path / f"{name}.mp4", i) for i, name in enumerate("abc"))
+    copy.write_bytes(one.read_bytes())
+    part = sample(one, start=0.5)
+    data = data_set(*(sample(path) for path in (one, two, one, copy, one)), part, part)
+    progress: list[tuple[int, int]] = []
+    found = check_data(data, progress=lambda done, total: progress.append((done, total)))
+    assert [(Path(each.name).name, each.kind, each.start) for each in found] == [
+        ("a.mp4", "repeated", None),
+        ("c.mp4", "duplicate", None),
+        ("a.mp4", "repeated", None),
+        ("a.mp4", "repeated", 0.5),
+    ]
+    assert progress == [(i, 4) for i in range(1, 5)]
+    write_quarantine(tmp_path / "bad.txt", found)
+    kept, unused = exclude(data, tmp_path / "bad.txt")
+    assert kept.samples == (data.samples[0], data.samples[1], part)
+    assert unused == 0
+    # What is listed for another reason, too, is out altogether.
+    with (tmp_path / "bad.txt").open("a") as file:
+        file.write(f"{one}\n")
+    assert exclude(data, tmp_path / "bad.txt")[0].samples == (data.samples[1],)
+
+
 def test_only_a_deep_check_decodes_what_comparing_does_not_need(tmp_path: Path) -> None:
     # 24 frames are looked at, at (i + 0.5) / 24 of the length: the last of 480 is not.
     clip = write_clip(tmp_path / "long.mp4", 3, count=480, rate=60)

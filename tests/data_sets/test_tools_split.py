@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
@@ -85,6 +86,15 @@ def test_parts_of_one_video_stay_together_unless_told() -> None:
     with pytest.raises(ConfigError, match="1 groups of samples"):
         split_data(one_video, {"valid": 0.5})
     assert len(split_data(one_video, {"valid": 0.5}, by_group=False).parts["valid"]) == 20
+
+
+def test_repeated_samples_are_never_torn_apart() -> None:
+    data = make([0, 1] * 20)
+    repeated = dataclasses.replace(data, samples=data.samples * 2)
+    parts = split_data(repeated, {"valid": 0.5}, by_group=False).parts.values()
+    train, valid = ({repeated.samples[i].part for i in part} for part in parts)
+    assert len(train | valid) == 40
+    assert not train & valid
 
 
 def test_few_samples_go_to_training_first_and_are_told() -> None:

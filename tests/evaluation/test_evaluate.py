@@ -76,6 +76,14 @@ def test_a_stream_that_loses_it_again_never_was_correct(
     assert evaluate(stream, data).to_json()["over_time"]["time_to_correct"] is None
 
 
+def test_repeated_samples_are_warned_of(tmp_path: Path, stream: ColourRuntime) -> None:
+    data = make_data(tmp_path, {"a": ((0,), [RED] * 2), "b": ((1,), [RED] * 2)})
+    repeated = dataclasses.replace(data, samples=data.samples + data.samples[:1] * 2)
+    with pytest.warns(UserWarning, match="2 of 4 samples repeat earlier ones and count again"):
+        figures = single(evaluate(stream, repeated))
+    assert figures.top1 == 3 / 4
+
+
 def test_figures_of_known_predictions(tmp_path: Path, stream: ColourRuntime) -> None:
     data = make_data(
         tmp_path,

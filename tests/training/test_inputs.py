@@ -1,5 +1,6 @@
 """What a run says of the data that it is given."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from tiny_runs import made_up_data, tiny_config
 
 from movinet.data.samples import DataSet
 from movinet.errors import ConfigError
+from movinet.training.inputs import open_train, open_valid
 from movinet.training.run import run
 
 
@@ -46,6 +48,21 @@ def test_evaluating_on_training_data_is_told(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, data__valid="train:5", schedule__steps=2)
     with pytest.warns(UserWarning, match="train:5: 5 of 5 samples are training data too"):
         run(config)
+
+
+def test_samples_may_be_repeated_in_training_but_are_told_in_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(where: str, **options: Any) -> DataSet:
+        data = made_up_data(where, **options)
+        again = [dataclasses.replace(s, key=f"{s.key}#2") for s in data.samples]
+        return dataclasses.replace(data, samples=(*data.samples, *again))
+
+    monkeypatch.setattr("movinet.training.inputs.open_data", twice)
+    config = tiny_config(tmp_path)
+    assert len(open_train(config)) == 20
+    with pytest.warns(UserWarning, match="valid:5: 5 of 10 samples repeat earlier ones and count"):
+        assert len(open_valid(config, None)) == 10
 
 
 def test_a_list_of_bad_files_is_left_out(tmp_path: Path) -> None:

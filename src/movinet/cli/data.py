@@ -130,9 +130,10 @@ def check(
     """Find videos that are broken, short, or there twice.
 
     Duplicates are found by their bytes, and by how they look when they
-    were encoded anew. The first of them is kept; if their labels differ,
-    none is. Files are left where they are: give the list to --exclude of
-    scan, split and pack.
+    were encoded anew. The first of them is kept, as is that of samples
+    that a list repeats; if labels of duplicates differ, none is. Files
+    are left where they are: give the list to --exclude of scan, split
+    and pack.
 
     For example:
 

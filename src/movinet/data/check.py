@@ -10,7 +10,7 @@ from functools import partial
 from movinet.data.duplicates import find_duplicates
 from movinet.data.probe import Probe, probe
 from movinet.data.processes import in_processes
-from movinet.data.quarantine import Finding
+from movinet.data.quarantine import REPEATED, Finding
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import VideoError
 
@@ -31,8 +31,8 @@ def check_data(
 ) -> list[Finding]:
     """Everything that is wrong with a data set; each sample at most once.
 
-    Of duplicates the first is kept, and of duplicates with different labels none: nobody knows
-    which label is right.
+    Of duplicates, and of samples that a list repeats, the first is kept, and of duplicates with
+    different labels none: nobody knows which label is right.
 
     Args:
         data: The data set.
@@ -46,17 +46,20 @@ def check_data(
     Returns:
         In the order of the samples.
     """
-    found: dict[int, tuple[str, str]] = {}
+    again = (REPEATED, "an earlier sample of the data set is the same")
+    found: dict[int, tuple[str, str]] = dict.fromkeys(data.repeats(), again)
     probes: dict[int, Probe] = {}
-    with closing(in_processes(partial(_look, deep=deep), data.samples, workers)) as results:
-        for index, result in enumerate(results):
+    indices = [index for index in range(len(data)) if index not in found]
+    samples = [data.samples[index] for index in indices]
+    with closing(in_processes(partial(_look, deep=deep), samples, workers)) as results:
+        for done, (index, result) in enumerate(zip(indices, results, strict=True), start=1):
             fault = _fault(result, min_seconds, min_frames)
             if fault is not None:
                 found[index] = fault
             elif isinstance(result, Probe):
                 probes[index] = result
             if progress is not None:
-                progress(index + 1, len(data))
+                progress(done, len(samples))
     for index, fault in _duplicates(data, probes, comparing):
         found.setdefault(index, fault)
     return [_finding(data.samples[index], *found[index]) for index in sorted(found)]

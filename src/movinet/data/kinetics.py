@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from movinet.data.manifest import read_span, read_table
+from movinet.data.manifest import read_span, read_table, unique_keys
 from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, VideoError
 from movinet.video.files import find_videos
@@ -67,9 +67,12 @@ def read_kinetics(path: Path, root: Path) -> list[Labelled]:
         splits.setdefault(record.get("split"), line)
         item = _clip(where, record, videos)
         key = _key(record)
-        if key in lines:
-            raise ConfigError(f"{where}: {key} is on line {lines[key]} too; remove one of them")
-        lines[key] = line
+        first, label = lines.setdefault(key, (line, record["label"]))
+        if label != record["label"]:
+            raise ConfigError(
+                f"{where}: {key} is on line {first} with another label ({label}, here "
+                f"{record['label']}); correct one of them"
+            )
         if item is None:
             missing.append(key)
         else:
@@ -88,7 +91,8 @@ def read_kinetics(path: Path, root: Path) -> list[Labelled]:
             f"{missing[0]} the first",
             stacklevel=2,
         )
-    return found
+    keys = unique_keys([item.key for item in found])
+    return [item._replace(key=key) for item, key in zip(found, keys, strict=True)]
 
 
 def _check_columns(where: str, names: list[str]) -> None:

@@ -7,7 +7,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,26 +56,50 @@ def read_rows(path: Path) -> list[Row]:
 
     Raises:
         ConfigError: If the file cannot be read, has unknown columns, a row is not allowed, or two
-            rows are the same.
+            rows give the same sample other labels or groups.
     """
     if path.suffix.lower() == ".jsonl":
         records: Iterator[tuple[int, dict[str, Any]]] = _json_records(path)
     else:
         records = read_table(path, check_columns)
     rows: list[Row] = []
-    seen: dict[tuple[Any, ...], int] = {}
+    seen: dict[tuple[Any, ...], Row] = {}
     for line, record in records:
         row = _row(f"{path}, line {line}", line, record)
-        key = (os.path.normpath(row.path), row.start, row.end)
-        if key in seen:
-            raise ConfigError(
-                f"{path}, line {line}: {row.path!r} is on line {seen[key]} too; remove one of them"
-            )
-        seen[key] = line
+        first = seen.setdefault((os.path.normpath(row.path), row.start, row.end), row)
+        for what in ("labels", "group"):
+            one, other = getattr(row, what), getattr(first, what)
+            if one != other:
+                raise ConfigError(
+                    f"{path}, line {line}: {row.path!r} is on line {first.line} with another "
+                    f"{what.removesuffix('s')} ({_shown(other)}, here {_shown(one)}); correct one "
+                    "of them"
+                )
         rows.append(row)
     if not rows:
         raise ConfigError(f"{path}: no samples; a manifest has a row for each")
     return rows
+
+
+def _shown(value: tuple[str, ...] | str | None) -> str:
+    return SEPARATOR.join(value) if isinstance(value, tuple) else str(value)
+
+
+def unique_keys(keys: Sequence[str]) -> Iterator[str]:
+    """The keys of samples, with a number after those of lines that repeat earlier ones.
+
+    Yields:
+        "a.mp4", "a.mp4#2", "a.mp4#3" for three equal ones; each once.
+    """
+    taken, counts = set(keys), Counter[str]()
+    for key in keys:
+        counts[key] += 1
+        name = key
+        if counts[key] > 1:
+            while (name := f"{key}#{counts[key]}") in taken:
+                counts[key] += 1
+        taken.add(name)
+        yield name
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -17,6 +17,8 @@ from movinet.files import replacing
 #: Path, what kind of fault, in words, and of parts of a video where they begin and end, seconds.
 _COLUMNS = 5
 _MAX_BYTES = 1 << 28
+#: Kind of a finding that leaves the first of its samples good.
+REPEATED = "repeated"
 #: What a list names: a file, or a member of an archive, and which part of it.
 _Part = tuple[str, str, str]
 
@@ -26,8 +28,8 @@ class Finding(NamedTuple):
 
     Attributes:
         name: Of its video.
-        kind: "unreadable", "damaged", "short", "duplicate" or "conflict" (a duplicate that has
-            other labels).
+        kind: "unreadable", "damaged", "short", "repeated" (an earlier sample is the same part of
+            the same video), "duplicate" or "conflict" (a duplicate that has other labels).
         reason: In words.
         start: Where the sample begins in the video, seconds; None is its beginning.
         end: Where it ends; None is its end.
@@ -64,7 +66,7 @@ def exclude(data: DataSet, path: Path) -> tuple[DataSet, int]:
     """A data set without the samples that a list names.
 
     A list made by hand may have a path a line and nothing else, which then stands for all samples
-    of that file.
+    of that file. Of samples that are listed as repeated alone, the first stays.
 
     Returns:
         The data set, with the same classes, and how many entries of the list it does not have.
@@ -72,17 +74,19 @@ def exclude(data: DataSet, path: Path) -> tuple[DataSet, int]:
     Raises:
         ConfigError: If the list cannot be read, or names every sample.
     """
-    listed = _read(path)
-    used = set()
+    listed, repeated = _read(path)
+    used: set[_Part] = set()
     kept = []
     for sample in data.samples:
-        found = {_part(sample), (_part(sample)[0], "", "")} & listed
-        used |= found
-        if not found:
+        part = _part(sample)
+        found = {part, (part[0], "", "")} & listed
+        is_first = part not in used
+        used |= found | ({part} & repeated)
+        if not found and (is_first or part not in repeated):
             kept.append(sample)
     if not kept:
         raise ConfigError(f"{path}: names every sample of {data.name}; nothing is left")
-    return dataclasses.replace(data, samples=tuple(kept)), len(listed - used)
+    return dataclasses.replace(data, samples=tuple(kept)), len((listed | repeated) - used)
 
 
 def _part(sample: Sample) -> _Part:
@@ -94,14 +98,15 @@ def _absolute(name: str) -> str:
     return os.path.normpath(Path(name).absolute())
 
 
-def _read(path: Path) -> set[_Part]:
+def _read(path: Path) -> tuple[set[_Part], set[_Part]]:
+    """What a list names, and what it calls repeated."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes; a list of bad files is not")
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    listed = set()
+    listed, repeated = set[_Part](), set[_Part]()
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
     try:
         for cells in reader:
@@ -112,7 +117,8 @@ def _read(path: Path) -> set[_Part]:
                 )
             if cells:
                 start, end = [*cells[3:], "", ""][:2]
-                listed.add((_absolute(cells[0]), start, end))
+                among = repeated if cells[1:2] == [REPEATED] else listed
+                among.add((_absolute(cells[0]), start, end))
     except csv.Error as error:
         raise ConfigError(f"{path}, line {reader.line_num}: {error}") from None
-    return listed
+    return listed, repeated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +28,25 @@ class Sample:
     start: float | None = None
     end: float | None = None
     group: str | None = None
+
+    @property
+    def part(self) -> Part:
+        """The piece of video that it is, whatever it is called."""
+        return Part(self.media, self.start, self.end)
+
+
+class Part(NamedTuple):
+    """What identifies a sample in any data set: a piece of a video.
+
+    Attributes:
+        media: See `Sample`.
+        start: See `Sample`.
+        end: See `Sample`.
+    """
+
+    media: Media
+    start: float | None
+    end: float | None
 
 
 class Labelled(NamedTuple):
@@ -69,3 +89,26 @@ class DataSet:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def repeats(self) -> list[int]:
+        """Indices of the samples that are the same piece of video as an earlier one."""
+        seen: set[Part] = set()
+        found = []
+        for index, sample in enumerate(self.samples):
+            if sample.part in seen:
+                found.append(index)
+            seen.add(sample.part)
+        return found
+
+    def warn_of_repeats(self) -> None:
+        """Warn if figures measured on the samples count some more than once.
+
+        Warns:
+            UserWarning: If samples are repeated.
+        """
+        if repeats := self.repeats():
+            warnings.warn(
+                f"{self.name}: {len(repeats)} of {len(self)} samples repeat earlier ones and count "
+                "again in the figures; list each once to measure with",
+                stacklevel=3,
+            )

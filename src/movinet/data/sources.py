@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from movinet.data.kinetics import is_kinetics, read_kinetics
-from movinet.data.manifest import SUFFIXES, check_label, read_rows, resolve
+from movinet.data.manifest import SUFFIXES, check_label, read_rows, resolve, unique_keys
 from movinet.data.packed import find_packed, names_beside, visible
 from movinet.data.samples import DataSet, Labelled, Sample
 from movinet.data.shards import read_shards
@@ -127,7 +127,7 @@ def _table(path: Path, root: Path | None) -> list[Labelled]:
     if is_kinetics(path):
         return read_kinetics(path, folder)
     rows = read_rows(path)
-    counts = Counter(row.path for row in rows)
+    parts = Counter(path for path, _, _ in {(row.path, row.start, row.end) for row in rows})
     found, missing = [], []
     for row in rows:
         where = f"{path}, line {row.line}"
@@ -136,7 +136,7 @@ def _table(path: Path, root: Path | None) -> list[Labelled]:
             missing.append(f"{printable(row.path)} (line {row.line})")
             continue
         part = f"#{row.start or 0:g}-{'' if row.end is None else f'{row.end:g}'}"
-        key = row.path + (part if counts[row.path] > 1 else "")
+        key = row.path + (part if parts[row.path] > 1 else "")
         media = VideoFile(video, "NONE")
         found.append(Labelled(key, media, row.labels, where, row.start, row.end, row.group))
     if missing:
@@ -146,7 +146,8 @@ def _table(path: Path, root: Path | None) -> list[Labelled]:
             f"{', '.join(missing[:_NAMED])}{more}; correct the paths, or give the folder that they "
             "start from (root)"
         )
-    return found
+    keys = unique_keys([item.key for item in found])
+    return [item._replace(key=key) for item, key in zip(found, keys, strict=True)]
 
 
 def _is_file(path: Path) -> bool:

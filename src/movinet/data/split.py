@@ -62,7 +62,7 @@ def split_data(
         shares: Of each part but the first, "train", which gets the rest; below 1 together.
         seed: Decides which samples go where.
         by_group: Keep samples with the same `Sample.group` in one part, and those without a group
-            that are parts of the same video.
+            that are parts of the same video. Samples that are repeated stay together in any case.
 
     Raises:
         ConfigError: If shares are not allowed, or there are fewer groups than parts.
@@ -97,7 +97,7 @@ def _groups(data: DataSet, by_group: bool) -> list[_Group]:
     together: dict[object, list[int]] = defaultdict(list)
     for index, sample in enumerate(data.samples):
         group = (sample.group, None if sample.group is not None else sample.media)
-        together[group if by_group else index].append(index)
+        together[group if by_group else sample.part].append(index)
     groups = []
     for samples in together.values():
         counts = Counter(c for index in samples for c in data.samples[index].labels)

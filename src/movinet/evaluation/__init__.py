@@ -81,6 +81,9 @@ def evaluate(
         VideoError: If files are missing, or not one sample can be read.
         MissingExtraError: If the packages that run the model are not installed.
         MovinetError: If the model gives no usable probabilities.
+
+    Warns:
+        UserWarning: If samples are repeated, and so count more than once.
     """
     look = Look(views, crops, control, seed)  # checked before anything is loaded
     runtime = as_runtime(model, weights=weights, labels=labels)
@@ -93,5 +96,6 @@ def evaluate(
         )
     if exclude is not None:
         data, _ = without_excluded(data, Path(exclude))
+    data.warn_of_repeats()
     outputs = run_model(runtime, data, look, workers=workers, progress=progress)
     return summarize(outputs, runtime.info, data, look)

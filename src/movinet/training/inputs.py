@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from movinet.data.quarantine import exclude
-from movinet.data.samples import DataSet, Sample
+from movinet.data.samples import DataSet
 from movinet.data.sources import open_data
 from movinet.errors import ConfigError
 from movinet.labels import load_labels
 from movinet.training.checkpoint import check_config, read_checkpoint
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
-from movinet.video.media import Media
 
 #: Of classes, how many a message names.
 _NAMED = 5
@@ -62,12 +61,13 @@ def open_valid(
         ConfigError: If it cannot be opened.
 
     Warns:
-        UserWarning: If samples are in the training data too.
+        UserWarning: If samples are in the training data too, or repeated.
     """
     assert config.data.valid is not None
     data = _open(config.data.valid, config, labels)
-    known = set(map(_part, () if train is None else train.samples))
-    if common := sum(_part(sample) in known for sample in data.samples):
+    data.warn_of_repeats()
+    known = {sample.part for sample in (() if train is None else train.samples)}
+    if common := sum(sample.part in known for sample in data.samples):
         warnings.warn(
             f"{data.name}: {common} of {len(data)} samples are training data too: the figures will "
             "say how well they were learnt by heart",
@@ -103,11 +103,6 @@ def find_checkpoint(
         found = read_checkpoint(path)
         check_config(found, config, path, section)
     return processes.share(found)
-
-
-def _part(sample: Sample) -> tuple[Media, float | None, float | None]:
-    """What identifies a sample in any data set."""
-    return sample.media, sample.start, sample.end
 
 
 def _open(where: str, config: TrainConfig, labels: tuple[str, ...] | None) -> DataSet:

@@ -9,6 +9,7 @@ from movinet.errors import ConfigError
 from movinet.presets import input_spec, preset_config
 from movinet.training.config import TrainConfig
 from movinet.training.recipes import list_recipes, load_config, to_yaml
+from movinet.weights.cards import find_card
 
 #: The published configurations: image size, frames and stride in training, frames in tests, frames
 #: a second, short side, dropout, AutoAugment, random stride in frames.
@@ -93,6 +94,20 @@ def test_every_recipe_loads_says_what_it_is_and_survives_being_written(tmp_path:
         assert about
         config = load_config(name)
         assert load_config(write(tmp_path / "config.yaml", to_yaml(config))) == config
+
+
+@pytest.mark.parametrize(
+    "preset", [f"a{size}_{kind}" for size in range(6) for kind in ("base", "stream")]
+)
+def test_every_preset_with_published_weights_is_fine_tuned_at_its_size(preset: str) -> None:
+    name = "finetune" if preset == "a0_stream" else f"finetune_{preset}"
+    config, spec = load_config(name), input_spec(preset)
+    assert find_card(config.model.preset, str(config.model.weights)).preset == preset
+    assert config.model.freeze_norm
+    assert (config.input.image_size, config.input.short_side) == (spec.image_size, spec.short_side)
+    assert (config.input.frame_rate, config.input.test_frames) == (spec.frame_rate, spec.num_frames)
+    assert config.engine.batch_size % config.engine.accumulate == 0
+    assert config.run.folder == f"runs/{name}"
 
 
 def test_fine_tuning_trains_from_the_first_steps_on_few_videos() -> None:

@@ -53,7 +53,7 @@ def test_names_and_what_they_mean(weights: Path, tmp_path: Path) -> None:
         ("a0_streem", None, ConfigError, "did you mean a0_stream.* nor is it motions, the bundled"),
         ("motions", "kinetics-600", ConfigError, "motions has weights of its own.*kinetics-600"),
         ("x.tflite", "motions", ConfigError, "x.tflite has weights of its own"),
-        (None, "x.tflite", ConfigError, "x.tflite is an exported model.* give it as the model"),
+        (None, "x.onnx", ConfigError, "x.onnx is an exported model.* give it as the model"),
         ("kinetics-600", None, ConfigError, "--model a0_stream --weights kinetics-600"),
         ("none.safetensors", None, CheckpointError, "none.safetensors: no such file; a model is"),
         ("no/such", None, CheckpointError, "no/such: no such file"),
@@ -107,8 +107,8 @@ def test_a_network_comes_with_its_weights(weights: Path) -> None:
     assert len(state["classifier.bias"]) == 3
     assert torch.equal(state["stem.weight"], model.state_dict()["stem.weight"])
     assert movinet.create_model("motions").config.num_classes == 10
-    with pytest.raises(ConfigError, match=r"x\.tflite is an exported model, not a network"):
-        movinet.create_model("x.tflite")
+    with pytest.raises(ConfigError, match=r"x\.onnx is an exported model, not a network"):
+        movinet.create_model("x.onnx")
 
 
 def test_options_of_opening_are_refused_for_what_is_open(weights: Path, tmp_path: Path) -> None:

@@ -217,8 +217,8 @@ def test_help_tells_where_a_manifest_comes_from(command: str) -> None:
         ("predict {clip} -m {folder}/stream.tflite --crops 3", 2, "is a stream model"),
         ("predict {clip} -m {folder}/stream.tflite -w motions", 2, "has weights of its own"),
         ("predict {clip} -m {folder}/stream.tflite --head-activation swish", 2, "omit head_act"),
+        ("predict {clip} -w {folder}/stream.onnx", 2, "give it as the model"),
         (
-            ("predict {clip} -w {folder}/stream.onnx", 2, "give it as the model"),
             "predict {clip} -w {folder}/stream.tflite",
             1,
             "needs an extra: pip install 'movinet[torch]'",

@@ -221,7 +221,7 @@ def run_shortened(block: Block, where: str) -> None:
 def shortened(arguments: list[str]) -> list[str]:
     """A command that does the same with fewer clips and epochs."""
     match arguments:
-        case ["train", *rest] if not {"--list", "--show"} & {*rest}:
+        case ["train", *rest] if not {"--list", "--show", "probe"} & {*rest}:
             return [*(word for word in arguments if "schedule.epochs" not in word), *ONE_EPOCH]
         case ["data", "synth", *_]:
             place = arguments.index("--clips-per-class") + 1

@@ -51,6 +51,10 @@ MODEL_HALF = {
     "movinet.training.inputs",
     "movinet.training.loop",
     "movinet.training.losses",
+    "movinet.training.probing.embedders",
+    "movinet.training.probing.fitting",
+    "movinet.training.probing.logistic",
+    "movinet.training.probing.run",
     "movinet.training.norm_statistics",
     "movinet.training.norms",
     "movinet.training.optimizers",
@@ -71,7 +75,7 @@ MODEL_HALF = {
 }
 EXTRAS = (
     *("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL"),
-    *("braceexpand", "tensorboard", "torchmetrics", "webdataset", "yaml"),
+    *("braceexpand", "tensorboard", "torchmetrics", "webdataset", "sklearn", "scipy", "yaml"),
     *("executorch", "onnx", "onnxruntime", "openvino"),
 )
 #: As if the extras were not installed.

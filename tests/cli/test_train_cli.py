@@ -136,7 +136,7 @@ def test_wrong_usage_is_one_line(run: Run, arguments: list[str], hint: str) -> N
 
 def test_help_has_examples(run: Run) -> None:
     text = run("--help").stdout
-    assert re.search(r"For example:\s+movinet train finetune data.train=", text)
+    assert re.search(r"For example:\s+movinet train probe data.train=", text)
     assert run().stdout.strip() == text.strip()  # without arguments
 
 

@@ -13,7 +13,7 @@ from movinet.cli.common import out
 from movinet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
-    from movinet.training.config import TrainConfig
+    from movinet.training.checks import Config
 
 #: Of the list of recipes, columns.
 _LEAST_WIDTH = 72
@@ -46,6 +46,8 @@ def command(
 
     For example:
 
+      movinet train probe data.train=train.csv data.valid=valid.csv
+
       movinet train finetune data.train=train.csv data.valid=valid.csv
 
       movinet train finetune data.train=videos/ run.mode=train engine.batch_size=4
@@ -61,14 +63,21 @@ def command(
         return
     if recipe is None:
         raise ConfigError(f"name a recipe ({', '.join(recipes.list_recipes())}) or a .yaml file")
-    config = recipes.load_config(recipe, settings or ())
+    config = recipes.load_any_config(recipe, settings or ())
     if show:
         print(config.model_dump_json(indent=2) if as_json else recipes.to_yaml(config).rstrip())
         return
     with _needing_extra():  # augmentation and logs import theirs when a run needs them
-        from movinet.training.run import run
+        from movinet.training.probing.settings import ProbeConfig
 
-        figures = run(config)
+        if isinstance(config, ProbeConfig):
+            from movinet.training.probing.run import run_probe
+
+            figures = run_probe(config)
+        else:
+            from movinet.training.run import run
+
+            figures = run(config)
     if as_json:
         print(json.dumps(figures, indent=2))
 
@@ -85,30 +94,39 @@ def _needing_extra() -> Iterator[None]:
 
 
 def _list(as_json: bool) -> None:
-    from movinet.training.recipes import list_recipes, load_config
+    from movinet.training.recipes import list_recipes, load_any_config
 
-    rows = [(name, about, load_config(name)) for name, about in list_recipes().items()]
+    rows = [(name, about, load_any_config(name)) for name, about in list_recipes().items()]
     if as_json:
         print(json.dumps([_row_json(*row) for row in rows], indent=2))
     else:
         _print_table(rows)
 
 
-def _row_json(name: str, about: str, config: TrainConfig) -> dict[str, Any]:
-    return {
+def _row_json(name: str, about: str, config: Config) -> dict[str, Any]:
+    from movinet.training.config import TrainConfig
+
+    row = {
         "name": name,
         "about": about,
         "model": config.model.preset,
         "weights": config.model.weights,
         "input": config.input.model_dump(),
+    }
+    if not isinstance(config, TrainConfig):
+        return row
+    return {
+        **row,
         "batch_size": config.engine.batch_size,
         "epochs": config.schedule.epochs,
         "steps": config.schedule.steps,
     }
 
 
-def _print_table(rows: list[tuple[str, str, TrainConfig]]) -> None:
+def _print_table(rows: list[tuple[str, str, Config]]) -> None:
     from rich.table import Table
+
+    from movinet.training.config import TrainConfig
 
     console = out()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold cyan")
@@ -116,9 +134,12 @@ def _print_table(rows: list[tuple[str, str, TrainConfig]]) -> None:
         justify = "left" if header in ("recipe", "what") else "right"
         table.add_column(header, justify=justify, no_wrap=header != "what")
     for name, about, config in rows:
-        view, schedule = config.input, config.schedule
-        length = f"{schedule.steps:,} steps" if schedule.steps else f"{schedule.epochs:g} epochs"
-        clip = f"{view.train_frames}x{view.image_size}x{view.image_size}"
+        view, frames, length = config.input, "", "one fit"
+        if isinstance(config, TrainConfig):
+            frames, schedule = f"{config.input.train_frames}x", config.schedule
+            steps = f"{schedule.steps:,} steps" if schedule.steps else ""
+            length = steps or f"{schedule.epochs:g} epochs"
+        clip = f"{frames}{view.image_size}x{view.image_size}"
         table.add_row(name, clip, f"{view.frame_rate:g}", length, about)
     # The last column wraps; a terminal that is narrower still wraps lines: nothing is cut.
     widest = console.measure(table, options=console.options.update(width=1000)).maximum

@@ -7,15 +7,23 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from reprlib import Repr
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from movinet.config import MoViNetConfig
 from movinet.errors import ConfigError
 from movinet.presets import ENSEMBLES, list_models
-from movinet.training.config import ModelSection, OptimizerSection, Section, TrainConfig
+from movinet.training.config import (
+    InputSection,
+    ModelSection,
+    OptimizerSection,
+    Section,
+    TrainConfig,
+)
+from movinet.training.probing.settings import ProbeConfig, ProbeInput
 
+S = TypeVar("S", bound=Section)
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 #: What pydantic says, and how it is said here.
@@ -35,8 +43,16 @@ _ADAMW_EPSILON = 0.1
 _NOT_OVERRIDDEN = {"architecture": "model.architecture says it", "num_classes": "the labels say it"}
 
 
+Config = TrainConfig | ProbeConfig
+
+
+def schema_of(values: Mapping[str, Any]) -> type[TrainConfig] | type[ProbeConfig]:
+    """The kind of configuration that sections of settings are: those of a probe have `probe`."""
+    return ProbeConfig if "probe" in values else TrainConfig
+
+
 def check(values: Mapping[str, Any], where: str) -> TrainConfig:
-    """Plain values as a configuration.
+    """Plain values as a configuration for training.
 
     Args:
         values: Sections of settings.
@@ -46,36 +62,56 @@ def check(values: Mapping[str, Any], where: str) -> TrainConfig:
         ConfigError: If a key does not exist (says the nearest that does), a value is missing or
             not allowed, or values do not go together; all that is wrong in one line.
     """
-    for path, value in _leaves(values):
-        allowed = check_key(path, where)
-        if isinstance(value, bool) and not {bool, Any} & {allowed, *get_args(allowed)}:
-            raise ConfigError(f"{where}: {'.'.join(path)}: must not be {str(value).lower()}")
-    try:
-        config = TrainConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {'; '.join(_type_problems(values, error))}") from None
+    config = _validated(values, where, TrainConfig)
     problems = [*_network_problems(config.model), *_problems(config)]
     if problems:
         raise ConfigError(f"{where}: {'; '.join(problems)}")
     return config
 
 
-def check_key(path: Sequence[str], where: str) -> Any:
+def check_probe(values: Mapping[str, Any], where: str) -> ProbeConfig:
+    """Plain values as a configuration for a linear probe; see `check`."""
+    config = _validated(values, where, ProbeConfig)
+    problems = [*_network_problems(config.model.section()), *_input_problems(config.input)]
+    if problems:
+        raise ConfigError(f"{where}: {'; '.join(problems)}")
+    return config
+
+
+def _validated(values: Mapping[str, Any], where: str, schema: type[S]) -> S:
+    """Values with the keys and types of a schema."""
+    for path, value in _leaves(values):
+        allowed = check_key(path, where, schema)
+        if isinstance(value, bool) and not {bool, Any} & {allowed, *get_args(allowed)}:
+            raise ConfigError(f"{where}: {'.'.join(path)}: must not be {str(value).lower()}")
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {'; '.join(_type_problems(values, error))}") from None
+
+
+def check_key(path: Sequence[str], where: str, schema: type[Section] = TrainConfig) -> Any:
     """The type of a setting.
 
     Args:
         path: Its key, in parts.
         where: What it is from, for messages.
+        schema: `TrainConfig` or `ProbeConfig`.
 
     Raises:
         ConfigError: If there is no such setting (says the nearest), or it is a section.
     """
-    dotted, section = ".".join(path), TrainConfig
+    dotted, section = ".".join(path), schema
     for i, key in enumerate(path):
         if key not in section.model_fields:
+            if schema is ProbeConfig and _is_for_training(path):
+                raise ConfigError(
+                    f"{where}: {dotted} is a setting of training by steps, and a probe fits one "
+                    "layer on frozen features; movinet train probe --show prints its settings"
+                )
             kind = f"settings in {'.'.join(path[:i])}" if i else "sections"
             raise ConfigError(
-                f"{where}: no setting {dotted!r}{_nearest_key(path)}; {kind}: "
+                f"{where}: no setting {dotted!r}{_nearest_key(path, schema)}; {kind}: "
                 f"{', '.join(section.model_fields)}"
             )
         annotation = section.model_fields[key].annotation
@@ -93,26 +129,35 @@ def check_key(path: Sequence[str], where: str) -> Any:
     raise ConfigError(f"{where}: {dotted} is a section: set {inside}")
 
 
+def _is_for_training(path: Sequence[str]) -> bool:
+    """Whether training by steps has a setting."""
+    try:
+        check_key(path, "")
+    except ConfigError:
+        return False
+    return True
+
+
 def nearest(name: str, names: Sequence[str]) -> str:
     """``; did you mean ...?``, or nothing where nothing is near."""
     found = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def _nearest_key(path: Sequence[str]) -> str:
+def _nearest_key(path: Sequence[str], schema: type[Section]) -> str:
     """The setting that was meant: the same name elsewhere, or a similar one."""
     settings: dict[str, str] = {}
-    for section, field in TrainConfig.model_fields.items():
+    for section, field in schema.model_fields.items():
         assert isinstance(field.annotation, type)
         assert issubclass(field.annotation, Section)
         settings |= {f"{section}.{key}": key for key in field.annotation.model_fields}
     if same := [key for key, name in settings.items() if name == path[-1]]:
         return f"; did you mean {same[0]}?"
-    known = path[0] in TrainConfig.model_fields and len(path) > 1
+    known = path[0] in schema.model_fields and len(path) > 1
     among = {key: name for key, name in settings.items() if not known or key.startswith(path[0])}
     if similar := difflib.get_close_matches(path[-1], among.values(), n=1):
         return f"; did you mean {next(key for key, name in among.items() if name in similar)}?"
-    return "" if known else nearest(path[0], list(TrainConfig.model_fields))
+    return "" if known else nearest(path[0], list(schema.model_fields))
 
 
 def _leaves(
@@ -194,11 +239,7 @@ def _problems(config: TrainConfig) -> Iterator[str]:
     least, most = augment.crop_aspect
     if not 0 < least <= most:
         yield f"augment.crop_aspect: must be [least, most] above 0, not [{least:g}, {most:g}]"
-    if shape.short_side < shape.image_size:
-        yield (
-            f"input.short_side: must be at least input.image_size ({shape.image_size}), "
-            f"not {shape.short_side}"
-        )
+    yield from _input_problems(shape)
     yield from _optimizer_problems(config.optimizer)
     if (schedule.epochs is None) == (schedule.steps is None):
         yield (
@@ -214,6 +255,14 @@ def _problems(config: TrainConfig) -> Iterator[str]:
         yield (
             f"engine.accumulate: must divide engine.batch_size ({config.engine.batch_size}), "
             f"not {config.engine.accumulate}"
+        )
+
+
+def _input_problems(shape: InputSection | ProbeInput) -> Iterator[str]:
+    if shape.short_side < shape.image_size:
+        yield (
+            f"input.short_side: must be at least input.image_size ({shape.image_size}), "
+            f"not {shape.short_side}"
         )
 
 

@@ -86,7 +86,7 @@ class InputSection(Section):
     test_frames: int = Field(ge=1, le=10_000)
 
 
-class DataSection(Section):
+class SourceSection(Section):
     """Where the videos are.
 
     Attributes:
@@ -98,11 +98,6 @@ class DataSection(Section):
         labels: Text file with one class a line; by default the classes that `train` has.
         exclude: List of bad files, as ``movinet data check -o`` writes it; both leave them out.
         multi_label: A sample may have any number of labels; losses and metrics change with it.
-        balance: What is done where classes are of unequal size: "none", "sampling" (all classes are
-            drawn equally often, so that samples of small ones are seen more often) or "loss" (a
-            sample's loss counts the more, the fewer its class has).
-        workers: Processes that decode; 0 decodes in the training process.
-        prefetch: Batches that each worker holds ready.
     """
 
     train: str | None = None
@@ -111,6 +106,19 @@ class DataSection(Section):
     labels: str | None = None
     exclude: str | None = None
     multi_label: bool = False
+
+
+class DataSection(SourceSection):
+    """Where the videos are, and how they are read for training.
+
+    Attributes:
+        balance: What is done where classes are of unequal size: "none", "sampling" (all classes are
+            drawn equally often, so that samples of small ones are seen more often) or "loss" (a
+            sample's loss counts the more, the fewer its class has).
+        workers: Processes that decode; 0 decodes in the training process.
+        prefetch: Batches that each worker holds ready.
+    """
+
     balance: Literal["none", "sampling", "loss"] = "none"
     workers: int = Field(default=2, ge=0, le=256)
     prefetch: int = Field(default=2, ge=1, le=64)

@@ -131,7 +131,7 @@ def joined(config: EngineSection) -> Iterator[Processes]:
         ConfigError: If there is no such device, or more processes than clips in a batch.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    device = _device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+    device = find_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1:
         yield Processes(0, 1, device)
         return
@@ -162,7 +162,12 @@ def is_loss_of_process(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
-def _device(name: str, local_rank: int) -> torch.device:
+def find_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device that `engine.device` names.
+
+    Raises:
+        ConfigError: If this machine has none.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":

@@ -14,12 +14,13 @@ from movinet.labels import load_labels
 from movinet.training.checkpoint import check_config, read_checkpoint
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
+from movinet.training.probing.settings import ProbeConfig
 
 #: Of classes, how many a message names.
 _NAMED = 5
 
 
-def open_train(config: TrainConfig) -> DataSet:
+def open_train(config: TrainConfig | ProbeConfig) -> DataSet:
     """The training data.
 
     Raises:
@@ -48,7 +49,9 @@ def open_train(config: TrainConfig) -> DataSet:
 
 
 def open_valid(
-    config: TrainConfig, labels: tuple[str, ...] | None, train: DataSet | None = None
+    config: TrainConfig | ProbeConfig,
+    labels: tuple[str, ...] | None,
+    train: DataSet | None = None,
 ) -> DataSet:
     """The evaluation data.
 
@@ -105,7 +108,7 @@ def find_checkpoint(
     return processes.share(found)
 
 
-def _open(where: str, config: TrainConfig, labels: tuple[str, ...] | None) -> DataSet:
+def _open(where: str, config: TrainConfig | ProbeConfig, labels: tuple[str, ...] | None) -> DataSet:
     section = config.data
     data = open_data(where, root=section.root, labels=labels, multi_label=section.multi_label)
     if not len(data):

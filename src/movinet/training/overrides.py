@@ -13,6 +13,7 @@ from yaml.constructor import ConstructorError
 
 from movinet.errors import ConfigError
 from movinet.training.checks import check_key
+from movinet.training.config import Section, TrainConfig
 
 _FLOAT, _DATE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
 
@@ -64,11 +65,15 @@ def read_yaml(data: bytes | str, where: str) -> Any:
         raise ConfigError(f"{where}: not YAML as settings need it: too long or too deep") from None
 
 
-def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+def read_overrides(overrides: Sequence[str], schema: type[Section] = TrainConfig) -> dict[str, Any]:
     """Settings like ``engine.batch_size=8`` as nested values; of two for a key the later counts.
 
     Values are YAML, but where a setting is text they are taken as they stand; ``null`` or nothing
     is None.
+
+    Args:
+        overrides: The settings.
+        schema: Whose they are, `TrainConfig` or `ProbeConfig`.
 
     Raises:
         ConfigError: If one is no ``key=value``, or there is no such setting.
@@ -79,7 +84,7 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError(f"{override!r}: settings are key=value, as in engine.batch_size=8")
         *parents, last = key.split(".")
-        annotation = check_key((*parents, last), override)
+        annotation = check_key((*parents, last), override, schema)
         is_text = annotation is str or annotation == (str | None)
         place = values
         for parent in parents:

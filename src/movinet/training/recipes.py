@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from movinet.errors import ConfigError
-from movinet.training.checks import check, nearest
+from movinet.training.checks import Config, check, check_probe, nearest, schema_of
 from movinet.training.config import TrainConfig
 from movinet.training.overrides import read_overrides, read_settings, read_yaml
+from movinet.training.probing.settings import ProbeInput, ProbeModel
 from movinet.training.resolve import overlay, resolve
 
 _FOLDER = resources.files("movinet.training").joinpath("recipes")
@@ -36,6 +37,20 @@ def list_recipes() -> dict[str, str]:
 def load_config(
     recipe_or_path: str | os.PathLike[str], overrides: Sequence[str] | Mapping[str, Any] = ()
 ) -> TrainConfig:
+    """The configuration of a training by steps; see `load_any_config`.
+
+    Raises:
+        ConfigError: As `load_any_config`, or if it is one of a probe.
+    """
+    config = load_any_config(recipe_or_path, overrides)
+    if isinstance(config, TrainConfig):
+        return config
+    raise ConfigError(f"{os.fspath(recipe_or_path)}: configures a probe, not a training by steps")
+
+
+def load_any_config(
+    recipe_or_path: str | os.PathLike[str], overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> Config:
     """A run's configuration.
 
     A file may lie over a recipe, ``base: finetune``, and then gives only what differs. Overrides
@@ -49,6 +64,9 @@ def load_config(
         overrides: ``key=value`` with dotted keys, e.g. ``optimizer.learning_rate=0.1``; values are
             YAML, lists as ``[0.3, 1]``. Or a mapping, see `read_settings`.
 
+    Returns:
+        A `TrainConfig`, or the `ProbeConfig` of the recipe `probe` and files that are based on it.
+
     Raises:
         ConfigError: If there is no such recipe or file, a key does not exist (says the nearest),
             or values are not allowed or do not go together.
@@ -60,11 +78,12 @@ def load_config(
     name = os.fspath(recipe_or_path)
     recipe, own = _layers(name)
     is_mapping = isinstance(overrides, Mapping)
-    given = read_settings(overrides) if is_mapping else read_overrides(overrides)
-    return check(resolve(recipe, overlay(own, given), name), name)
+    schema = schema_of({**recipe, **own})
+    given = read_settings(overrides) if is_mapping else read_overrides(overrides, schema)
+    return _checked(recipe, overlay(own, given), name)
 
 
-def change_config(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
+def change_config(config: Config, settings: Mapping[str, Any]) -> Config:
     """A configuration with some settings replaced.
 
     Args:
@@ -75,11 +94,25 @@ def change_config(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConf
         ConfigError: If a key does not exist, or values are not allowed or do not go together.
     """
     values = overlay(config.model_dump(mode="json"), read_settings(settings))
-    return check(resolve({}, values, "settings"), "settings")
+    return _checked({}, values, "settings")
 
 
-def to_yaml(config: TrainConfig) -> str:
-    """A configuration as a file that `load_config` reads back to the same."""
+def _checked(recipe: Mapping[str, Any], own: Mapping[str, Any], name: str) -> Config:
+    """The configuration that a user's settings over a recipe's are."""
+    values = resolve(recipe, own, name)
+    if schema_of(values) is TrainConfig:
+        return check(values, name)
+    # What resolving fills in for training; what the user gives is kept, to be refused.
+    for section, fields in (("model", ProbeModel), ("input", ProbeInput)):
+        if isinstance(filled := values.get(section), dict):
+            given = own.get(section)
+            known = {*fields.model_fields, *(given if isinstance(given, Mapping) else ())}
+            values[section] = {key: value for key, value in filled.items() if key in known}
+    return check_probe(values, name)
+
+
+def to_yaml(config: Config) -> str:
+    """A configuration as a file that `load_any_config` reads back to the same."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 

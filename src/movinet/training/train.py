@@ -12,9 +12,11 @@ from typing import Any
 
 from movinet.errors import ConfigError
 from movinet.training import evaluating
+from movinet.training.checks import Config
 from movinet.training.config import TrainConfig
 from movinet.training.overrides import read_settings
-from movinet.training.recipes import change_config, load_config
+from movinet.training.probing.settings import ProbeConfig
+from movinet.training.recipes import change_config, load_any_config
 from movinet.training.resolve import overlay
 from movinet.training.results import BEST_WEIGHTS, CURVES, WEIGHTS
 from movinet.training.run import LOG, run
@@ -32,7 +34,8 @@ class TrainResult:
         curves: Plot of loss, accuracy and learning rate; None if the run only evaluated.
         figures: The final ones, of these those that there are: "step", "loss", "accuracy",
             "eval_loss", "top1", "top5", "macro_f1", "map", "best_top1" or "best_map", "best_step",
-            "skipped", "seconds". Shares are from 0 to 1.
+            "skipped", "seconds"; of a probe those of
+            `movinet.training.probing.run.run_probe`. Shares are from 0 to 1.
         history: The lines of the run's log in order; each has "kind" ("train" or "eval") and
             "step".
     """
@@ -46,7 +49,7 @@ class TrainResult:
 
 
 def train(
-    config: str | os.PathLike[str] | TrainConfig,
+    config: str | os.PathLike[str] | Config,
     settings: Mapping[str, Any] | None = None,
     *,
     verbose: bool = True,
@@ -90,15 +93,21 @@ def train(
     if twice := sorted(set(_keys(given)) & set(_keys(read_settings(sections)))):
         raise ConfigError(f"{', '.join(twice)}: given both in settings and by keyword")
     given = overlay(given, read_settings(sections))
-    if isinstance(config, TrainConfig):
+    if isinstance(config, TrainConfig | ProbeConfig):
         checked = change_config(config, given) if given else config
     elif isinstance(config, str | os.PathLike):
-        checked = load_config(config, given)
+        checked = load_any_config(config, given)
     else:
         raise ConfigError(
             "train takes a recipe's name, a .yaml file or a TrainConfig, not "
             f"{type(config).__name__}"
         )
+    if isinstance(checked, ProbeConfig):
+        from movinet.training.probing.run import run_probe  # it needs scikit-learn, others do not
+
+        figures = run_probe(checked, quiet=not verbose)
+        folder = Path(checked.run.folder)
+        return TrainResult(folder, folder / WEIGHTS, None, None, figures, ())
     try:
         figures = run(checked, quiet=not verbose)
     except SystemExit as stopped:

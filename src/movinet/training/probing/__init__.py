@@ -1,0 +1,1 @@
+"""Linear probes: a linear layer fitted on a frozen network's embeddings."""

@@ -1,0 +1,404 @@
+"""A linear probe from videos to a model file: what ``movinet train probe`` does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from movinet.convolution import activate
+from movinet.data.samples import DataSet
+from movinet.errors import CheckpointError, ConfigError, TrainingError, VideoError
+from movinet.evaluation.metrics import (
+    class_scores,
+    confusion,
+    label_matrix,
+    predicted,
+    score_classes,
+    score_labels,
+)
+from movinet.files import replacing
+from movinet.model import MoViNet
+from movinet.probabilities import to_probabilities
+from movinet.training.build import build_model
+from movinet.training.console import Messages, clock, share
+from movinet.training.distributed import find_device
+from movinet.training.doubts import find_doubt
+from movinet.training.inputs import open_train, open_valid
+from movinet.training.probing.cache import EmbeddingCache
+from movinet.training.probing.embedders import (
+    Embedder,
+    Views,
+    describe,
+    open_embedder,
+    worker_count,
+)
+from movinet.training.probing.fitting import Fit, Samples, fit_layer
+from movinet.training.probing.settings import ProbeConfig
+from movinet.training.results import WEIGHTS
+from movinet.video.container import SkippedPacket
+from movinet.weights.saving import save_weights
+
+#: In a run's folder: the figures of the probe.
+REPORT = "probe.json"
+#: Of samples that cannot be read, how many are named on the console.
+_NAMED = 10
+
+
+class _Embedded(NamedTuple):
+    """Embeddings of the samples of a data set that could be read.
+
+    Attributes:
+        indices: Their numbers.
+        embeddings: (samples, views, channels) float32.
+        failures: Name of each other sample, and the reason.
+    """
+
+    indices: list[int]
+    embeddings: NDArray[np.float32]
+    failures: list[tuple[str, str]]
+
+
+def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
+    """Fit a linear layer on a frozen network's embeddings, and write the model.
+
+    Args:
+        config: The probe; `movinet.training.recipes.load_any_config` makes it.
+        quiet: Show nothing on stderr.
+
+    Returns:
+        "cv_top1" and "cv_macro_f1", or "cv_map" (of the cross-validation, where there was one),
+        "train_top1" or "train_map"; with `data.valid` also "eval_loss", "samples", "macro_f1", and
+        "top1" and "top5", or "map"; "c", "skipped", "embedding_seconds", "fit_seconds", "seconds".
+
+    Raises:
+        ConfigError: If settings do not fit each other or the data.
+        CheckpointError, DownloadError: If the weights cannot be had, or the model not be written.
+        TrainingError: If too little of the data can be read.
+    """
+    began = time.monotonic()
+    if config.data.train is None:
+        raise ConfigError("data.train is missing: say where the training videos are")
+    messages = Messages(enabled=True, quiet=quiet)
+    train = open_train(config)
+    valid = open_valid(config, train.labels, train) if config.data.valid else None
+    model = _backbone(config, train.labels, messages)
+    device = find_device(config.engine.device)
+    seen, engine = _embed(config, model, device, [d for d in (train, valid) if d], messages)
+    embedded = time.monotonic()
+    model.cpu()
+    averaged = not model.config.streams
+    features = _features(model, seen[0].embeddings)
+    samples = _samples(train, seen[0], features, averaged=averaged)
+    fit = fit_layer(
+        samples,
+        c=config.probe.c,
+        folds=config.probe.folds,
+        balance=config.data.balance == "loss",
+        seed=config.engine.seed,
+    )
+    with torch.no_grad():
+        model.classifier.weight.copy_(torch.from_numpy(fit.weight)[..., None, None, None])
+        model.classifier.bias.copy_(torch.from_numpy(fit.bias))
+    fitted = time.monotonic()
+    figures = _cross_validated(fit, samples)
+    own = _scored(fit, samples)
+    figures |= {f"train_{key}": own[key] for key in ("top1", "map") if key in own}
+    if valid is not None:
+        features = _features(model, seen[1].embeddings)
+        evaluated = _samples(valid, seen[1], features, averaged=averaged)
+        figures |= _scored(fit, evaluated)
+        _warn_of_doubts(fit, evaluated, valid, own.get("top1", 0.0), messages)
+    figures |= {
+        "c": fit.c,
+        "skipped": sum(len(each.failures) for each in seen),
+        "embedding_seconds": embedded - began,
+        "fit_seconds": fitted - embedded,
+        "seconds": time.monotonic() - began,
+    }
+    _write(config, model, train.labels, figures, engine)
+    messages.facts(_result_facts(config, figures, engine))
+    return figures
+
+
+def _backbone(config: ProbeConfig, labels: Sequence[str], messages: Messages) -> MoViNet:
+    """The frozen network with a last layer for the classes."""
+    torch.manual_seed(config.engine.seed)
+    built = build_model(config.model.section(), labels)
+    if any(name.startswith("hidden.") for name in built.fresh):
+        raise ConfigError(
+            f"model.weights: {config.model.weights} brings no hidden layer of the classifier, "
+            "which the probe takes its features from; fine-tune it instead (movinet train finetune)"
+        )
+    for note in built.notes:
+        messages.say("note", note)
+    model = built.model.eval()
+    values = [value for value in model.state_dict().values() if value.is_floating_point()]
+    if not all(bool(torch.isfinite(value).all()) for value in values):
+        raise CheckpointError(
+            f"{config.model.weights}: holds values that are not numbers (NaN or infinite)"
+        )
+    return model
+
+
+def _embed(
+    config: ProbeConfig,
+    model: MoViNet,
+    device: torch.device,
+    data_sets: Sequence[DataSet],
+    messages: Messages,
+) -> tuple[list[_Embedded], str]:
+    """Embeddings of all data sets, and the engine that computed them."""
+    streams, spec = model.config.streams, config.input.spec()
+    views = Views(config.probe.moments, config.run.views, config.run.crops)
+    total = sum(len(data) for data in data_sets)
+    with open_embedder(model, spec, views, device) as embedder:
+        cache = None
+        if config.probe.cache:
+            shape = (views.number(streams=streams), model.config.architecture.head)
+            cache = EmbeddingCache(describe(model, spec, views, embedder.engine), shape)
+        messages.facts(_facts(config, data_sets, embedder.engine))
+        workers = worker_count(config.data.workers)
+        with _progress(messages, total) as advance:
+            seen = [_embed_data(data, embedder, cache, workers, advance) for data in data_sets]
+        if cache is not None:
+            cache.prune()
+            if not cache.works:
+                messages.say("warning", "the cache cannot be written: embeddings were not kept")
+        _tell_failures(config, seen, messages)
+        return seen, embedder.engine
+
+
+def _embed_data(
+    data: DataSet,
+    embedder: Embedder,
+    cache: EmbeddingCache | None,
+    workers: int,
+    advance: Callable[[], None],
+) -> _Embedded:
+    """Embeddings of one data set, several samples at a time."""
+
+    def embed(index: int) -> NDArray[np.float32] | str:
+        sample = data.samples[index]
+        values = None if cache is None else cache.read(sample)
+        if values is None:
+            skipped: list[SkippedPacket] = []
+            try:
+                values = embedder(sample, skipped)
+            except (VideoError, OSError) as error:
+                return str(error).removeprefix(f"{sample.media.name}: ")
+            if cache is not None and not skipped:
+                cache.write(sample, values)
+        return values
+
+    indices, rows, failures = [], [], []
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for index, result in enumerate(pool.map(embed, range(len(data)))):
+                advance()
+                if isinstance(result, str):
+                    failures.append((data.samples[index].media.name, result))
+                else:
+                    indices.append(index)
+                    rows.append(result)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if not rows:
+        raise TrainingError(f"{data.name}: no sample can be read; run movinet data check on it")
+    return _Embedded(indices, np.stack(rows), failures)
+
+
+@torch.no_grad()
+def _features(model: MoViNet, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What the last layer sees of embeddings, (samples, views, hidden)."""
+    hidden = model.hidden(torch.from_numpy(embeddings))
+    return activate(hidden, model.config.head_activation).double().numpy()
+
+
+def _samples(
+    data: DataSet, seen: _Embedded, features: NDArray[np.float64], *, averaged: bool
+) -> Samples:
+    """The readable samples of a data set; their views are `averaged` or the last one counts."""
+    samples = [data.samples[index] for index in seen.indices]
+    targets = label_matrix([sample.labels for sample in samples], len(data.labels))
+    if not data.multi_label and np.count_nonzero(targets.any(axis=0)) < 2:
+        raise TrainingError(f"{data.name}: fewer than two classes have a sample that can be read")
+    names = [sample.group or sample.media.name for sample in samples]
+    groups = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return Samples(features, targets, groups, data.multi_label, averaged)
+
+
+def _probabilities(fit: Fit, samples: Samples) -> NDArray[np.float64]:
+    """(samples, classes), as evaluation gives them."""
+    logits = samples.features[:, samples.evaluated] @ fit.weight.T.astype(np.float64) + fit.bias
+    return to_probabilities(logits, multi_label=samples.multi_label).mean(axis=1)
+
+
+def _scored(fit: Fit, samples: Samples) -> dict[str, float]:
+    """The figures of `movinet eval`."""
+    return _figures(_probabilities(fit, samples), samples.targets, samples.multi_label)
+
+
+def _figures(
+    probabilities: NDArray[np.float64], targets: NDArray[np.bool_], multi_label: bool
+) -> dict[str, float]:
+    if multi_label:
+        values = score_labels(probabilities, targets)._asdict()
+    else:
+        values = score_classes(probabilities, targets.argmax(axis=1))._asdict()
+    return {"eval_loss": values.pop("loss"), "samples": len(targets), **values}
+
+
+def _cross_validated(fit: Fit, samples: Samples) -> dict[str, float]:
+    """The figures of the samples that were held out; empty without a cross-validation."""
+    if fit.validated is None:
+        return {}
+    targets = samples.targets[fit.validated.indices]
+    values = _figures(fit.validated.probabilities, targets, samples.multi_label)
+    return {f"cv_{key}": values[key] for key in ("top1", "map", "macro_f1") if key in values}
+
+
+def _warn_of_doubts(
+    fit: Fit, samples: Samples, data: DataSet, trained: float, messages: Messages
+) -> None:
+    if data.multi_label:
+        return
+    targets = samples.targets.argmax(axis=1)
+    guesses = predicted(_probabilities(fit, samples), targets)
+    if (doubt := find_doubt(guesses, targets, data.labels, trained)) is not None:
+        messages.say("warning", doubt.message(trained))
+    recall = class_scores(confusion(guesses, targets, len(data.labels))).recall
+    missed = [label for label, value in zip(data.labels, recall, strict=True) if value == 0]
+    if missed:
+        messages.say("warning", f"never recognised in data.valid: {', '.join(missed[:_NAMED])}")
+
+
+def _tell_failures(config: ProbeConfig, seen: Sequence[_Embedded], messages: Messages) -> None:
+    """Name the samples that could not be read, all of them in skipped.txt."""
+    failures = [failure for each in seen for failure in each.failures]
+    for name, reason in failures[:_NAMED]:
+        messages.say("warning", f"left out: {name}: {reason}")
+    if len(failures) > _NAMED:
+        messages.say("warning", f"{len(failures)} samples in all; skipped.txt names them")
+    if failures:
+        with _written(Path(config.run.folder) / "skipped.txt") as temporary:
+            lines = (f"{name}\t{reason}\n" for name, reason in failures)
+            temporary.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+
+
+def _write(
+    config: ProbeConfig,
+    model: MoViNet,
+    labels: Sequence[str],
+    figures: dict[str, float],
+    engine: str,
+) -> None:
+    """The model, and beside it what made it."""
+    folder = Path(config.run.folder)
+    save_weights(
+        folder / WEIGHTS,
+        model.state_dict(),
+        config=model.config,
+        input_spec=config.input.spec(),
+        preset=None if config.model.architecture else config.model.preset,
+        labels=labels,
+        origin=f"fitted by movinet train probe, run {folder.absolute().name}",
+        run=folder.absolute().name,
+    )
+    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    report = json.dumps({"engine": engine, **figures}, indent=2)
+    texts = {
+        "config.yaml": settings,
+        "labels.txt": "".join(f"{label}\n" for label in labels),
+        REPORT: report,
+    }
+    for name, text in texts.items():
+        with _written(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """`replacing`, in a folder that is made, and its errors in one line."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _facts(config: ProbeConfig, data_sets: Sequence[DataSet], engine: str) -> list[tuple[str, str]]:
+    train, *valid = data_sets
+    evaluated = f"; {len(valid[0])} to evaluate on" if valid else "; no evaluation"
+    shape = config.input
+    return [
+        ("run", config.run.folder),
+        (
+            "model",
+            f"{'own architecture' if config.model.architecture else config.model.preset}, "
+            f"frozen, from {config.model.weights}",
+        ),
+        ("classes", f"{len(train.labels)}: {', '.join(train.labels[:_NAMED])}"),
+        ("samples", f"{len(train)} to fit on{evaluated}"),
+        (
+            "input",
+            f"{shape.image_size} x {shape.image_size} pixels at {shape.frame_rate:g} a second",
+        ),
+        ("engine", engine),
+    ]
+
+
+def _result_facts(
+    config: ProbeConfig, figures: dict[str, float], engine: str
+) -> list[tuple[str, str]]:
+    names = {"top1": "top-1", "map": "mAP", "macro_f1": "macro F1"}
+    rows = []
+    for label, prefix in (("held out", "cv_"), ("data.valid", "")):
+        parts = [
+            f"{name} {share(figures[prefix + key])}"
+            for key, name in names.items()
+            if prefix + key in figures
+        ]
+        if parts:
+            rows.append((label, ", ".join(parts)))
+    seconds = f"embeddings {clock(figures['embedding_seconds'])} ({engine}), "
+    return [
+        *rows,
+        ("model", str(Path(config.run.folder) / WEIGHTS)),
+        ("time", f"{seconds}fit {figures['fit_seconds']:.1f} s"),
+    ]
+
+
+@contextlib.contextmanager
+def _progress(messages: Messages, total: int) -> Iterator[Callable[[], None]]:
+    """One bar for all samples, where somebody sees it."""
+    if not (messages.shown and messages.console.is_terminal):
+        yield lambda: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns: tuple[Any, ...] = (
+        TextColumn("embeddings"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages.console, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

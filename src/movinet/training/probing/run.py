@@ -91,14 +91,14 @@ def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
     messages = Messages(enabled=True, quiet=quiet)
     train = open_train(config)
     valid = open_valid(config, train.labels, train) if config.data.valid else None
-    model = _backbone(config, train.labels, messages)
+    model = frozen_network(config, train.labels, messages)
     device = find_device(config.engine.device)
-    seen, engine = _embed(config, model, device, [d for d in (train, valid) if d], messages)
+    seen, engine = embed(config, model, device, [d for d in (train, valid) if d], messages)
     embedded = time.monotonic()
     model.cpu()
     averaged = not model.config.streams
-    features = _features(model, seen[0].embeddings)
-    samples = _samples(train, seen[0], features, averaged=averaged)
+    features = features_of(model, seen[0].embeddings)
+    samples = fit_samples(train, seen[0], features, averaged=averaged)
     fit = fit_layer(
         samples,
         c=config.probe.c,
@@ -114,8 +114,8 @@ def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
     own = _scored(fit, samples)
     figures |= {f"train_{key}": own[key] for key in ("top1", "map") if key in own}
     if valid is not None:
-        features = _features(model, seen[1].embeddings)
-        evaluated = _samples(valid, seen[1], features, averaged=averaged)
+        features = features_of(model, seen[1].embeddings)
+        evaluated = fit_samples(valid, seen[1], features, averaged=averaged)
         figures |= _scored(fit, evaluated)
         _warn_of_doubts(fit, evaluated, valid, own.get("top1", 0.0), messages)
     figures |= {
@@ -130,7 +130,7 @@ def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
     return figures
 
 
-def _backbone(config: ProbeConfig, labels: Sequence[str], messages: Messages) -> MoViNet:
+def frozen_network(config: ProbeConfig, labels: Sequence[str], messages: Messages) -> MoViNet:
     """The frozen network with a last layer for the classes."""
     torch.manual_seed(config.engine.seed)
     built = build_model(config.model.section(), labels)
@@ -150,7 +150,7 @@ def _backbone(config: ProbeConfig, labels: Sequence[str], messages: Messages) ->
     return model
 
 
-def _embed(
+def embed(
     config: ProbeConfig,
     model: MoViNet,
     device: torch.device,
@@ -218,13 +218,13 @@ def _embed_data(
 
 
 @torch.no_grad()
-def _features(model: MoViNet, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+def features_of(model: MoViNet, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     """What the last layer sees of embeddings, (samples, views, hidden)."""
     hidden = model.hidden(torch.from_numpy(embeddings))
     return activate(hidden, model.config.head_activation).double().numpy()
 
 
-def _samples(
+def fit_samples(
     data: DataSet, seen: _Embedded, features: NDArray[np.float64], *, averaged: bool
 ) -> Samples:
     """The readable samples of a data set; their views are `averaged` or the last one counts."""
@@ -237,7 +237,7 @@ def _samples(
     return Samples(features, targets, groups, data.multi_label, averaged)
 
 
-def _probabilities(fit: Fit, samples: Samples) -> NDArray[np.float64]:
+def probabilities_of(fit: Fit, samples: Samples) -> NDArray[np.float64]:
     """(samples, classes), as evaluation gives them."""
     logits = samples.features[:, samples.evaluated] @ fit.weight.T.astype(np.float64) + fit.bias
     return to_probabilities(logits, multi_label=samples.multi_label).mean(axis=1)
@@ -245,7 +245,7 @@ def _probabilities(fit: Fit, samples: Samples) -> NDArray[np.float64]:
 
 def _scored(fit: Fit, samples: Samples) -> dict[str, float]:
     """The figures of `movinet eval`."""
-    return _figures(_probabilities(fit, samples), samples.targets, samples.multi_label)
+    return _figures(probabilities_of(fit, samples), samples.targets, samples.multi_label)
 
 
 def _figures(
@@ -273,7 +273,7 @@ def _warn_of_doubts(
     if data.multi_label:
         return
     targets = samples.targets.argmax(axis=1)
-    guesses = predicted(_probabilities(fit, samples), targets)
+    guesses = predicted(probabilities_of(fit, samples), targets)
     if (doubt := find_doubt(guesses, targets, data.labels, trained)) is not None:
         messages.say("warning", doubt.message(trained))
     recall = class_scores(confusion(guesses, targets, len(data.labels))).recall

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_norm_statistics import fold
@@ -55,14 +56,14 @@ def test_a_few_clips_make_a_model_that_is_right(
             preset=None,
             labels=loaded.info.labels,
         )
-    settings = {
+    settings: dict[str, Any] = {
         "data.train": str(lists[0]),
         "data.valid": str(lists[1]),
         "model.weights": weights,
         "run.folder": str(tmp_path / "run"),
     }
     if recipe != "probe":
-        settings |= {"augment.flip": 0, "run.eval_epochs": 100, "data.workers": 0}  # type: ignore[dict-item]
+        settings |= {"augment.flip": 0, "run.eval_epochs": 100, "data.workers": 0}
     figures = movinet.train(recipe, settings, verbose=False).figures
     assert figures["top1"] >= 0.9
     assert figures["macro_f1"] >= 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_runs import LABELS, made_up_data
+from tiny_runs import LABELS, MadeUp, made_up_data
 
 import movinet
-from movinet.data.samples import Sample
+from movinet.data.samples import DataSet, Sample
 from movinet.errors import CheckpointError, ConfigError, TrainingError
 from movinet.evaluation import SingleLabel, evaluate
 from movinet.presets import input_spec
@@ -25,6 +26,7 @@ from movinet.training.probing.fitting import Samples, fit_layer
 from movinet.training.probing.run import run_probe
 from movinet.training.probing.settings import ProbeConfig
 from movinet.training.recipes import load_any_config
+from movinet.video.container import SkippedPacket
 from movinet.weights.saving import save_weights
 from networks import make_model
 
@@ -181,3 +183,37 @@ def test_a_class_without_samples_is_never_predicted() -> None:
     few = classes != 1
     fit = fit_layer(samples(features[few], classes[few]))
     assert not ((features @ fit.weight.T + fit.bias).argmax(1) == 1).any()
+
+
+def test_data_to_evaluate_on_may_have_one_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_class(where: str, **options: Any) -> DataSet:
+        data = made_up_data(where, **options)
+        if not where.startswith("valid"):
+            return data
+        samples = tuple(sample for sample in data.samples if sample.labels == (1,))
+        return dataclasses.replace(data, samples=samples)
+
+    monkeypatch.setattr("movinet.training.inputs.open_data", one_class)
+    weights(tmp_path / "t0_base.safetensors", "t0_base")
+    figures = run_probe(probe_config(tmp_path, "t0_base"), quiet=True)
+    assert figures["samples"] == 4
+    assert figures["top1"] == 1
+
+
+def test_damaged_samples_are_used_and_named_in_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = MadeUp.frames
+
+    def damaged(self: MadeUp, times: Any, slack: float, skipped: list[SkippedPacket]) -> Any:
+        if self.name == "train/4.mp4":
+            skipped.append(SkippedPacket(0.5, "invalid data"))
+        return whole(self, times, slack, skipped)
+
+    monkeypatch.setattr(MadeUp, "frames", damaged)
+    weights(tmp_path / "t0_base.safetensors", "t0_base")
+    for _ in range(2):
+        assert run_probe(probe_config(tmp_path, "t0_base"))["skipped"] == 0
+        assert "train/4.mp4: some packets cannot be decoded" in capsys.readouterr().err

@@ -13,6 +13,8 @@ from movinet.training.schedule import warmup_steps
 
 #: From here on classes are very unequal: samples of the largest for each of the smallest.
 _UNBALANCED = 5
+#: Up to so many samples a probe is the place to begin.
+_FEW = 500
 #: Words that a mirror swaps.
 _MIRRORED = {"left": "right", "clockwise": "counterclockwise", "ltr": "rtl", "cw": "ccw"}
 _MIRRORED |= {other: word for word, other in _MIRRORED.items()}
@@ -36,6 +38,12 @@ def advise(config: TrainConfig, train: DataSet, total_steps: int) -> Iterator[tu
             "note",
             f"warm-up shortened to {warmup} steps, a fifth of the {total_steps} of this run "
             f"(schedule.warmup_steps={config.schedule.warmup_steps})",
+        )
+    section = config.model
+    if section.weights is not None and not section.freeze_backbone and len(train) <= _FEW:
+        yield (
+            "note",
+            f"with {len(train)} samples, 'movinet train probe' is often as right, in minutes",
         )
     if config.augment.flip and (pairs := mirrored_classes(train.labels)):
         (one, other), more = pairs[0], ""

@@ -222,9 +222,9 @@ class Loop:
             {"step": self.progress.step, "epoch": self._epoch(), **figures, "seconds": seconds},
             is_best=is_best,
         )
+        self.save()
         for predictions in seen:
             self._warn_of_doubts(predictions)
-        self.save()
 
     def _warn_of_doubts(self, predictions: Predictions) -> None:
         """Warn once, and not of a network that has only begun, where figures deserve no trust."""
@@ -238,19 +238,25 @@ class Loop:
         doubt = find_doubt(predicted(probabilities, targets), targets, data.labels, trained)
         if doubt is not None:
             self._has_warned = True
-            self.log.messages.say("warning", doubt.message(self._accuracy_as_evaluated()))
+            as_evaluated = self._accuracy_as_evaluated()
+            if as_evaluated is not None:
+                self.log.messages.say("warning", doubt.message(as_evaluated))
 
-    def _accuracy_as_evaluated(self) -> float:
-        """Share of some training clips that are right with the network in evaluation."""
+    def _accuracy_as_evaluated(self) -> float | None:
+        """Share of some training clips that are right with the network in evaluation.
+
+        None if the run was asked to stop before any was seen.
+        """
         count = math.ceil(_COMPARED_CLIPS / self.train_loader.batch_size)
         hits = torch.zeros(2)
         with self.trainer.evaluating() as model, torch.no_grad():
-            for batch in self.train_loader.first(count):
+            batches = self.train_loader.first(count)
+            while (batch := self._next(batches)) is not None:
                 video = as_video(batch.video, self.processes.device)
                 guesses = model(video).argmax(1).cpu()
                 hits += torch.tensor([int((guesses == batch.targets).sum()), len(guesses)])
         right, clips = self.processes.totals(hits.to(self.processes.device))
-        return right / clips
+        return right / clips if clips else None
 
     def _is_best(self, figures: Mapping[str, float]) -> bool:
         """Whether figures are the best so far; notes it."""

@@ -61,11 +61,13 @@ class _Embedded(NamedTuple):
         indices: Their numbers.
         embeddings: (samples, views, channels) float32.
         failures: Name of each other sample, and the reason.
+        damaged: Names of samples of which some packets could not be decoded.
     """
 
     indices: list[int]
     embeddings: NDArray[np.float32]
     failures: list[tuple[str, str]]
+    damaged: list[str]
 
 
 def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
@@ -99,6 +101,8 @@ def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
     averaged = not model.config.streams
     features = features_of(model, seen[0].embeddings)
     samples = fit_samples(train, seen[0], features, averaged=averaged)
+    if not train.multi_label and np.count_nonzero(samples.targets.any(axis=0)) < 2:
+        raise TrainingError(f"{train.name}: fewer than two classes have a sample that can be read")
     fit = fit_layer(
         samples,
         c=config.probe.c,
@@ -196,11 +200,14 @@ def _embed_data(
                 values = embedder(sample, skipped)
             except (VideoError, OSError) as error:
                 return str(error).removeprefix(f"{sample.media.name}: ")
-            if cache is not None and not skipped:
+            if skipped:  # such a sample is not cached, so that every run reports it
+                damaged.append(sample.media.name)
+            elif cache is not None:
                 cache.write(sample, values)
         return values
 
     indices, rows, failures = [], [], []
+    damaged: list[str] = []
     with ThreadPoolExecutor(workers) as pool:
         try:
             for index, result in enumerate(pool.map(embed, range(len(data)))):
@@ -214,7 +221,7 @@ def _embed_data(
             pool.shutdown(cancel_futures=True)
     if not rows:
         raise TrainingError(f"{data.name}: no sample can be read; run movinet data check on it")
-    return _Embedded(indices, np.stack(rows), failures)
+    return _Embedded(indices, np.stack(rows), failures, sorted(damaged))
 
 
 @torch.no_grad()
@@ -230,8 +237,6 @@ def fit_samples(
     """The readable samples of a data set; their views are `averaged` or the last one counts."""
     samples = [data.samples[index] for index in seen.indices]
     targets = label_matrix([sample.labels for sample in samples], len(data.labels))
-    if not data.multi_label and np.count_nonzero(targets.any(axis=0)) < 2:
-        raise TrainingError(f"{data.name}: fewer than two classes have a sample that can be read")
     names = [sample.group or sample.media.name for sample in samples]
     groups = np.unique(names, return_inverse=True)[1].astype(np.int64)
     return Samples(features, targets, groups, data.multi_label, averaged)
@@ -289,6 +294,10 @@ def _tell_failures(config: ProbeConfig, seen: Sequence[_Embedded], messages: Mes
         messages.say("warning", f"left out: {name}: {reason}")
     if len(failures) > _NAMED:
         messages.say("warning", f"{len(failures)} samples in all; skipped.txt names them")
+    for name in (damaged := [name for each in seen for name in each.damaged])[:_NAMED]:
+        messages.say("warning", f"{name}: some packets cannot be decoded; the rest was used")
+    if len(damaged) > _NAMED:
+        messages.say("warning", f"{len(damaged)} damaged samples; 'movinet data check' names them")
     if failures:
         with _written(Path(config.run.folder) / "skipped.txt") as temporary:
             lines = (f"{name}\t{reason}\n" for name, reason in failures)

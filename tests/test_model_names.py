@@ -107,7 +107,7 @@ def test_a_network_comes_with_its_weights(weights: Path) -> None:
     assert len(state["classifier.bias"]) == 3
     assert torch.equal(state["stem.weight"], model.state_dict()["stem.weight"])
     assert movinet.create_model("motions").config.num_classes == 10
-    with pytest.raises(ConfigError, match=r"x\.onnx is an exported model, not a network"):
+    with pytest.raises(ConfigError, match=r"x\.onnx is an exported model, whose network cannot"):
         movinet.create_model("x.onnx")
 
 

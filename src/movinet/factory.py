@@ -16,9 +16,9 @@ from movinet.architectures import ARCHITECTURES
 from movinet.config import InputSpec, MoViNetConfig
 from movinet.ensemble import Ensemble
 from movinet.errors import CheckpointError, ConfigError
-from movinet.labels import load_labels
+from movinet.labels import assumed_labels
 from movinet.model import MoViNet
-from movinet.model_names import is_readable, resolve
+from movinet.model_names import resolve_network
 from movinet.presets import ENSEMBLES, input_spec, list_models, preset_config, unknown_model_message
 from movinet.runtime.base import RANDOM, ModelInfo
 from movinet.weights.identify import check_fit, count_classes, describe_variant, identify
@@ -112,13 +112,7 @@ def create_model(
         raise ConfigError(
             f"pretrained must be True or False, not {pretrained!r}; name weights with weights="
         )
-    named = resolve(name, weights)
-    if named.kind == "exported" and is_readable(named.name):
-        named = resolve(None, named.name)
-    if named.kind == "exported":
-        raise ConfigError(
-            f"{named.name} is an exported model, not a network of PyTorch: movinet.load opens it"
-        )
+    named = resolve_network(name, weights)
     if not pretrained:
         return load_model(
             named.preset, named.weights, num_classes=num_classes, **config_overrides
@@ -328,11 +322,8 @@ def _labels(labels: Sequence[str] | None, classes: int) -> tuple[tuple[str, ...]
         if len(labels) != classes:
             raise ConfigError(f"{len(labels)} labels for {classes} classes")
         return tuple(labels), ()
-    if classes in (400, 600, 700):
-        note = f"labels assumed to be those of Kinetics {classes}"
-        return load_labels(f"kinetics-{classes}"), (note,)
-    note = "the weights bring no labels: classes are numbered; --labels gives names"
-    return tuple(f"class {i}" for i in range(classes)), (note,)
+    assumed, note = assumed_labels(classes)
+    return assumed, (note,)
 
 
 def _load_ensemble(

@@ -81,6 +81,25 @@ def resolve(
     return ModelName(kind, name, weights=None if kind == "exported" else name)
 
 
+def resolve_network(
+    model: str | os.PathLike[str] | None, weights: str | os.PathLike[str] | None = None
+) -> ModelName:
+    """As `resolve`, where a network is due: exported files whose network can be read are weights.
+
+    Raises:
+        ConfigError, CheckpointError: As `resolve`; also for exported files that cannot be read.
+    """
+    named = resolve(model, weights)
+    if named.kind == "exported" and is_readable(named.name):
+        return resolve(None, named.name)
+    if named.kind == "exported":
+        raise ConfigError(
+            f"{named.name} is an exported model, whose network cannot be read: use the weights it "
+            "was made from"
+        )
+    return named
+
+
 def _text(what: str, value: object) -> str | None:
     """A name or path as text."""
     text = os.fspath(value) if isinstance(value, os.PathLike) else value

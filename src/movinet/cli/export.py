@@ -25,8 +25,8 @@ def command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A preset, such as a0_stream; motions, the bundled model; or a file of weights, "
-            "which determines its preset and classes.",
+            help="A preset, such as a0_stream; motions, the bundled model; or a file of weights "
+            "(.tflite files are, too), which determines its preset and classes.",
         ),
     ],
     output: Annotated[
@@ -168,12 +168,10 @@ def _export(
 ) -> Exported:
     """Load the model, say on stderr what it is, and write it."""
     from movinet.labels import load_labels
-    from movinet.model_names import resolve
+    from movinet.model_names import resolve_network
     from movinet.presets import ENSEMBLES
 
-    named = resolve(model, weights)
-    if named.kind == "exported":
-        raise ConfigError(f"{model} is an exported model: export from the weights it was made from")
+    named = resolve_network(model, weights)
     if named.kind == "ensemble":
         members = " and ".join(ENSEMBLES[model])
         raise ConfigError(f"{model} is an ensemble: export its members one by one, {members}")

@@ -109,7 +109,8 @@ def _show_exported(path: Path, given: Path | None, as_json: bool) -> None:
     page.row("path", str(path))
     page.row("size", quantity(size, "B"))
     page.row("numbers", manifest.quantization.replace("none", "float32"))
-    page.row("written by", f"movinet {manifest.project_version}")
+    version = manifest.project_version
+    page.row("written by", f"movinet {version}" if version else "another program")
     page.row("origin", manifest.origin)
     page.row("labels", _first_labels(manifest.labels))
     for note in manifest.notes:

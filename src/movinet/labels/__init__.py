@@ -44,6 +44,15 @@ def load_labels(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
     return _parse(_read(path), str(path))
 
 
+def assumed_labels(classes: int) -> tuple[tuple[str, ...], str]:
+    """Names for the classes of a model that brings none, and a note that says so."""
+    if f"kinetics-{classes}" in _BUNDLED:
+        note = f"labels assumed to be those of Kinetics {classes}"
+        return load_labels(f"kinetics-{classes}"), note
+    note = "the weights bring no labels: classes are numbered; --labels gives names"
+    return tuple(f"class {i}" for i in range(classes)), note
+
+
 def _read(path: Path) -> bytes:
     try:
         if not path.is_file():  # before opening: a pipe would block

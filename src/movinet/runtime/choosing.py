@@ -9,6 +9,7 @@ from typing import Any
 
 from movinet.embedded import exported_path
 from movinet.errors import ConfigError
+from movinet.labels import assumed_labels
 from movinet.model_names import is_exported, resolve
 from movinet.runtime.base import Runtime
 from movinet.runtime.loading import ENGINES, load
@@ -107,7 +108,10 @@ def _exported(
     if labels is not None:
         if len(labels) != len(runtime.info.labels):
             raise ConfigError(f"{len(labels)} labels for {len(runtime.info.labels)} classes")
-        runtime.info = dataclasses.replace(runtime.info, labels=tuple(labels))
+        info = runtime.info
+        assumption = assumed_labels(len(labels))[1]
+        notes = tuple(note for note in info.notes if note != assumption)
+        runtime.info = dataclasses.replace(info, labels=tuple(labels), notes=notes)
     return runtime
 
 

@@ -106,6 +106,11 @@ class ExportedRuntime:
             )
         decay = 1.0
         if half_life is not None:
+            if not manifest.decays:
+                raise ConfigError(
+                    f"{manifest.name} has no decay, since another program exported it: omit the "
+                    "half-life, or convert it to weights ('movinet convert') and export those"
+                )
             decay = decay_from_half_life(half_life, manifest.input.frame_rate)
         return ExportedStream(self, batch_size, decay, resize)
 

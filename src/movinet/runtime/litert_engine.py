@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet.errors import CheckpointError, MovinetError
+from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.runtime.engine import StateValues
 from movinet.runtime.fitting import (
     check_fit,
@@ -31,6 +31,13 @@ from movinet.runtime.fitting import (
 )
 from movinet.runtime.manifest import Manifest
 from movinet.runtime.tflite_manifest import stored_manifest
+from movinet.runtime.tflite_signature import (
+    Details,
+    flat_shape,
+    is_foreign,
+    signature_manifest,
+    translated,
+)
 
 
 @dataclass(eq=False)
@@ -66,17 +73,16 @@ class LiteRTEngine:
         Args:
             path: The file.
             num_threads: Threads of one step.
-            manifest: Taken instead of the one inside.
+            manifest: Taken instead of the one inside. Of a file that has none, the signature of
+                the reference's exporter will do.
 
         Raises:
-            CheckpointError: If it is not a .tflite file of movinet.
+            CheckpointError: If it is not a .tflite file of a video classifier.
             MovinetError: If LiteRT is not installed.
         """
         if first_bytes(path, 8)[4:] != b"TFL3":
             raise CheckpointError(f"{path}: it is not a .tflite file")
-        manifest = manifest or stored_manifest(path)
-        if manifest is None:
-            raise no_manifest(path)
+        manifest = manifest or stored_manifest(path) or _told_by_signature(path)
         return cls(path, manifest, num_threads)
 
     def new_state(self, batch_size: int) -> LiteRTState:
@@ -134,12 +140,12 @@ class _Graph:
     def __init__(self, path: Path, manifest: Manifest, batch_size: int, threads: int) -> None:
         interpreter = _interpreter(path, threads)
         inputs, outputs = _tensors(interpreter)
-        check_fit(
-            path,
-            manifest,
-            {name: (_signature(d), np.dtype(d["dtype"]).name) for name, d in inputs.items()},
-            {name: (_signature(d), np.dtype(d["dtype"]).name) for name, d in outputs.items()},
-        )
+        self._image_shape: list[int] | None = None
+        if is_foreign(inputs):
+            with contextlib.suppress(ConfigError):  # check_fit names what differs
+                inputs, outputs = translated(inputs, outputs, manifest.output)
+                self._image_shape = _signature(inputs["frames"])
+        check_fit(path, manifest, _specs(inputs), _specs(outputs))
         self._inputs = {name: int(d["index"]) for name, d in inputs.items()}
         self._outputs = {name: int(d["index"]) for name, d in outputs.items()}
         if manifest.batch_size is None:
@@ -179,12 +185,15 @@ class _Graph:
             for name, values in state.values.items():
                 self._interpreter.set_tensor(self._inputs[name], values)
             self._resident, self._steps = state, 0
-        self._interpreter.set_tensor(self._inputs["decay"], decay)
+        if "decay" in self._inputs:
+            self._interpreter.set_tensor(self._inputs["decay"], decay)
         self._steps += 1
         return self.clip(frames, output)
 
     def clip(self, frames: NDArray[Any], output: str | None) -> NDArray[np.float32]:
         """An output for some frames, with the state as it is."""
+        if self._image_shape is not None:
+            frames = frames.reshape(self._image_shape)
         self._interpreter.set_tensor(self._inputs["frames"], frames)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._outputs[output or self._manifest.output])
@@ -223,7 +232,43 @@ class _Graph:
             np.copyto(tensor(target)(), tensor(source)())
 
 
-def _tensors(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _told_by_signature(path: Path) -> Manifest:
+    """The manifest of a file of another exporter."""
+    interpreter = _interpreter(path, 1)
+    inputs, outputs = _tensors(interpreter)
+    if not is_foreign(inputs):
+        raise no_manifest(path)
+
+    def first_prediction() -> NDArray[np.float32]:
+        """For a grey frame, and states of zeros in whatever units they have."""
+        with _quiet():
+            interpreter.allocate_tensors()
+        for name, details in inputs.items():
+            grey = 0 if name in outputs else 127 if details["dtype"] == np.uint8 else 0.5
+            zero = details["quantization"][1]
+            values = np.full(details["shape"], grey or zero, details["dtype"])
+            interpreter.set_tensor(details["index"], values)
+        interpreter.invoke()
+        (result,) = outputs.keys() - inputs.keys()
+        return interpreter.get_tensor(outputs[result]["index"])
+
+    try:
+        return signature_manifest(path, inputs, outputs, first_prediction)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        if isinstance(error, MovinetError):
+            raise
+        raise not_loaded(path, "LiteRT", error) from None
+
+
+def _specs(tensors: Details) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shapes and types as `check_fit` takes them."""
+    return {
+        name: (flat_shape(name, tuple(_signature(details))), np.dtype(details["dtype"]).name)
+        for name, details in tensors.items()
+    }
+
+
+def _tensors(interpreter: Any) -> tuple[Details, Details]:
     """Inputs and outputs by name; the runner that knows them must not stay alive."""
     if not interpreter.get_signature_list():
         return {}, {}

@@ -20,10 +20,11 @@ from movinet.text import one_line
 FORMAT_VERSION = 1
 #: Far beyond any manifest: it may come from anybody.
 MAX_BYTES, MAX_TENSORS, MAX_ELEMENTS = 16 * 2**20, 8192, 2**31
+_MAX_AXES = 5
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
-_DTYPES = ("float32", "uint8", "int8")
+_DTYPES = ("float32", "uint8", "int8", "int32")
 #: Lowest and highest value of a state's elements.
-_LIMITS = {"float32": (-3.4e38, 3.4e38), "int8": (-128, 127)}
+_LIMITS = {"float32": (-3.4e38, 3.4e38), "int8": (-128, 127), "int32": (-(2**31), 2**31 - 1)}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TensorSpec:
         name: Its name in the file; where a format has no names, its place in `Manifest.inputs` or
             `outputs` is its place there.
         shape: None where the batch is free.
-        dtype: "float32", "uint8" or "int8".
+        dtype: "float32", "uint8", "int8" or "int32".
     """
 
     name: str
@@ -62,7 +63,7 @@ class StateTensor:
         next: After a step it takes the value of this output, or with "state:" before it that of
             another state tensor as it was before the step.
         initial: Value of all its elements before the first frame.
-        dtype: Of its elements, "float32" or "int8".
+        dtype: Of its elements, "float32", "int8" or "int32".
     """
 
     name: str
@@ -76,7 +77,9 @@ class StateTensor:
         _check_name(f"{self.name}: next", self.next)
         _check_shape(self.name, self.shape)
         if self.dtype not in _LIMITS:
-            raise ConfigError(f"{self.name}: dtype must be float32 or int8, not {self.dtype!r}")
+            raise ConfigError(
+                f"{self.name}: dtype must be one of {', '.join(_LIMITS)}, not {self.dtype!r}"
+            )
         low, high = _LIMITS[self.dtype]
         number = isinstance(self.initial, (int, float)) and not isinstance(self.initial, bool)
         if not number or not low <= self.initial <= high:  # NaN is between no two numbers
@@ -106,13 +109,14 @@ class Manifest:
             before batch.
         states: A step's state.
         resizes: The graph itself resizes frames of the shape of its input and crops their middle.
-        quantization: How its numbers are held: "none" (float32), or as `movinet.export` calls it.
+        quantization: How its numbers are held: "none" (float32), as `movinet.export` calls it, or
+            "unknown".
         origin: Where the weights come from, for people.
         notes: What a user should know of these weights, one line each.
         weights_sha256: Of the weights before they were quantised, hexadecimal; the same in every
             export of them. Empty in files that don't tell.
         config: The network, as `MoViNetConfig.to_dict` gives it.
-        project_version: Version of movinet that wrote the file.
+        project_version: Version of movinet that wrote the file; empty if another program did.
     """
 
     kind: Literal["step", "clip"]
@@ -161,6 +165,11 @@ class Manifest:
     def frames(self) -> TensorSpec:
         """The input that takes the video."""
         return next(spec for spec in self.inputs if spec.name == "frames")
+
+    @property
+    def decays(self) -> bool:
+        """Whether a step takes a decay, what the poolings keep: not in other exporters' streams."""
+        return any(spec.name == "decay" for spec in self.inputs)
 
     @property
     def embedding(self) -> TensorSpec | None:
@@ -267,7 +276,9 @@ class Manifest:
         states = {state.name: state for state in self.states}
         if len(states) != len(self.states):
             raise ConfigError("two states have the same name")
-        expected = {"frames", *states} | ({"decay"} if self.kind == "step" else set())
+        expected = {"frames", *states} | (
+            {"decay"} & inputs.keys() if self.kind == "step" else set()
+        )
         if expected != set(inputs):
             raise ConfigError(f"inputs without a meaning: {sorted(expected ^ set(inputs))[:5]}")
         for state in self.states:
@@ -337,7 +348,8 @@ def _tensors(name: str, kind: type[Any], values: Any) -> tuple[Any, ...]:
     for item in listed:
         _check_fields(f"one of {name}", kind, item)
     return tuple(
-        kind(**{**item, "shape": tuple(_list("a shape", item["shape"], 4))}) for item in listed
+        kind(**{**item, "shape": tuple(_list("a shape", item["shape"], _MAX_AXES))})
+        for item in listed
     )
 
 
@@ -356,8 +368,8 @@ def _check_shape(name: str, shape: tuple[Any, ...]) -> None:
     """Raise ConfigError unless a shape is small and only its first axis is free."""
     sides = [1 if side is None and axis == 0 else side for axis, side in enumerate(shape)]
     plain = [side for side in sides if isinstance(side, int) and not isinstance(side, bool)]
-    if len(plain) != len(sides) or not 1 <= len(sides) <= 4 or min(plain) < 1:
-        raise ConfigError(f"{name}: {shape} is no shape of 1 to 4 dimensions")
+    if len(plain) != len(sides) or not 1 <= len(sides) <= _MAX_AXES or min(plain) < 1:
+        raise ConfigError(f"{name}: {shape} is no shape of 1 to {_MAX_AXES} dimensions")
     if _elements(shape) > MAX_ELEMENTS:
         raise ConfigError(f"{name}: {shape} is more than {MAX_ELEMENTS} elements")
 

@@ -104,7 +104,7 @@ def test_a_thousand_streams_share_one_engine(runtime) -> None:
     first = streams[0](FRAMES[0])
     for stream in streams[1:]:
         np.testing.assert_array_equal(stream(FRAMES[0]), first)
-    assert len({id(stream._runtime.engine) for stream in streams}) == 1
+    assert len({id(stream.runtime.engine) for stream in streams}) == 1
 
 
 def test_frames_of_the_right_size_can_be_taken_as_they_are(runtime) -> None:

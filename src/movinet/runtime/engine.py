@@ -18,13 +18,19 @@ class Engine(Protocol):
     """One loaded file.
 
     States belong to the engine that made them; their form is its own business. Calls come one at a
-    time (the runtime sees to that).
+    time, or one at a time for each state if the engine is `reentrant` (the runtime sees to that).
 
     Attributes:
         manifest: What travels with the file.
+        channels_first: The 4-D tensors of a state are (batch, channels, height, width).
+        reentrant: Steps of different states may run at the same time.
+        joins: `step` takes the states of several streams as one list, any of them together.
     """
 
     manifest: Manifest
+    channels_first: bool
+    reentrant: bool
+    joins: bool
 
     def new_state(self, batch_size: int) -> Any:
         """The state of streams that have seen nothing."""

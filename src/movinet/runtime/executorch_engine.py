@@ -30,6 +30,10 @@ _SILENCE = threading.RLock()
 class ExecuTorchEngine(TensorEngine):
     """One .pte file behind the engine protocol."""
 
+    channels_first = True
+    reentrant = False
+    joins = False
+
     def __init__(self, program: Any, manifest: Manifest) -> None:
         # A method lives no longer than its program.
         self._program = program

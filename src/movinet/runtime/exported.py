@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,38 +18,24 @@ from movinet.probabilities import softmax
 from movinet.runtime.base import ModelInfo
 from movinet.runtime.engine import Engine
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.snapshot import StreamSnapshot
+from movinet.text import one_line
 from movinet.video.preprocessing import crop_pixels
 
 #: Of one batch; any number of batches may exist.
 MAX_STREAMS = 4096
 
 
-@dataclass(frozen=True)
-class StreamSnapshot:
-    """The state of a batch of streams, as a value.
-
-    Attributes:
-        model: Name of the model that it is of.
-        frame_counts: Frames that each stream has seen.
-        values: The state tensors by name, the batch first.
-        weights_sha256: Of the model that it is of; empty where its file doesn't tell.
-    """
-
-    model: str
-    frame_counts: tuple[int, ...]
-    values: dict[str, NDArray[Any]]
-    weights_sha256: str = ""
-
-
 class ExportedRuntime:
     """An exported file behind the runtime protocol.
 
     Any number of streams share it; each keeps a state of its own. It may be used from several
-    threads: their steps take turns.
+    threads: their steps take turns, or run at the same time if the engine allows it (.mvn) and they
+    are of different streams.
 
     Attributes:
         engine: What runs the graph.
-        lock: Held while the engine runs.
+        lock: Held while the engine runs, unless it is reentrant.
         info: What travels with the model.
         manifest: The same in full.
         members: Empty; no exported file is an ensemble.
@@ -113,6 +100,88 @@ class ExportedRuntime:
                 )
             decay = decay_from_half_life(half_life, manifest.input.frame_rate)
         return ExportedStream(self, batch_size, decay, resize)
+
+    def step(
+        self, streams: Sequence[ExportedStream], frames: Sequence[NDArray[np.uint8]]
+    ) -> NDArray[np.float32]:
+        """See the next frame of each of several streams, whichever they are, in one call.
+
+        Each stream keeps its own state, decay and number of frames. The results are those of
+        stepping the streams one by one; the engine of .mvn files is faster this way.
+
+        Args:
+            streams: Streams of this runtime, each once, of a batch size of 1.
+            frames: The next frame of each: (height, width, 3) uint8 RGB.
+
+        Returns:
+            (streams, classes) float32 probabilities.
+
+        Raises:
+            ConfigError: If the streams or frames do not fit; no stream has moved.
+        """
+        if len(streams) != len(frames) or not streams:
+            raise ConfigError(
+                f"expected a frame for each stream, got {len(frames)} frames and "
+                f"{len(streams)} streams"
+            )
+        for stream in streams:
+            if getattr(stream, "runtime", None) is not self or not stream.is_single:
+                raise ConfigError("expected streams of this runtime, of one video and frame each")
+        if len({id(stream) for stream in streams}) != len(streams):
+            raise ConfigError("each stream can see one frame in a step, and one is there twice")
+        pixels = np.stack([s.preprocess(frame) for s, frame in zip(streams, frames, strict=True)])
+        decay = np.concatenate([stream.decay for stream in streams])
+        with self.held(streams):
+            if self.engine.joins:
+                states = [part for stream in streams for part in stream.state]
+                outputs = self.engine.step(pixels, decay, states)
+            else:
+                outputs = np.concatenate(
+                    [
+                        self.engine.step(pixels[i : i + 1], decay[i : i + 1], stream.state)
+                        for i, stream in enumerate(streams)
+                    ]
+                )
+            for stream in streams:
+                stream.frame_counts += 1
+        return outputs if self.manifest.output == "probabilities" else _probabilities(outputs)
+
+    @contextlib.contextmanager
+    def held(self, streams: Sequence[ExportedStream]) -> Iterator[None]:
+        """Nobody else steps, reads or writes these streams meanwhile."""
+        if not self.engine.reentrant:
+            with self.lock:
+                yield
+            return
+        with contextlib.ExitStack() as stack:
+            for stream in sorted(streams, key=id):  # everybody takes them in the same order
+                stack.enter_context(stream.lock)
+            yield
+
+    def open_stream(
+        self, snapshot: str | os.PathLike[str] | StreamSnapshot, *, resize: bool = True
+    ) -> ExportedStream:
+        """A stream that continues from a snapshot, with the decay that it had.
+
+        Args:
+            snapshot: The file that `ExportedStream.save` wrote, or a snapshot.
+            resize: As in `stream`.
+
+        Raises:
+            CheckpointError: If the file cannot be read, or is no snapshot.
+            ConfigError: If it is of another model or other weights, or its state has another form.
+        """
+        if not isinstance(snapshot, StreamSnapshot):
+            snapshot = StreamSnapshot.load(snapshot)
+        if snapshot.model != self.manifest.name:
+            raise ConfigError(
+                f"the snapshot is of {one_line(snapshot.model)}, not of {self.manifest.name}"
+            )
+        stream = self.stream(batch_size=len(snapshot.frame_counts), resize=resize)
+        stream.restore(snapshot)
+        if snapshot.decay:
+            stream.set_decay(snapshot.decay)
+        return stream
 
     def running_logits(
         self, frames: NDArray[np.float32], state: Any = None
@@ -194,20 +263,25 @@ class ExportedStream:
     """One video seen frame by frame, or a batch of them.
 
     Attributes:
+        runtime: The model.
         batch_size: Streams in it.
         frame_counts: (batch,) frames that each has seen since its start.
+        decay: (batch, 1) what the poolings keep a frame.
+        state: The engine's own; nothing that others can read.
+        lock: Held while it moves, if the engine is reentrant.
     """
 
     def __init__(
         self, runtime: ExportedRuntime, batch_size: int, decay: float, resize: bool
     ) -> None:
-        self._runtime, self._resize = runtime, resize
+        self.runtime, self._resize = runtime, resize
         self.batch_size = batch_size
         self.frame_counts = np.zeros(batch_size, np.int64)
-        self._decay = np.full((batch_size, 1), decay, np.float32)
-        self._single = batch_size == 1 and runtime.manifest.num_frames == 1
+        self.decay = np.full((batch_size, 1), decay, np.float32)
+        self.is_single = batch_size == 1 and runtime.manifest.num_frames == 1
+        self.lock = threading.Lock()
         with runtime.lock:
-            self._state = runtime.engine.new_state(batch_size)
+            self.state = runtime.engine.new_state(batch_size)
 
     def __call__(self, frames: NDArray[np.uint8] | Sequence[Any]) -> NDArray[np.float32]:
         """See the next frame of each stream.
@@ -224,9 +298,9 @@ class ExportedStream:
         Raises:
             ConfigError: If the frames do not fit.
         """
-        manifest = self._runtime.manifest
-        if self._single:
-            output = self.advance(self._preprocess(frames)[None])[0]
+        manifest = self.runtime.manifest
+        if self.is_single:
+            output = self.advance(self.preprocess(frames)[None])[0]
             return output if manifest.output == "probabilities" else _probabilities(output)
         if not isinstance(frames, Sequence | np.ndarray):
             raise ConfigError(f"a sequence of frames is due, not {type(frames).__name__}")
@@ -234,7 +308,7 @@ class ExportedStream:
         wanted = self.batch_size * manifest.num_frames
         if len(listed) != wanted:
             raise ConfigError(f"{wanted} frames are due at a time, not {len(listed)}")
-        output = self.advance(np.stack([self._preprocess(frame) for frame in listed]))
+        output = self.advance(np.stack([self.preprocess(frame) for frame in listed]))
         if manifest.output == "logits":
             output = _probabilities(output)
         if self.batch_size == 1 or manifest.num_frames == 1:
@@ -253,11 +327,11 @@ class ExportedStream:
         Raises:
             ConfigError: If a stream has seen no frame.
         """
-        manifest, channels = self._runtime.manifest, self._runtime.manifest.embedding_channels
+        manifest, channels = self.runtime.manifest, self.runtime.manifest.embedding_channels
         if channels is None:
             raise ConfigError(_no_embedding(manifest))
-        with self._runtime.lock:
-            held = self._runtime.engine.read_state(self._state, ("sums", "pool_weight"))
+        with self.runtime.held([self]):
+            held = self.runtime.engine.read_state(self.state, ("sums", "pool_weight"))
         unseen = np.flatnonzero(held["pool_weight"][:, 0] == 0)
         if len(unseen):
             which = "the stream" if self.batch_size == 1 else f"stream {unseen[0]} of the batch"
@@ -280,24 +354,41 @@ class ExportedStream:
             ConfigError: If they are anything else; the stream has not moved.
         """
         _check_array(frames)
-        runtime = self._runtime
+        runtime = self.runtime
         spec = runtime.manifest.frames
         shape = (self.batch_size * runtime.manifest.num_frames, *spec.shape[1:])
         if frames.shape != shape or frames.dtype != spec.dtype:
             raise ConfigError(
                 f"frames must be {shape} {spec.dtype}, not {frames.shape} {frames.dtype}"
             )
-        with runtime.lock:
+        with runtime.held([self]):
             # Not every engine reads numbers that do not lie one after another.
             found = runtime.engine.step(
-                np.ascontiguousarray(frames), self._decay, self._state, output
+                np.ascontiguousarray(frames), self.decay, self.state, output
             )
-        self.frame_counts += runtime.manifest.num_frames
+            self.frame_counts += runtime.manifest.num_frames
         return found
+
+    def set_decay(self, decay: float | Sequence[float]) -> None:
+        """Change how fast the stream forgets, from the next frame on.
+
+        Args:
+            decay: What the poolings keep a frame, in (0, 1], for all streams or for each;
+                `movinet.decay_from_half_life` gives it.
+
+        Raises:
+            ConfigError: If it is no such number, or the file has no decay.
+        """
+        values = np.broadcast_to(np.asarray(decay, np.float32), (self.batch_size,))
+        if not ((values > 0) & (values <= 1)).all():
+            raise ConfigError(f"decay must be in (0, 1], not {decay}")
+        if not self.runtime.manifest.decays and (values != 1).any():
+            raise ConfigError(f"{self.runtime.manifest.name} has no decay")
+        self.decay[:, 0] = values
 
     def reset(self, which: int | Iterable[int] | None = None) -> None:
         """Forget every frame: of all streams, or of some of the batch."""
-        manifest = self._runtime.manifest
+        manifest = self.runtime.manifest
         rows = range(self.batch_size) if which is None else _rows(which, self.batch_size)
         values = self._read()
         for state in manifest.states:
@@ -306,21 +397,27 @@ class ExportedStream:
         self.frame_counts[list(rows)] = 0
 
     def snapshot(self) -> StreamSnapshot:
-        """The state as a value that later calls do not change."""
-        manifest, counts = self._runtime.manifest, tuple(map(int, self.frame_counts))
-        return StreamSnapshot(manifest.name, counts, self._read(), manifest.weights_sha256)
+        """The state as a value that later calls do not change, and that can be written to a file.
+
+        Its axes are (batch, height, width, channels), whatever those of the file are.
+        """
+        manifest, counts = self.runtime.manifest, tuple(map(int, self.frame_counts))
+        values = self._turned(self._read(), (0, 2, 3, 1))
+        decay = tuple(map(float, self.decay[:, 0]))
+        return StreamSnapshot(manifest.name, counts, values, manifest.weights_sha256, decay)
 
     def restore(self, snapshot: StreamSnapshot) -> None:
         """Go back to a snapshot of this or another stream of the same model.
 
-        Another export of the same weights will do where its state has the same form. That the
-        weights are the same is checked where both files tell (those of earlier versions don't).
+        Another export of the same weights will do, in any format, if its state has the same form.
+        That the weights are the same is checked if both files state them (those of earlier versions
+        don't). The decay stays that of this stream.
 
         Raises:
             ConfigError: If it is of another model, other weights or another batch.
         """
-        name, streams = self._runtime.manifest.name, self.batch_size
-        weights = self._runtime.manifest.weights_sha256
+        name, streams = self.runtime.manifest.name, self.batch_size
+        weights = self.runtime.manifest.weights_sha256
         if not isinstance(snapshot, StreamSnapshot):
             raise ConfigError(f"restore takes what snapshot() gave, not {type(snapshot).__name__}")
         whose = f"the snapshot is of {snapshot.model} and {len(snapshot.frame_counts)} streams"
@@ -328,23 +425,44 @@ class ExportedStream:
             raise ConfigError(f"{whose}, not of {name} and {streams}")
         if weights and snapshot.weights_sha256 not in ("", weights):
             raise ConfigError(f"{whose}, but of other weights: what it has seen means nothing here")
-        for state in self._runtime.manifest.states:
+        values = self._turned(snapshot.values, (0, 3, 1, 2))
+        for state in self.runtime.manifest.states:
             shape = (self.batch_size, *state.shape[1:])
-            found = snapshot.values.get(state.name)
+            found = values.get(state.name)
             if found is None or found.shape != shape or found.dtype != state.dtype:
                 raise ConfigError(
                     f"{whose}, of an export with another image size, format or quantisation: "
                     f"{state.name} does not fit"
                 )
         for clock in ("frame_count", "pool_weight"):
-            counts = snapshot.values.get(clock)
+            counts = values.get(clock)
             if counts is not None and not (np.isfinite(counts) & (counts >= 0)).all():
                 raise ConfigError(f"{whose}, and its {clock} is not a count of frames")
-        self._write(snapshot.values)
+        self._write(values)
         self.frame_counts[:] = snapshot.frame_counts
 
-    def _preprocess(self, frame: Any) -> NDArray[Any]:
-        manifest = self._runtime.manifest
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a snapshot to a file; `ExportedRuntime.open_stream` continues from it.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self.snapshot().save(path)
+
+    def _turned(
+        self, values: dict[str, NDArray[Any]], axes: tuple[int, ...]
+    ) -> dict[str, NDArray[Any]]:
+        """A state's values with other axes, if those of the engine are not the usual ones."""
+        if not self.runtime.engine.channels_first:
+            return values
+        return {
+            name: np.ascontiguousarray(value.transpose(axes)) if value.ndim == 4 else value
+            for name, value in values.items()
+        }
+
+    def preprocess(self, frame: Any) -> NDArray[Any]:
+        """A frame of any size as the graph takes it."""
+        manifest = self.runtime.manifest
         if self._resize and not manifest.resizes:
             frame = crop_pixels(np.asarray(frame), manifest.input)
         frame = np.asarray(frame)
@@ -358,12 +476,12 @@ class ExportedStream:
         return np.divide(frame, np.float32(255), dtype=np.float32)
 
     def _read(self) -> dict[str, NDArray[Any]]:
-        with self._runtime.lock:
-            return self._runtime.engine.read_state(self._state)
+        with self.runtime.held([self]):
+            return self.runtime.engine.read_state(self.state)
 
     def _write(self, values: dict[str, NDArray[Any]]) -> None:
-        with self._runtime.lock:
-            self._runtime.engine.write_state(self._state, values)
+        with self.runtime.held([self]):
+            self.runtime.engine.write_state(self.state, values)
 
 
 def _no_embedding(manifest: Manifest) -> str:

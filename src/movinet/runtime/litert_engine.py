@@ -58,6 +58,10 @@ class LiteRTEngine:
         manifest: What travels with it.
     """
 
+    channels_first = False
+    reentrant = False
+    joins = False
+
     def __init__(self, path: Path, manifest: Manifest, num_threads: int) -> None:
         self.manifest = manifest
         self._path, self._num_threads = path, num_threads

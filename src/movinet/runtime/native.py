@@ -31,6 +31,10 @@ class NativeEngine:
             or "baseline".
     """
 
+    channels_first = False
+    reentrant = True
+    joins = True
+
     def __init__(
         self,
         path: Path,

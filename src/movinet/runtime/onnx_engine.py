@@ -31,6 +31,10 @@ class OnnxEngine:
         manifest: What travels with it.
     """
 
+    channels_first = True
+    reentrant = False
+    joins = False
+
     def __init__(self, session: Any, manifest: Manifest) -> None:
         from onnxruntime import OrtValue
 

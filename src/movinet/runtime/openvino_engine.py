@@ -52,6 +52,10 @@ class OpenVinoEngine:
         manifest: What travels with it.
     """
 
+    channels_first = True
+    reentrant = False
+    joins = False
+
     def __init__(self, path: Path, model: Any, manifest: Manifest, num_threads: int) -> None:
         from openvino import Core, Tensor
 

@@ -19,6 +19,10 @@ from movinet.runtime.torch_tensors import TensorEngine
 class TorchExportEngine(TensorEngine):
     """One .pt2 file behind the engine protocol."""
 
+    channels_first = False
+    reentrant = False
+    joins = False
+
     @classmethod
     def open(
         cls, path: Path, *, num_threads: int = 1, manifest: Manifest | None = None

@@ -154,8 +154,8 @@ def test_broken_files_are_told_in_one_line(file: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.tflite"
     for data, message in (
         (b"", "not a .tflite file"),
-        (b"\0\0\0\0TFL3" + b"\0" * 64, "cannot load it"),
-        (file.read_bytes()[:5000], "cannot load it"),
+        (b"\0\0\0\0TFL3" + b"\0" * 64, "it holds no graph"),
+        (file.read_bytes()[:5000], "a damaged TensorFlow Lite file"),
     ):
         bad.write_bytes(data)
         with pytest.raises(CheckpointError, match=message) as caught:

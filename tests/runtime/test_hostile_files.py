@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_stream import SPEC
+import torch
+from small_stream import SPEC, STREAM
 
 import movinet
-from movinet.errors import CheckpointError, ConfigError
+from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.runtime import litert_engine
 from movinet.runtime.exported import StreamSnapshot
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.tflite_file import read_tflite
+from movinet.runtime.torch_engine import wrap
+from networks import make_model
 
 FRAME = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
 
@@ -128,6 +132,46 @@ def test_a_process_without_stderr_can_load(file: Path) -> None:
         [sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=60, check=False, text=True
     )
     assert done.stdout == "True\n"
+
+
+def with_nan(file: Path, path: Path) -> Path:
+    """The file with a NaN among its weights."""
+    graph = read_tflite(file)
+    data = bytearray(file.read_bytes())
+    kernel = graph.numbers(graph.operations[-1].inputs[1])
+    at = data.index(kernel.tobytes())
+    data[at : at + 4] = np.float32("nan").tobytes()
+    path.write_bytes(data)
+    return path
+
+
+def test_nan_is_no_probability(file: Path, tmp_path: Path) -> None:
+    """Nor infinity: not of one stream, nor of several, exported or not; the path is in predict."""
+    runtime = movinet.load(with_nan(file, tmp_path / "x.tflite"))
+    stream = runtime.stream()
+    model = make_model(STREAM)
+    with torch.no_grad():
+        model.classifier.bias[0] = torch.inf
+    for give in (
+        lambda: stream(FRAME),
+        lambda: runtime.step([stream], [FRAME]),
+        lambda: wrap(model, runtime.info.labels, SPEC).stream()(FRAME),
+    ):
+        with pytest.raises(MovinetError, match=r"values that are not numbers \(NaN or inf.*broken"):
+            give()
+    video = Path(movinet.__file__).parent / "demo" / "clip.mp4"
+    with pytest.raises(MovinetError, match=rf"^{video} at 0.00 s: .* not numbers"):
+        list(movinet.predict(video, runtime))
+
+
+def test_nan_is_no_embedding(runtime) -> None:
+    stream = runtime.stream()
+    stream(FRAME)
+    snapshot = stream.snapshot()
+    snapshot.values["sums"][0, -1] = np.inf
+    stream.restore(snapshot)
+    with pytest.raises(MovinetError, match="values that are not numbers"):
+        _ = stream.embedding
 
 
 @pytest.mark.parametrize("size", [0, -1, 5000, 2.0, "2", True])

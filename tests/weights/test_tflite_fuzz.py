@@ -19,9 +19,9 @@ from ai_edge_litert import schema_py_generated as schema
 from hub_tflite import write_hub
 from movinet.config import Architecture, Group
 from movinet.errors import CheckpointError
-from movinet.weights import tflite_file
+from movinet.runtime import tflite_file
+from movinet.runtime.tflite_file import parse_tflite
 from movinet.weights.tflite_arrays import LayerArrays
-from movinet.weights.tflite_file import parse_tflite
 from movinet.weights.tflite_weights import read_tflite_weights
 from networks import make_model, tiny_stream
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from movinet.config import InputSpec
+from movinet.errors import MovinetError
 
 #: Origin of weights that nobody trained.
 RANDOM = "random weights"
@@ -40,6 +41,15 @@ class ModelInfo:
     time_offset: float = 0.0
 
 
+def check_numbers(values: np.ndarray, info: ModelInfo) -> None:
+    """Raise MovinetError for outputs that are NaN or infinite, as broken weights give them."""
+    if not np.isfinite(values).all():
+        raise MovinetError(
+            f"{info.name} gives values that are not numbers (NaN or infinite); are its weights "
+            f"({info.origin}) broken?"
+        )
+
+
 class Stream(Protocol):
     """One video seen frame by frame, with its own state."""
 
@@ -51,6 +61,9 @@ class Stream(Protocol):
 
         Returns:
             Probabilities (classes,) float32, of everything seen since the start.
+
+        Raises:
+            MovinetError: If the model gives NaN or infinite values, or its engine fails.
         """
         ...
 

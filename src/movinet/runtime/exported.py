@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.decay import decay_from_half_life
-from movinet.errors import ConfigError
+from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.probabilities import softmax
-from movinet.runtime.base import ModelInfo
+from movinet.runtime.base import ModelInfo, check_numbers
 from movinet.runtime.engine import Engine
 from movinet.runtime.manifest import Manifest
 from movinet.runtime.snapshot import StreamSnapshot
@@ -35,6 +35,7 @@ class ExportedRuntime:
 
     Attributes:
         engine: What runs the graph.
+        where: The file, for messages.
         lock: Held while the engine runs, unless it is reentrant.
         info: What travels with the model.
         manifest: The same in full.
@@ -43,9 +44,10 @@ class ExportedRuntime:
 
     members: tuple[ExportedRuntime, ...] = ()
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, where: str = "") -> None:
         self.engine, self.manifest = engine, engine.manifest
         manifest = engine.manifest
+        self.where = where or manifest.name
         spec = manifest.input
         if manifest.kind == "clip":  # it holds no other length
             spec = dataclasses.replace(spec, num_frames=manifest.num_frames)
@@ -118,6 +120,8 @@ class ExportedRuntime:
 
         Raises:
             ConfigError: If the streams or frames do not fit; no stream has moved.
+            CheckpointError: If the engine cannot run the file.
+            MovinetError: If the model gives NaN or infinite values.
         """
         if len(streams) != len(frames) or not streams:
             raise ConfigError(
@@ -144,19 +148,33 @@ class ExportedRuntime:
                 )
             for stream in streams:
                 stream.frame_counts += 1
+        check_numbers(outputs, self.info)
         return outputs if self.manifest.output == "probabilities" else _probabilities(outputs)
 
     @contextlib.contextmanager
     def held(self, streams: Sequence[ExportedStream]) -> Iterator[None]:
         """Nobody else steps, reads or writes these streams meanwhile."""
         if not self.engine.reentrant:
-            with self.lock:
+            with self.lock, self.telling():
                 yield
             return
         with contextlib.ExitStack() as stack:
             for stream in sorted(streams, key=id):  # everybody takes them in the same order
                 stack.enter_context(stream.lock)
+            with self.telling():
+                yield
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Whatever an engine raises becomes one line: each has exceptions of its own."""
+        try:
             yield
+        except MovinetError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.where}: its engine cannot run it ({one_line(error)})"
+            ) from error
 
     def open_stream(
         self, snapshot: str | os.PathLike[str] | StreamSnapshot, *, resize: bool = True
@@ -231,7 +249,7 @@ class ExportedRuntime:
                 f"{manifest.frames.shape}, not {frames.shape}; export it with "
                 f"num_frames={len(frames)}"
             )
-        with self.lock:
+        with self.lock, self.telling():
             return self.engine.clip(np.ascontiguousarray(self._as_input(frames)), output)
 
     def _single_stream(self) -> ExportedStream:
@@ -280,7 +298,7 @@ class ExportedStream:
         self.decay = np.full((batch_size, 1), decay, np.float32)
         self.is_single = batch_size == 1 and runtime.manifest.num_frames == 1
         self.lock = threading.Lock()
-        with runtime.lock:
+        with runtime.lock, runtime.telling():
             self.state = runtime.engine.new_state(batch_size)
 
     def __call__(self, frames: NDArray[np.uint8] | Sequence[Any]) -> NDArray[np.float32]:
@@ -297,10 +315,13 @@ class ExportedStream:
 
         Raises:
             ConfigError: If the frames do not fit.
+            CheckpointError: If the engine cannot run the file.
+            MovinetError: If the model gives NaN or infinite values.
         """
         manifest = self.runtime.manifest
         if self.is_single:
             output = self.advance(self.preprocess(frames)[None])[0]
+            check_numbers(output, self.runtime.info)
             return output if manifest.output == "probabilities" else _probabilities(output)
         if not isinstance(frames, Sequence | np.ndarray):
             raise ConfigError(f"a sequence of frames is due, not {type(frames).__name__}")
@@ -309,6 +330,7 @@ class ExportedStream:
         if len(listed) != wanted:
             raise ConfigError(f"{wanted} frames are due at a time, not {len(listed)}")
         output = self.advance(np.stack([self.preprocess(frame) for frame in listed]))
+        check_numbers(output, self.runtime.info)
         if manifest.output == "logits":
             output = _probabilities(output)
         if self.batch_size == 1 or manifest.num_frames == 1:
@@ -338,6 +360,7 @@ class ExportedStream:
             raise ConfigError(f"{which} has seen no frame: it has no embedding yet")
         sums, weights = held["sums"][:, -channels:], held["pool_weight"]
         embeddings = np.divide(sums, weights, dtype=np.float32)
+        check_numbers(embeddings, self.runtime.info)
         return embeddings[0] if self.batch_size == 1 else embeddings
 
     def advance(self, frames: NDArray[Any], output: str | None = None) -> NDArray[np.float32]:

@@ -30,7 +30,9 @@ from movinet.runtime.fitting import (
     not_loaded,
 )
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.tflite_file import needs_litert, read_tflite
 from movinet.runtime.tflite_manifest import stored_manifest
+from movinet.runtime.tflite_shapes import check_sizes
 from movinet.runtime.tflite_signature import (
     Details,
     flat_shape,
@@ -86,6 +88,7 @@ class LiteRTEngine:
         """
         if first_bytes(path, 8)[4:] != b"TFL3":
             raise CheckpointError(f"{path}: it is not a .tflite file")
+        check_sizes(read_tflite(path))
         manifest = manifest or stored_manifest(path) or _told_by_signature(path)
         return cls(path, manifest, num_threads)
 
@@ -152,6 +155,12 @@ class _Graph:
         check_fit(path, manifest, _specs(inputs), _specs(outputs))
         self._inputs = {name: int(d["index"]) for name, d in inputs.items()}
         self._outputs = {name: int(d["index"]) for name, d in outputs.items()}
+        for mine, of_graph in (
+            (self._inputs, interpreter.get_input_details()),
+            (self._outputs, interpreter.get_output_details()),
+        ):
+            if not {*mine.values()} <= {int(d["index"]) for d in of_graph}:
+                raise CheckpointError(f"{path}: its signature names tensors inside its graph")
         if manifest.batch_size is None:
             for spec in manifest.inputs:
                 rows = batch_size * (manifest.num_frames if spec.name == "frames" else 1)
@@ -290,10 +299,7 @@ def _interpreter(path: Path, threads: int) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError:
-        raise MovinetError(
-            f"{path}: running it needs LiteRT: pip install ai-edge-litert; Intel Macs, for which "
-            "there is none, run .onnx files"
-        ) from None
+        raise needs_litert(str(path)) from None
     try:
         with _quiet():
             return Interpreter(str(path), num_threads=threads)

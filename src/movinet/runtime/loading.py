@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 from movinet.embedded import EMBEDDED, exported_path
-from movinet.errors import CheckpointError, ConfigError
+from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.files import file_path
 from movinet.runtime.exported import ExportedRuntime
+from movinet.runtime.fitting import not_loaded
 from movinet.runtime.manifest import Manifest
 
 #: suffix -> (module, class) of its engine
@@ -79,4 +80,10 @@ def load(
     module, name = ENGINES[path.suffix]
     engine = getattr(importlib.import_module(module), name)
     given = None if manifest is None else Manifest.read(file_path(manifest))
-    return ExportedRuntime(engine.open(path, num_threads=num_threads, manifest=given))
+    try:
+        opened = engine.open(path, num_threads=num_threads, manifest=given)
+    except MovinetError:
+        raise
+    except Exception as error:  # each engine has exceptions of its own, and asks them of any file
+        raise not_loaded(path, "its engine", error) from error
+    return ExportedRuntime(opened, str(path))

@@ -12,7 +12,7 @@ import numpy as np
 from movinet.config import InputSpec
 from movinet.decay import decay_from_half_life
 from movinet.errors import ConfigError, MissingExtraError
-from movinet.runtime.base import ModelInfo
+from movinet.runtime.base import ModelInfo, check_numbers
 from movinet.video import preprocess
 
 try:
@@ -218,7 +218,9 @@ class TorchStream:
         video = runtime.to_video(preprocess(frame, runtime.info.input)[None])
         with torch.inference_mode():
             logits, self._state = runtime.network(video, self._state, self._decay)
-            return logits[0].float().softmax(0).cpu().numpy()
+            probabilities = logits[0].float().softmax(0).cpu().numpy()
+        check_numbers(probabilities, runtime.info)
+        return probabilities
 
     @property
     def embedding(self) -> np.ndarray:
@@ -226,7 +228,9 @@ class TorchStream:
         state = self._state
         if not state.pool_weight[0]:
             raise ConfigError("the stream has seen no frame: it has no embedding yet")
-        return (state.sums["head"][0] / state.pool_weight[0]).float().cpu().numpy()
+        embedding = (state.sums["head"][0] / state.pool_weight[0]).float().cpu().numpy()
+        check_numbers(embedding, self._runtime.info)
+        return embedding
 
     def reset(self) -> None:
         """Forget every frame."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError
-from movinet.weights.tflite_file import TfliteGraph
+from movinet.runtime.tflite_file import TfliteGraph
 
 Array = NDArray[np.float32]
 #: Names of a `MoViNet`'s state dict -> arrays.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError
-from movinet.weights.tflite_file import Operation, TfliteGraph
+from movinet.runtime.tflite_file import Operation, TfliteGraph
 
 #: Operations that pass on the numbers they get, as they are or in another type.
 _COPIES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO", "QUANTIZE", "DEQUANTIZE", "CAST")

@@ -15,10 +15,10 @@ import numpy as np
 from movinet.config import BlockSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.tflite_file import TfliteGraph
 from movinet.weights.keys import entries
 from movinet.weights.tflite_arrays import Array, Arrays, LayerArrays, biased, normed
 from movinet.weights.tflite_dataflow import CONVOLUTIONS, HARD_SIGMOID_FACTOR, Dataflow
-from movinet.weights.tflite_file import TfliteGraph
 
 
 def exported_network(graph: TfliteGraph, manifest: Manifest) -> tuple[MoViNetConfig, Arrays]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from movinet.runtime.tflite_file import Operation, TfliteGraph
 from movinet.weights.tflite_dataflow import CONVOLUTIONS, Dataflow, Layer
-from movinet.weights.tflite_file import Operation, TfliteGraph
 
 #: Operations with weights that the walk has no name for: a network with one is another one.
 _FOREIGN = ("CONV_3D", "CONV_3D_TRANSPOSE", "TRANSPOSE_CONV", "BATCH_MATMUL", "CUSTOM")

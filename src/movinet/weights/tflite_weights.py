@@ -16,12 +16,12 @@ from movinet.architectures import ARCHITECTURES
 from movinet.config import Architecture, Group, InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.presets import input_spec, preset_config
+from movinet.runtime.tflite_file import TfliteGraph, read_tflite
 from movinet.runtime.tflite_manifest import stored_manifest
 from movinet.weights.metadata import Metadata
 from movinet.weights.tflite_arrays import Array, Arrays, LayerArrays, biased, normed
 from movinet.weights.tflite_dataflow import Layer
 from movinet.weights.tflite_exported import exported_network
-from movinet.weights.tflite_file import TfliteGraph, read_tflite
 from movinet.weights.tflite_network import Block, Layers, find_layers
 
 

@@ -200,8 +200,7 @@ def _embed_data(
                 values = embedder(sample, skipped)
             except (VideoError, OSError) as error:
                 return str(error).removeprefix(f"{sample.media.name}: ")
-            # A damaged sample is not cached, so that every run reports it.
-            if not all(packet.note for packet in skipped):
+            if skipped:  # such a sample is not cached, so that every run reports it
                 damaged.append(sample.media.name)
             elif cache is not None:
                 cache.write(sample, values)

@@ -25,7 +25,7 @@ MAX_ITEMS, MAX_EDGES, MAX_RANK, MAX_ELEMENTS = 32_768, 2**18, 8, 2**28
 #: Identifier of the format, from byte 4 on.
 IDENTIFIER = b"TFL3"
 #: Numbers of these types can be turned into floats; without a scale, integers stay themselves.
-_DTYPES = {
+DTYPES = {
     "FLOAT32": np.dtype("<f4"),
     "FLOAT16": np.dtype("<f2"),
     "FLOAT64": np.dtype("<f8"),
@@ -47,12 +47,22 @@ _OPTIONS = {
         "Pool2DOptions",
         ("Padding", "StrideH", "StrideW", "FilterHeight", "FilterWidth", "FusedActivationFunction"),
     ),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction",)),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "KeepNumDims")),
     "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
     "ADD": ("AddOptions", ("FusedActivationFunction",)),
     "SUB": ("SubOptions", ("FusedActivationFunction",)),
     "MUL": ("MulOptions", ("FusedActivationFunction",)),
     "DIV": ("DivOptions", ("FusedActivationFunction",)),
+    "PACK": ("PackOptions", ("Axis",)),
+    "SQUEEZE": ("SqueezeOptions", ("SqueezeDims",)),  # a set of bits: axis n is bit n + MAX_RANK
+    "STRIDED_SLICE": (
+        "StridedSliceOptions",
+        ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask"),
+    ),
+    **dict.fromkeys(
+        ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"),
+        ("ReducerOptions", ("KeepDims",)),
+    ),
 }
 #: What the schema's readers raise on bytes that are no flatbuffer.
 _DAMAGE = (struct.error, ValueError, TypeError, IndexError, OverflowError, AttributeError)
@@ -107,6 +117,7 @@ class TfliteGraph:
         inputs: Numbers of the tensors that go in.
         outputs: Numbers of those that come out.
         size: Bytes of the file.
+        graphs: How many graphs the file holds.
     """
 
     where: str
@@ -115,6 +126,7 @@ class TfliteGraph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     size: int
+    graphs: int = 1
 
     def is_constant(self, number: int) -> bool:
         """Whether a tensor's numbers are in the file."""
@@ -129,11 +141,11 @@ class TfliteGraph:
         tensor = self.tensors[number]
         if tensor.data is None:
             raise CheckpointError(f"{self.where}: weights that are computed, not stored")
-        dtype = _DTYPES.get(tensor.dtype)
+        dtype = DTYPES.get(tensor.dtype)
         if dtype is None:
             raise CheckpointError(
                 f"{self.where}: weights of type {tensor.dtype.lower()}; known are "
-                f"{', '.join(name.lower() for name in _DTYPES)}"
+                f"{', '.join(name.lower() for name in DTYPES)}"
             )
         count = math.prod(tensor.shape)
         if count > MAX_ELEMENTS or count * dtype.itemsize != len(tensor.data):
@@ -207,13 +219,19 @@ def parse_tflite(data: bytes, where: str) -> TfliteGraph:
     return graph
 
 
+def needs_litert(where: str) -> MovinetError:
+    """The error where there is no LiteRT."""
+    return MovinetError(
+        f"{where}: reading .tflite files needs LiteRT: pip install ai-edge-litert; Intel Macs, for "
+        "which there is none, run .onnx files"
+    )
+
+
 def _schema(where: str) -> Any:
     try:
         from ai_edge_litert import schema_py_generated
     except ModuleNotFoundError:
-        raise MovinetError(
-            f"{where}: reading .tflite files needs LiteRT: pip install ai-edge-litert"
-        ) from None
+        raise needs_litert(where) from None
     return schema_py_generated
 
 
@@ -249,7 +267,8 @@ class _Reader:
         )
         inputs = self._indices(graph.InputsAsNumpy(), len(tensors), 0)
         outputs = self._indices(graph.OutputsAsNumpy(), len(tensors), 0)
-        return TfliteGraph(self._where, tensors, operations, inputs, outputs, self._size)
+        size, graphs = self._size, model.SubgraphsLength()
+        return TfliteGraph(self._where, tensors, operations, inputs, outputs, size, graphs)
 
     def _items(self, count: int, get: Callable[[int], Any]) -> Iterator[Any]:
         self._bound(count, MAX_ITEMS)
@@ -315,7 +334,13 @@ class _Reader:
         if item.BuiltinOptionsType() != getattr(self._schema.BuiltinOptions, name):
             raise ValueError
         options.Init(table.Bytes, table.Pos)
-        return {field: getattr(options, field)() for field in fields}
+        if kind == "SQUEEZE":
+            dims = options.SqueezeDimsAsNumpy()
+            dims = () if isinstance(dims, int) else dims.tolist()
+            if any(not -MAX_RANK <= axis < MAX_RANK for axis in dims):
+                raise ValueError
+            return {"SqueezeDims": sum({1 << (axis + MAX_RANK) for axis in dims})}
+        return {field: int(getattr(options, field)()) for field in fields}
 
 
 def _check_order(graph: TfliteGraph) -> None:

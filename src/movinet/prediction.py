@@ -99,8 +99,8 @@ def predict(
             window is repeated.
         window: Base models: seconds that a window lasts, rounded to whole frames of the model; by
             default that of the published accuracy.
-        on_skipped: Called with each part of the file that cannot be decoded; by default each is
-            a warning (`warnings.warn`).
+        on_skipped: Called with each part of the file that cannot be decoded, or whose pictures or
+            times are doubtful (a note); by default each is a warning (`warnings.warn`).
 
     Returns:
         An iterator of predictions in order of time. Frames are decoded as it advances.
@@ -154,8 +154,10 @@ def _check_options(
 
 def _warning_of(path: Path) -> OnSkipped:
     def warn(packet: SkippedPacket) -> None:
-        when = "" if packet.time is None else f" at {packet.time:.2f} s"
-        warnings.warn(f"{path}: skipped{when}: {packet.reason}", stacklevel=2)
+        when = "" if packet.time is None else f"at {packet.time:.2f} s: "
+        if not packet.note:
+            when = f"skipped {when}" if when else "skipped: "
+        warnings.warn(f"{path}: {when}{packet.reason}", stacklevel=2)
 
     return warn
 
@@ -214,17 +216,10 @@ def _frames(
     path: Path, frame_rate: float, time_offset: float, on_skipped: OnSkipped
 ) -> Iterator[Frame]:
     """The video at a frame rate, at `time_offset` + k / `frame_rate` seconds."""
-    from movinet.video import VideoReader, resample
+    from movinet.video import VideoReader
 
-    if time_offset == 0:
-        with VideoReader(path, frame_rate=frame_rate) as reader:
-            yield from _told(reader, on_skipped)
-        return
-    with VideoReader(path) as reader:
-        frames = _told(reader, on_skipped)
-        shifted = (frame._replace(time=frame.time - time_offset) for frame in frames)
-        for frame in resample(shifted, frame_rate):
-            yield frame._replace(time=frame.time + time_offset)
+    with VideoReader(path, frame_rate=frame_rate, offset=time_offset) as reader:
+        yield from _told(reader, on_skipped)
 
 
 def _told(reader: VideoReader, on_skipped: OnSkipped) -> Iterator[Frame]:

@@ -13,6 +13,8 @@ from movinet.data.processes import in_processes
 from movinet.data.quarantine import Finding, exclude, write_quarantine
 from movinet.data.samples import DataSet
 from movinet.errors import ConfigError
+from movinet.video import SkippedPacket
+from movinet.video.media import VideoFile
 from video.synthetic import make_video
 
 
@@ -108,6 +110,16 @@ def test_short_videos_are_found_by_frames_and_by_seconds(tmp_path: Path) -> None
     assert kinds(data, min_seconds=2.5, min_frames=1) == dict.fromkeys(
         ("one.mp4", "two.mp4", "long.mp4"), "short"
     )
+
+
+def test_colours_that_cannot_be_converted_are_no_damage(tmp_path: Path) -> None:
+    options = {"x264-params": "colormatrix=YCgCo"}
+    odd = make_video(tmp_path / "odd.mp4", images(4, 4), rate=12, options=options)
+    skipped: list[SkippedPacket] = []
+    assert len(list(VideoFile(odd).frames([0.0, 0.5], 1e-3, skipped))) == 2
+    assert [packet.note for packet in skipped] == [True]
+    good = sample(write_clip(tmp_path / "good.mp4", 3))
+    assert kinds(data_set(sample(odd), good), deep=True) == {}
 
 
 def test_parts_of_a_video_are_looked_at_by_themselves(tmp_path: Path) -> None:

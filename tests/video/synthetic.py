@@ -68,6 +68,8 @@ def make_video(
     rotation: float = 0,
     matrix: Sequence[int] | None = None,
     sound: float = 0,
+    start: float = 0,
+    aspect: Fraction | None = None,
 ) -> Path:
     """Write a video with PyAV; the suffix decides the container.
 
@@ -82,6 +84,8 @@ def make_video(
         rotation: Degrees counterclockwise, written as the display matrix.
         matrix: A display matrix itself.
         sound: Seconds of silence beside the video.
+        aspect: Width of a pixel, in heights.
+        start: Of the first frame, seconds, where there are no `times`.
 
     Returns:
         `path`.
@@ -95,6 +99,8 @@ def make_video(
         stream.pix_fmt = pix_fmt
         stream.options = dict[str, object](options or {})
         stream.codec_context.time_base = stream.time_base = time_base
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         if rotation:
             stream.set_display_rotation(rotation)
         if matrix is not None:
@@ -106,7 +112,7 @@ def make_video(
             layout = "rgba" if image.shape[2] == 4 else "rgb24"
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format=layout)
             frame = frame.reformat(format=pix_fmt)
-            seconds = Fraction(i) / rate if times is None else times[i]
+            seconds = start + Fraction(i) / rate if times is None else times[i]
             frame.pts, frame.time_base = round(seconds / time_base), time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -48,6 +48,20 @@ def test_frames_behind_a_broken_packet_keep_their_times(tmp_path, name, index):
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("b.mkv", "libx264"), ("b.webm", "libvpx-vp9"), ("b.mp4", "libx264")]
+)
+def test_a_damaged_first_packet_costs_the_frames_that_need_it(tmp_path, name, codec):
+    options = {"g": "10", "bf": "0", "preset": "ultrafast"} if codec == "libx264" else {"g": "10"}
+    path = make_video(tmp_path / name, map(numbered, range(30)), codec=codec, options=options)
+    damage(path, 0)
+    reader = VideoReader(path)
+    frames = [(round(time, 4), number_of(image)) for time, image in reader]
+    assert frames == at(25, 30)[10:]
+    assert reader.info.duration == pytest.approx(1.2)
+    assert reader.skipped
+
+
 def good(tmp_path: Path) -> Path:
     return make_video(tmp_path / "good.mp4", map(numbered, range(50)), options=FAST)
 

@@ -141,6 +141,7 @@ def command(
         )
     _tell("skipped", "cannot be read", evaluation.skipped)
     _tell("damaged", "could be decoded in part only", evaluation.damaged)
+    _tell("doubtful", "have colours or times in doubt", evaluation.doubtful)
     _show(evaluation, as_json)
     if report is not None:
         write_report(report, evaluation)

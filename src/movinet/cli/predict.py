@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from movinet.runtime import ModelInfo, Runtime
 
 _MANY_SKIPPED = 6  # times of skipped packets that fit on a line
+_MANY_NOTES = 5  # on one video
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,8 @@ def _predict_all(jobs: list[Job], runtime: Runtime, view: _View, shown: _Shown) 
             print_predictions(job.predictions, title, top=shown.top, every=shown.every)
         if warning := _skipped_line(job):
             say("warning", f"{job.name}: {warning}")
+        for note in _notes(job):
+            say("note", f"{job.name}: {note}")
         if job.error is not None:
             say("error", job.error)
         job.predictions.clear()  # thousands of frames of hundreds of classes, for many videos
@@ -318,13 +321,22 @@ def _progress(path: Path, number: str) -> Iterator[Callable[[str, float], None]]
 
 def _skipped_line(job: Job) -> str | None:
     """What could not be decoded, and when it should have been shown."""
-    if not job.skipped:
+    skipped = [packet for packet in job.skipped if not packet.note]
+    if not skipped:
         return None
-    count = len(job.skipped)
-    times = [f"{p.time:.2f}" for p in job.skipped[:_MANY_SKIPPED] if p.time is not None]
+    count = len(skipped)
+    times = [f"{p.time:.2f}" for p in skipped[:_MANY_SKIPPED] if p.time is not None]
     when = f" at {', '.join(times)}{', ...' if count > _MANY_SKIPPED else ''} s" if times else ""
-    reasons = "; ".join(dict.fromkeys(p.reason for p in job.skipped))
+    reasons = "; ".join(dict.fromkeys(p.reason for p in skipped))
     return f"skipped {count} corrupted packet{'s' if count > 1 else ''}{when}: {reasons}"
+
+
+def _notes(job: Job) -> list[str]:
+    """What is doubtful about what was shown, the first of many."""
+    notes = [packet for packet in job.skipped if packet.note]
+    told = [p.reason if p.time is None else f"at {p.time:.2f} s {p.reason}" for p in notes]
+    more = len(told) - _MANY_NOTES
+    return [*told[:_MANY_NOTES], f"and {more} notes more"] if more > 1 else told
 
 
 def _model(info: ModelInfo) -> dict[str, Any]:
@@ -359,7 +371,7 @@ def _result(job: Job, info: ModelInfo | None, top: int) -> dict[str, Any]:
             }
             for prediction in job.predictions
         ],
-        "warnings": [] if warning is None else [warning],
+        "warnings": [*([] if warning is None else [warning]), *_notes(job)],
         "error": job.error,
     }
 

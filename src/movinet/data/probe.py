@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from movinet.data.samples import Sample
 from movinet.data.sampling import span_of
 from movinet.data.tfrecords import JpegFrames
 from movinet.errors import VideoError
-from movinet.video.container import Region, SkippedPacket, Source, open_source
+from movinet.video.container import Region, SkippedPacket, Source, open_source, reason_of
 from movinet.video.decoding import decode
 from movinet.video.media import Media, VideoFile
+from movinet.video.pixels import upright_size
+from movinet.video.timeline import Rewinder, Shown, shown_times
 
 #: A look is made of so many moments, each the mean of so many frames, in so many cells a side:
 #: means over time and space are hardly moved by other rates, sizes and codecs.
@@ -67,6 +70,8 @@ class Probe:
 def read_header(media: Media) -> Header:
     """What a video says of itself, without reading it through where it tells its length.
 
+    One picture is decoded; its size is that of what is shown.
+
     Raises:
         VideoError: If it cannot be opened.
     """
@@ -75,9 +80,13 @@ def read_header(media: Media) -> Header:
         rate = media.frame_rate if isinstance(media, JpegFrames) else 0.0
         return Header(media.extent()[1], image.shape[1], image.shape[0], rate)
     source = open_source(media.source, media.thread_type)
-    with source.container:
-        codec, seconds = source.stream.codec_context, _told_seconds(source)
-        size, rate = (codec.width, codec.height), 1 / source.nominal
+    seconds, rate = _told_seconds(source), 1 / source.nominal
+    codec = source.stream.codec_context
+    size = codec.width, codec.height
+    # Which way is up, and with some codecs the shape of a pixel, is known with the first picture.
+    with contextlib.closing(decode(source, [])) as frames:
+        if (first := next(frames, None)) is not None:
+            size = upright_size(first.picture, first.aspect)
     if seconds is None:
         first, last = media.extent()
         seconds = last - first
@@ -107,11 +116,12 @@ def probe(sample: Sample, *, deep: bool = False) -> Probe:
     frames, broken = _count_frames(sample.media, start, end)
     skipped: list[SkippedPacket] = []
     look = _look(sample.media, start, end, skipped)
-    if deep and not skipped:
+    if deep and all(packet.note for packet in skipped):
         _decode_all(sample.media, start, end, skipped)
-    if skipped and not broken:
-        places = "in 1 place" if len(skipped) == 1 else f"in {len(skipped)} places, the first"
-        broken = f"damaged {places}: {skipped[0].reason}"
+    lost = [packet for packet in skipped if not packet.note]
+    if lost and not broken:
+        places = "in 1 place" if len(lost) == 1 else f"in {len(lost)} places, the first"
+        broken = f"damaged {places}: {lost[0].reason}"
     return Probe(end - start, frames, _digest(sample), look, broken)
 
 
@@ -119,27 +129,35 @@ def _count_frames(media: Media, start: float, end: float) -> tuple[int, str]:
     """Frames stored between two times, and what is wrong with the file as it is stored."""
     if not isinstance(media, VideoFile):
         return round((end - start) * media.frame_rate) if isinstance(media, JpegFrames) else 2, ""
-    count, last = 0, 0.0
+    found: list[Shown] = []
+    notes: list[SkippedPacket] = []
+    last, fault = 0.0, ""
     source = open_source(media.source, media.thread_type)
     with source.container:
         told = (source.container.duration or 0) / av.time_base if source.tells_length else 0.0
+        rewinder = Rewinder(source, lambda _jump: None)
         try:
             # All streams: a header tells the length of the longest, which may be the sound.
             for packet in source.container.demux():
                 if not packet.size or packet.time_base is None:
                     continue
+                if packet.stream is source.stream:
+                    rewinder.place(packet)
+                    if not packet.is_discard:
+                        found.append(Shown.of(source, packet))
                 stamp = packet.dts if packet.pts is None else packet.pts
                 if stamp is not None:
                     last = max(last, float((stamp + (packet.duration or 0)) * packet.time_base))
-                if packet.stream is source.stream and not packet.is_discard:
-                    time = source.packet_time(packet)
-                    count += time is None or start - 1e-6 <= time < end - 1e-6
         except FFmpegError as error:
-            return count, f"cannot be read to its end ({error.strerror})"
+            fault = f"cannot be read to its end ({reason_of(error)})"
         last -= (source.container.start_time or 0) / av.time_base
-    if told - last > max(_MISSING_SECONDS, _MISSING_SHARE * told):
-        return count, f"cut off: it ends at {last:.2f} s of {told:.2f} s"
-    return count, ""
+        times, _ = shown_times(source, found, notes.append)
+    count = sum(start - 1e-6 <= time < end - 1e-6 for time in times)
+    if not fault and told - last > max(_MISSING_SECONDS, _MISSING_SHARE * told):
+        fault = f"cut off: it ends at {last:.2f} s of {told:.2f} s"
+    if not fault and notes:
+        fault = notes[0].reason
+    return count, fault
 
 
 def _look(

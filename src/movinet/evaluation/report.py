@@ -74,6 +74,9 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
         sections = _multi(figures, evaluation.model.labels)
     sections += _troubles("Left out: files that could not be read", evaluation.skipped)
     sections += _troubles("Damaged: evaluated, but not all could be decoded", evaluation.damaged)
+    sections += _troubles(
+        "Doubtful: evaluated, with colours or times in doubt", evaluation.doubtful
+    )
     page = template.substitute(
         title=_text(f"{evaluation.model.name}: evaluation"),
         about="".join(

@@ -58,6 +58,7 @@ class Outputs:
         running: Of each sample after each frame, from stream models; empty from base models.
         skipped: The samples that could not be read.
         damaged: Evaluated samples of which some packets could not be decoded.
+        doubtful: Other evaluated samples whose colours or times are in doubt.
     """
 
     samples: tuple[Sample, ...]
@@ -65,6 +66,7 @@ class Outputs:
     running: tuple[Running, ...]
     skipped: tuple[Trouble, ...]
     damaged: tuple[Trouble, ...]
+    doubtful: tuple[Trouble, ...]
 
 
 def run_model(
@@ -78,7 +80,7 @@ def run_model(
     """Probabilities of every sample; see `movinet.evaluation.evaluate`."""
     _check(runtime, data, look)
     done: list[tuple[Sample, NDArray[np.float64]]] = []
-    running, skipped, damaged = [], [], []
+    running, skipped, damaged, doubtful = [], [], [], []
     windows = 1 if runtime.info.streaming else look.views
 
     def read(number: int) -> _Seen:
@@ -98,17 +100,25 @@ def run_model(
             _check_output(runtime, sample, seen.probabilities)
             done.append((sample, seen.probabilities))
             running += seen.running
-            if seen.missed:
-                count = len(seen.missed)
-                reason = f"{count} packet{'s' if count > 1 else ''}: {seen.missed[0].reason}"
+            if lost := [packet for packet in seen.missed if not packet.note]:
+                reason = f"{len(lost)} packet{'s' if len(lost) > 1 else ''}: {lost[0].reason}"
                 damaged.append(Trouble(sample.media.name, reason))
+            elif seen.missed:
+                doubtful.append(Trouble(sample.media.name, seen.missed[0].reason))
         if progress is not None:
             progress(index + 1, len(data))
     if not done:
         first = ": ".join(skipped[0]) if skipped else "it is empty"
         raise VideoError(f"{data.name}: not one of {len(data)} samples can be read; {first}")
     samples, stacked = zip(*done, strict=True)
-    return Outputs(samples, np.stack(stacked), tuple(running), tuple(skipped), tuple(damaged))
+    return Outputs(
+        samples=samples,
+        probabilities=np.stack(stacked),
+        running=tuple(running),
+        skipped=tuple(skipped),
+        damaged=tuple(damaged),
+        doubtful=tuple(doubtful),
+    )
 
 
 def _check(runtime: Runtime, data: DataSet, look: Look) -> None:

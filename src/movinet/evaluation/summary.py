@@ -122,6 +122,7 @@ class Evaluation:
         count: Samples evaluated.
         skipped: Samples that could not be read; they count nowhere.
         damaged: Evaluated samples of which some packets could not be decoded.
+        doubtful: Other evaluated samples whose colours or times are in doubt.
         figures: The results.
     """
 
@@ -131,6 +132,7 @@ class Evaluation:
     count: int
     skipped: tuple[Trouble, ...]
     damaged: tuple[Trouble, ...]
+    doubtful: tuple[Trouble, ...]
     figures: SingleLabel | MultiLabel
 
     def write_report(self, path: str | os.PathLike[str]) -> None:
@@ -169,6 +171,7 @@ class Evaluation:
                 **(_single_json(figures, labels) if single else _multi_json(figures, labels)),
                 "skipped": [trouble._asdict() for trouble in self.skipped],
                 "damaged": [trouble._asdict() for trouble in self.damaged],
+                "doubtful": [trouble._asdict() for trouble in self.doubtful],
             }
         )
 
@@ -177,8 +180,16 @@ def summarize(outputs: Outputs, info: ModelInfo, data: DataSet, look: Look) -> E
     """All figures of a model's outputs."""
     rate = info.input.frame_rate
     figures = _multi_label(outputs, data, rate) if data.multi_label else _single(outputs, rate)
-    skipped, damaged = outputs.skipped, outputs.damaged
-    return Evaluation(info, data.name, look, len(outputs.samples), skipped, damaged, figures)
+    return Evaluation(
+        model=info,
+        data=data.name,
+        look=look,
+        count=len(outputs.samples),
+        skipped=outputs.skipped,
+        damaged=outputs.damaged,
+        doubtful=outputs.doubtful,
+        figures=figures,
+    )
 
 
 def _single(outputs: Outputs, frame_rate: float) -> SingleLabel:

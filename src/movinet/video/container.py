@@ -12,6 +12,7 @@ from typing import NamedTuple
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -36,9 +37,11 @@ _FORMATS = (
     "av1,obu,evc,cavsvideo,dirac,dnxhd,vc1,vc1test,ivf,flv,live_flv,kux,asf,asf_o,ogg,gif,apng,mxf,"
     "nut,rm,dv,gxf,wtv,nsv,nuv,amv,roq,bink,smk,yuv4mpegpipe,mp3,wav,flac,aac,aiff"
 )
-#: Formats whose headers say no length: ffmpeg guesses one from the bit rate.
+#: Formats whose headers say no length: ffmpeg guesses one from the bit rate, or from the clock at
+#: the end, which need not be the one at the beginning.
 _LENGTH_IS_GUESSED = (
     *("h261", "h263", "h264", "hevc", "m4v", "mjpeg", "mpeg", "mpegvideo", "vvc", "obu", "cavs"),
+    *("mpegts", "mpegtsraw"),
 )
 
 
@@ -80,15 +83,17 @@ class Region(NamedTuple):
 
 
 class SkippedPacket(NamedTuple):
-    """A piece of the file that could not be decoded.
+    """A piece of the file that could not be decoded, or that is shown with doubt.
 
     Attributes:
-        time: When its picture would have been shown, seconds; None if unknown.
+        time: When its picture would have been shown, seconds; None if unknown, or for the whole.
         reason: What the decoder said.
+        note: Nothing is lost; `reason` says what is doubtful about what is shown.
     """
 
     time: float | None
     reason: str
+    note: bool = False
 
 
 @dataclass
@@ -105,7 +110,14 @@ class Source:
         thread_type: How ffmpeg decodes in parallel.
         has_pts: Whether the container stores presentation times. AVI does not: ffmpeg's are made up
             there, and wrong where frames are reordered.
+        size: Of the file, bytes.
+        told_aspect: Width of a pixel in heights if the container says it, which counts before what
+            the codec says.
     """
+
+    #: So many bytes of a file make up for a second in which nothing new is shown: the least that
+    #: a video is stored with.
+    BYTES_A_SECOND = 500
 
     path: Path | Region
     container: InputContainer
@@ -115,6 +127,29 @@ class Source:
     nominal: float
     thread_type: str
     has_pts: bool
+    size: int
+    told_aspect: float | None
+
+    @property
+    def aspect(self) -> float:
+        """Width of a stored pixel of the frame decoded last, in heights; 1 if nothing is said."""
+        told = self.told_aspect or self.stream.codec_context.sample_aspect_ratio
+        return float(told) if told and told > 0 else 1.0
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether what is read after a seek has the same times as when reading on."""
+        return not self.container.format.flags & Flags.ts_discont.value
+
+    @property
+    def step(self) -> float:
+        """Time between frames where a file does not say it, seconds; a file may say anything."""
+        return min(self.nominal, 1.0)
+
+    @property
+    def most_still(self) -> float:
+        """For how long its frames may be on screen beyond what frames usually are, seconds."""
+        return 60.0 + self.size / self.BYTES_A_SECOND
 
     @property
     def frame_threads(self) -> bool:
@@ -145,6 +180,10 @@ class Source:
             return None
         pts = self.pts(packet)
         return self.seconds(packet.dts if pts is None else pts)
+
+    def duration(self, item: Packet | VideoFrame) -> float:
+        """For how long a packet or frame is shown, seconds; 0 if the file does not say it."""
+        return (item.duration or 0) * self.tick
 
     def seconds(self, timestamp: int | None) -> float | None:
         """A timestamp of the stream as seconds from the start of the container."""
@@ -247,5 +286,20 @@ def _source(path: Path | Region, container: InputContainer, thread_type: str) ->
         # The container's start is rounded to microseconds, the stream's own is exact.
         if stream.start_time is not None and abs(stream.start_time - origin) * tick < 2e-6:
             origin = stream.start_time
-    has_pts = container.format.name != "avi"
-    return Source(path, container, stream, origin, tick, 1 / float(rate), thread_type, has_pts)
+    return Source(
+        path=path,
+        container=container,
+        stream=stream,
+        origin=origin,
+        tick=tick,
+        nominal=1 / float(rate),
+        thread_type=thread_type,
+        has_pts=container.format.name != "avi",
+        size=max(container.size, 0),
+        told_aspect=_told_aspect(stream),
+    )
+
+
+def _told_aspect(stream: VideoStream) -> float | None:
+    told, of_codec = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
+    return float(told) if told and told > 0 and told != of_codec else None

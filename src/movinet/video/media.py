@@ -18,7 +18,7 @@ from movinet.video.decoding import decode, extent
 from movinet.video.pixels import RgbConverter
 from movinet.video.sampling import at_times
 
-#: (height, width, 3) uint8 RGB of the stored size.
+#: (height, width, 3) uint8 RGB, upright and of square pixels.
 Image = NDArray[np.uint8]
 
 
@@ -59,7 +59,7 @@ class Media(Protocol):
         Args:
             times: Increasing, seconds.
             slack: How late a frame may be for a time, seconds (`movinet.video.sampling.tolerance`).
-            skipped: Packets that could not be decoded are appended here.
+            skipped: Packets that could not be decoded are appended here, and notes.
 
         Raises:
             VideoError: If it cannot be read, ends before the first time, or no frame can be
@@ -105,11 +105,11 @@ class VideoFile:
                 raise VideoError(f"{self.name}: ends at {last:.4g} s, before {times[0]:.4g} s")
             source = open_source(self.source, self.thread_type)
         decoded = decode(source, skipped, float(times[0]))
-        to_rgb, shown, image = RgbConverter(), None, None
+        to_rgb, shown, image = RgbConverter(self.name, skipped), None, None
         try:
             for frame in at_times(decoded, list(map(float, times)), slack):
                 if image is None or frame is not shown:
-                    image, shown = to_rgb(frame.picture), frame
+                    image, shown = to_rgb(frame.picture, frame.aspect), frame
                 yield image
         finally:
             decoded.close()

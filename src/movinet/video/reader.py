@@ -17,7 +17,7 @@ from av.format import Flags
 from movinet.errors import ConfigError, VideoError
 from movinet.video.container import SkippedPacket, Source, open_source
 from movinet.video.decoding import Decoded, decode
-from movinet.video.pixels import Frame, RgbConverter, orientation
+from movinet.video.pixels import Frame, RgbConverter, orientation, upright_size
 from movinet.video.sampling import at_rate, check_rate, tolerance
 
 ThreadType = Literal["AUTO", "FRAME", "SLICE", "NONE"]
@@ -28,8 +28,8 @@ class VideoInfo:
     """What a file says of its video.
 
     Attributes:
-        width: Of the upright frames, pixels.
-        height: Of the upright frames, pixels.
+        width: Of the frames as they are shown, upright and of square pixels.
+        height: The same, pixels.
         frame_rate: Average frames per second; None if unknown.
         duration: Seconds, from the header; None if unknown. Not to be relied on: headers lie.
         rotation: Degrees clockwise that the stored frames are turned to be upright.
@@ -68,10 +68,10 @@ class VideoReader:
 
     Attributes:
         info: Size, rate and format.
-        skipped: Packets that could not be decoded in the latest iteration, so far.
+        skipped: Packets that could not be decoded in the latest iteration, so far, and notes.
 
     Raises:
-        ConfigError: If `start`, `end` or `frame_rate` make no sense.
+        ConfigError: If `start`, `end`, `frame_rate` or `offset` make no sense.
         VideoError: If the file is missing, no video, without a single decodable frame, or has
             frames of an absurd size.
     """
@@ -83,22 +83,26 @@ class VideoReader:
         start: float | None = None,
         end: float | None = None,
         frame_rate: float | None = None,
+        offset: float = 0.0,
         thread_type: ThreadType = "AUTO",
     ) -> None:
         _check_range(start, end)
         if frame_rate is not None:
             check_rate(frame_rate)
+        if not 0 <= offset < math.inf:
+            raise ConfigError(f"offset must be a time in seconds from 0 on, not {offset}")
         self.path = Path(os.fspath(path))
         self.skipped: list[SkippedPacket] = []
         self._start, self._end = start or 0.0, math.inf if end is None else end
-        self._frame_rate = frame_rate
+        self._frame_rate, self._offset = frame_rate, offset
         self._thread_type: ThreadType = thread_type
         source = open_source(path, thread_type)
+        duration = _duration(source)  # while it is open: decoding may open the file again
         self._decoding = decode(source, self.skipped)
         first = next(self._decoding, None)
         if first is None:
             raise VideoError(f"{self.path}: not one frame can be decoded{self._why()}")
-        self.info = _info(source, first)
+        self.info = _info(source, first, duration)
         # A whole pass goes on from the frame that was decoded for `info`.
         self._first: Decoded | None = first
         if self._start > 0:
@@ -115,13 +119,13 @@ class VideoReader:
             frames = self._decoding = decode(source, self.skipped, self._start)
         chosen = frames if self._frame_rate is None else self._ticks(frames, self._frame_rate)
         slack = 1e-6 if self._frame_rate is None else 0.5 * tolerance(self._frame_rate)
-        to_rgb = RgbConverter()
+        to_rgb = RgbConverter(str(self.path), self.skipped)
         try:
             for frame in chosen:
                 if frame.time >= self._end - slack:
                     return
                 if frame.time >= self._start - slack:
-                    yield Frame(frame.time, to_rgb(frame.picture))
+                    yield Frame(frame.time, to_rgb(frame.picture, frame.aspect))
         finally:
             self.close()
 
@@ -142,7 +146,10 @@ class VideoReader:
         self.close()
 
     def _ticks(self, frames: Iterator[Decoded], frame_rate: float) -> Iterator[Decoded]:
-        return (Decoded(tick, frame.picture) for tick, frame in at_rate(frames, frame_rate))
+        at_ticks = at_rate(
+            frames, frame_rate, offset=self._offset, stay_of=lambda frame: frame.stay
+        )
+        return (frame._replace(time=tick) for tick, frame in at_ticks)
 
     def _why(self) -> str:
         if not self.skipped:
@@ -158,17 +165,16 @@ def _check_range(start: float | None, end: float | None) -> None:
         raise ConfigError(f"end {end} must be after start {start or 0.0}")
 
 
-def _info(source: Source, first: Decoded) -> VideoInfo:
+def _info(source: Source, first: Decoded, duration: float | None) -> VideoInfo:
     picture, stream = first.picture, source.stream
-    turn = orientation(picture)
-    width, height = picture.width, picture.height
+    width, height = upright_size(picture, first.aspect)
     rate = stream.average_rate
     return VideoInfo(
-        width=height if turn.transpose else width,
-        height=width if turn.transpose else height,
+        width=width,
+        height=height,
         frame_rate=float(rate) if rate else None,
-        duration=_duration(source),
-        rotation=turn.rotation,
+        duration=duration,
+        rotation=orientation(picture).rotation,
         codec=stream.codec_context.name,
         pixel_format=picture.format.name,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from movinet.errors import ConfigError
@@ -50,23 +50,39 @@ def resample(frames: Iterable[Frame], frame_rate: float) -> Iterator[Frame]:
     return (Frame(tick, frame.image) for tick, frame in at_rate(frames, frame_rate))
 
 
-def at_rate(frames: Iterable[T], frame_rate: float) -> Iterator[tuple[float, T]]:
-    """`resample` for anything with a time: pairs of tick and frame."""
+def at_rate(
+    frames: Iterable[T],
+    frame_rate: float,
+    *,
+    offset: float = 0.0,
+    stay_of: Callable[[T], float] | None = None,
+) -> Iterator[tuple[float, T]]:
+    """`resample` for anything with a time: pairs of tick and frame.
+
+    Args:
+        frames: In order of their times.
+        frame_rate: Ticks a second.
+        offset: Ticks are at `offset` + k / `frame_rate` seconds.
+        stay_of: How long a frame is shown if it is the last one, seconds; by default as long as the
+            one before it.
+    """
     slack = tolerance(frame_rate)
     shown, stay, k, ticks = None, 0.0, 0, 0
     for frame in frames:
         if shown is None:
-            k = math.ceil((frame.time - slack) * frame_rate)
+            k = math.ceil((frame.time - offset - slack) * frame_rate)
         else:
-            while k / frame_rate + slack < frame.time:
-                yield k / frame_rate, shown
+            while (tick := offset + k / frame_rate) + slack < frame.time:
+                yield tick, shown
                 k, ticks = k + 1, ticks + 1
             stay = frame.time - shown.time
         shown = frame
     if shown is None:
         return
-    while k / frame_rate + slack < shown.time + stay or not ticks:
-        yield k / frame_rate, shown
+    if stay_of is not None:
+        stay = stay_of(shown)
+    while (tick := offset + k / frame_rate) + slack < shown.time + stay or not ticks:
+        yield tick, shown
         k, ticks = k + 1, ticks + 1
 
 

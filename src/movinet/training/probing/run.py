@@ -200,7 +200,8 @@ def _embed_data(
                 values = embedder(sample, skipped)
             except (VideoError, OSError) as error:
                 return str(error).removeprefix(f"{sample.media.name}: ")
-            if skipped:  # such a sample is not cached, so that every run reports it
+            # A damaged sample is not cached, so that every run reports it.
+            if not all(packet.note for packet in skipped):
                 damaged.append(sample.media.name)
             elif cache is not None:
                 cache.write(sample, values)

@@ -78,6 +78,10 @@ class Stream(Protocol):
         """
         ...
 
+    def fade(self, missed: int) -> None:
+        """Let the next frame find a state that forgot as much as `missed` frames would make it."""
+        ...
+
     def reset(self) -> None:
         """Forget every frame."""
         ...

@@ -134,8 +134,8 @@ class ExportedRuntime:
         if len({id(stream) for stream in streams}) != len(streams):
             raise ConfigError("each stream can see one frame in a step, and one is there twice")
         pixels = np.stack([s.preprocess(frame) for s, frame in zip(streams, frames, strict=True)])
-        decay = np.concatenate([stream.decay for stream in streams])
         with self.held(streams):
+            decay = np.concatenate([stream.take_decay() for stream in streams])
             if self.engine.joins:
                 states = [part for stream in streams for part in stream.state]
                 outputs = self.engine.step(pixels, decay, states)
@@ -148,6 +148,7 @@ class ExportedRuntime:
                 )
             for stream in streams:
                 stream.frame_counts += 1
+        check_numbers(outputs, self.info)
         check_numbers(outputs, self.info)
         return outputs if self.manifest.output == "probabilities" else _probabilities(outputs)
 
@@ -296,6 +297,7 @@ class ExportedStream:
         self.batch_size = batch_size
         self.frame_counts = np.zeros(batch_size, np.int64)
         self.decay = np.full((batch_size, 1), decay, np.float32)
+        self._missed = 0
         self.is_single = batch_size == 1 and runtime.manifest.num_frames == 1
         self.lock = threading.Lock()
         with runtime.lock, runtime.telling():
@@ -387,10 +389,29 @@ class ExportedStream:
         with runtime.held([self]):
             # Not every engine reads numbers that do not lie one after another.
             found = runtime.engine.step(
-                np.ascontiguousarray(frames), self.decay, self.state, output
+                np.ascontiguousarray(frames), self.take_decay(), self.state, output
             )
             self.frame_counts += runtime.manifest.num_frames
         return found
+
+    def fade(self, missed: int) -> None:
+        """Let the next frame find a state that forgot as much as `missed` frames would make it.
+
+        Without a decay nothing is forgotten.
+
+        Args:
+            missed: Frames that the stream did not see, 0 or more.
+        """
+        if not isinstance(missed, int | np.integer) or missed < 0:
+            raise ConfigError(f"missed must be a number of frames, not {missed!r}")
+        self._missed = int(missed)
+
+    def take_decay(self) -> NDArray[np.float32]:
+        """(batch, 1): what the poolings keep over the next frame, and the missed ones before it."""
+        if not self._missed:
+            return self.decay
+        missed, self._missed = self._missed, 0
+        return np.maximum(self.decay.astype(np.float64) ** (1 + missed), 1e-30).astype(np.float32)
 
     def set_decay(self, decay: float | Sequence[float]) -> None:
         """Change how fast the stream forgets, from the next frame on.

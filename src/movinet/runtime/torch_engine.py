@@ -207,7 +207,7 @@ class TorchStream:
     """One video seen frame by frame."""
 
     def __init__(self, runtime: TorchRuntime, decay: float | None = None) -> None:
-        self._runtime, self._decay = runtime, decay
+        self._runtime, self._decay, self._missed = runtime, decay, 0
         size = runtime.info.input.image_size
         self._initial = runtime.network.initial_state(1, (size, size))
         self._state = self._initial
@@ -217,7 +217,10 @@ class TorchStream:
         runtime = self._runtime
         video = runtime.to_video(preprocess(frame, runtime.info.input)[None])
         with torch.inference_mode():
-            logits, self._state = runtime.network(video, self._state, self._decay)
+            decay = self._decay
+            if decay is not None:
+                decay, self._missed = max(decay ** (1 + self._missed), 1e-30), 0
+            logits, self._state = runtime.network(video, self._state, decay)
             probabilities = logits[0].float().softmax(0).cpu().numpy()
         check_numbers(probabilities, runtime.info)
         return probabilities
@@ -231,6 +234,10 @@ class TorchStream:
         embedding = (state.sums["head"][0] / state.pool_weight[0]).float().cpu().numpy()
         check_numbers(embedding, self._runtime.info)
         return embedding
+
+    def fade(self, missed: int) -> None:
+        """See `Stream.fade`."""
+        self._missed = missed
 
     def reset(self) -> None:
         """Forget every frame."""

@@ -1,0 +1,136 @@
+"""Opening cameras and network streams: bounded in time, low delay, no secrets in errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from movinet.errors import VideoError
+from movinet.live.sources import FORMATS, PROTOCOLS, LiveSource
+from movinet.text import one_line
+from movinet.video.container import MAX_PIXELS, MAX_SIDE
+
+#: Formats whose timestamps FFmpeg makes up from a rate that it guesses.
+_WITHOUT_CLOCK = ("mpjpeg", "mjpeg", "h264", "hevc", "mpegvideo", "image2pipe")
+#: Broken packets in a row after which a connection is given up.
+_MOST_BROKEN = 300
+
+
+class Picture(NamedTuple):
+    """A decoded frame.
+
+    Attributes:
+        stamp: Its presentation time as the stream counts, seconds; None if it has none.
+        picture: In FFmpeg's own pixel format.
+    """
+
+    stamp: float | None
+    picture: VideoFrame
+
+
+class Connection:
+    """An open live source.
+
+    Args:
+        source: What to open.
+        open_timeout: Seconds for opening.
+        read_timeout: Seconds of silence after which it is lost.
+
+    Attributes:
+        broken: Packets that could not be decoded so far.
+
+    Raises:
+        VideoError: If it cannot be opened, or has no video.
+    """
+
+    def __init__(self, source: LiveSource, open_timeout: float, read_timeout: float) -> None:
+        self.source, self.broken = source, 0
+        # Frame rates need not be known: FFmpeg would keep a second of frames to estimate them.
+        options = {"fpsprobesize": "0", **source.options}
+        if source.kind in PROTOCOLS:
+            options["protocol_whitelist"] = PROTOCOLS[source.kind]
+        if source.kind in FORMATS:
+            options["format_whitelist"] = FORMATS[source.kind]
+        try:
+            self._container: InputContainer = av.open(
+                source.address,
+                format=source.demuxer,
+                options=options,
+                timeout=(open_timeout, read_timeout),
+                metadata_errors="replace",
+            )
+        except (FFmpegError, OSError, ValueError) as error:
+            raise VideoError(f"{source.name}: cannot be opened ({_reason(error)})") from None
+        try:
+            if not self._container.streams.video:
+                raise VideoError(f"{source.name}: it has no video")
+            self._stream: VideoStream = self._container.streams.video[0]
+            context = self._stream.codec_context
+            _check_size(source.name, context.width, context.height)
+            # Frame threads would keep back a frame each.
+            self._stream.thread_type = "SLICE"
+        except BaseException:
+            self._container.close()
+            raise
+
+    @property
+    def aspect(self) -> float:
+        """Width of a pixel, in heights."""
+        stream = self._stream
+        told = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+        return float(told) if told and told > 0 else 1.0
+
+    def pictures(self) -> Iterator[Picture]:
+        """Decoded frames as they arrive, from the first keyframe on.
+
+        Raises:
+            VideoError: When it is lost, or ends.
+        """
+        stream, name = self._stream, self.source.name
+        has_clock = self._container.format.name not in _WITHOUT_CLOCK
+        tick, waiting, in_row = float(stream.time_base or 0), True, 0
+        try:
+            for packet in self._container.demux(stream):
+                if waiting and packet.size and not packet.is_keyframe:
+                    continue  # half a group of pictures decodes to grey
+                waiting = False
+                try:
+                    decoded = packet.decode()
+                except FFmpegError:
+                    self.broken, in_row = self.broken + 1, in_row + 1
+                    if in_row > _MOST_BROKEN:
+                        raise VideoError(f"{name}: nothing that arrives can be decoded") from None
+                    continue
+                for picture in decoded:
+                    if not isinstance(picture, VideoFrame) or picture.is_corrupt:
+                        self.broken += 1
+                        continue
+                    in_row = 0
+                    _check_size(name, picture.width, picture.height)
+                    stamp = picture.pts * tick if has_clock and picture.pts is not None else None
+                    yield Picture(stamp, picture)
+        except (FFmpegError, OSError, ValueError) as error:
+            raise VideoError(f"{name}: lost ({_reason(error)})") from None
+        raise VideoError(f"{name}: the stream has ended")
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._container.close()
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise VideoError(f"{name}: frames of {width}x{height} pixels are too large")
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the address: FFmpeg's errors name it, passwords included."""
+    if isinstance(error, FFmpegError | OSError):
+        return one_line(error.strerror or type(error).__name__)
+    return "not possible"

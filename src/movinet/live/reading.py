@@ -1,0 +1,211 @@
+"""One thread a source: opens it, decodes it, keeps the newest due frame, connects again."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.errors import MovinetError, VideoError
+from movinet.live.clock import StreamClock
+from movinet.live.opening import Connection
+from movinet.live.results import SourceStatus
+from movinet.live.sources import LiveSource
+from movinet.live.ticks import Due, Ticker
+from movinet.video.container import SkippedPacket
+from movinet.video.pixels import RgbConverter
+from movinet.video.reader import VideoReader
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a source has for the model.
+
+    Attributes:
+        image: (height, width, 3) uint8 RGB.
+        numbers: Ticks at which it is on screen.
+        captured: When it arrived, seconds since the epoch.
+        dropped: Ticks with frames that nobody took, since the ones that somebody took.
+    """
+
+    image: NDArray[np.uint8]
+    numbers: range
+    captured: float
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a source, seconds.
+
+    Attributes:
+        opening: For it to open.
+        silence: For its next packet.
+        shortest: Before connecting again, at first; doubled each time.
+        longest: Before connecting again, at most.
+    """
+
+    opening: float = 10.0
+    silence: float = 5.0
+    shortest: float = 0.5
+    longest: float = 30.0
+
+
+class SourceReader:
+    """Reads one source in a thread of its own; at most one frame waits.
+
+    Args:
+        source: What to read.
+        rate: Frames a second that the model takes.
+        wake: Notified when a frame waits, or the source has ended.
+        patience: How long to wait for it.
+        start: Stream time of its first frame, seconds.
+        on_status: Called in the thread when it connects, is lost or ends.
+
+    Attributes:
+        status: How it is doing.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        rate: float,
+        wake: threading.Condition,
+        patience: Patience,
+        start: float,
+        on_status: Callable[[SourceStatus], None],
+    ) -> None:
+        self.source, self.status = source, SourceStatus(source.name, "connecting")
+        self._rate, self._wake, self._patience = rate, wake, patience
+        self._clock, self._ticker = StreamClock(start), Ticker(rate)
+        self._on_status = on_status
+        self._waiting: Waiting | None = None
+        self._stop = threading.Event()
+        self._notes: list[SkippedPacket] = []
+        # Notes on colours: one of each at most.
+        self._to_rgb = RgbConverter(source.name, self._notes)
+        self._thread = threading.Thread(
+            target=self._run, name=f"movinet {source.name}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End as soon as a read returns; does not wait for it."""
+        self._stop.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread to end."""
+        self._thread.join(seconds)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will be no more frames."""
+        return self.status.state in ("ended", "failed")
+
+    def peek(self) -> Waiting | None:
+        """What waits. With `wake` held."""
+        return self._waiting
+
+    def take(self) -> Waiting:
+        """Take what waits. With `wake` held."""
+        assert self._waiting is not None
+        waiting, self._waiting = self._waiting, None
+        return waiting
+
+    def _run(self) -> None:
+        try:
+            if self.source.kind == "file":
+                self._read_file()
+            else:
+                self._read_stream()
+        except MovinetError as error:
+            self._say("failed", str(error))
+        except Exception as error:
+            self._say("failed", f"{self.source.name}: {type(error).__name__}: {error}")
+
+    def _read_file(self) -> None:
+        """A file at its own pace."""
+        with VideoReader(self.source.address, frame_rate=self._rate) as reader:
+            self._say("connected", "")
+            began: float | None = None
+            for frame in reader:
+                if began is None:
+                    began = time.monotonic() - frame.time
+                if self._stop.wait(max(0.0, began + frame.time - time.monotonic())):
+                    return
+                number = round(frame.time * self._rate)
+                self._offer(Due(frame.image, range(number, number + 1)), time.time())
+        self._say("ended", "")
+
+    def _read_stream(self) -> None:
+        """A stream, again and again."""
+        wait = self._patience.shortest
+        while not self._stop.is_set():
+            before = self.status.frames
+            try:
+                self._read_connection()
+            except VideoError as error:
+                if self.source.ends:
+                    self._say("ended", str(error) if not self.status.frames else "")
+                    return
+                if self._stop.is_set():
+                    return
+                self._say("waiting", str(error))
+            if self.status.frames > before:
+                wait = self._patience.shortest
+            # Sources that were lost together must not all come back at the same moment.
+            if self._stop.wait(wait * random.uniform(0.75, 1.25)):
+                return
+            wait = min(2 * wait, self._patience.longest)
+
+    def _read_connection(self) -> None:
+        patience = self._patience
+        connection = Connection(self.source, patience.opening, patience.silence)
+        try:
+            self._clock.restart()
+            self._ticker.pause()
+            captured = 0.0
+            for stamp, picture in connection.pictures():
+                if self._stop.is_set():
+                    return
+                if not self.status.connected:
+                    self._say("connected", "")
+                self.status.frames += 1
+                now = time.time()
+                at = self._clock.see(stamp, time.monotonic())
+                due = self._ticker.see(at, picture)
+                if due is not None:
+                    image = self._to_rgb(due.frame, connection.aspect)
+                    self._offer(Due(image, due.numbers), captured)
+                captured = now
+                self.status.broken, self.status.jumps = connection.broken, self._clock.jumps
+        finally:
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def _offer(self, due: Due[NDArray[np.uint8]], captured: float) -> None:
+        """Let a frame wait; it takes the place of one that nobody took."""
+        with self._wake:
+            dropped = 0
+            if self._waiting is not None:
+                dropped = self._waiting.dropped + len(self._waiting.numbers)
+                self.status.dropped += len(self._waiting.numbers)
+            self._waiting = Waiting(due.frame, due.numbers, captured, dropped)
+            self._wake.notify_all()
+
+    def _say(self, state: str, reason: str) -> None:
+        with self._wake:
+            if state == "connected" and self.status.state == "waiting":
+                self.status.reconnects += 1
+            self.status.state, self.status.reason = state, reason
+            self._wake.notify_all()
+        self._on_status(self.status)

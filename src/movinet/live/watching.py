@@ -1,0 +1,248 @@
+"""The loop behind `movinet watch`: whichever source has waited longest is seen next."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.errors import ConfigError
+from movinet.events import Detector, Rules
+from movinet.live.reading import Patience, SourceReader, Waiting
+from movinet.live.results import LiveResult, SourceStatus
+from movinet.live.sources import LiveSource, parse_sources
+from movinet.runtime.base import Runtime
+from movinet.runtime.choosing import as_runtime, check_for_files
+
+GapPolicy = Literal["fade", "hold", "skip", "reset"]
+#: Seconds after which a frame counts half, unless said otherwise: without one, an endless stream
+#: goes stale.
+HALF_LIFE = 5.0
+#: Ticks that "hold" fills with the newest frame at most.
+_MOST_HELD = 10
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """How sources are watched.
+
+    Attributes:
+        half_life: Seconds after which a frame counts half; infinity for the mean of all frames.
+        rules: Of events; None for none.
+        gap: What a stream makes of ticks that it did not see. "fade": it forgets as much as if it
+            had seen them; "hold": it sees the next frame in their place, up to 10 times; "skip":
+            nothing; "reset": it starts anew after `reset_after` seconds, and fades before.
+        reset_after: Seconds.
+        patience: How long to wait for sources.
+    """
+
+    half_life: float = HALF_LIFE
+    rules: Rules | None = None
+    gap: GapPolicy = "fade"
+    reset_after: float = 10.0
+    patience: Patience = field(default_factory=Patience)
+
+    def __post_init__(self) -> None:
+        if self.gap not in get_args(GapPolicy):
+            raise ConfigError(f"gap must be one of {', '.join(get_args(GapPolicy))}")
+        if not self.reset_after > 0:
+            raise ConfigError("reset_after must be a positive number of seconds")
+
+
+def watch(
+    sources: str | Sequence[str],
+    model: str | os.PathLike[str] | Runtime = "motions",
+    *,
+    half_life: float = HALF_LIFE,
+    rules: Rules | None = None,
+    gap: GapPolicy = "fade",
+    reset_after: float = 10.0,
+    open_timeout: float = 10.0,
+    read_timeout: float = 5.0,
+    on_status: Callable[[SourceStatus], None] | None = None,
+) -> Generator[LiveResult]:
+    """Watch cameras, network streams and files, newest frame first.
+
+    Each source is decoded in a thread of its own, at most one frame of it waits, and the one that
+    has waited longest is seen next, whenever the iterator is asked for a result: whoever asks
+    slowly gets fewer results, never older ones. Sources that fail are tried again for ever; the
+    others go on meanwhile. The iterator ends when every source has ended, which only files and
+    stdin do.
+
+    Args:
+        sources: One or several: a camera's number or device, an ``rtsp``, ``rtmp``, ``http(s)`` or
+            ``udp`` URL, ``screen``, a file (at its own pace) or ``-`` for stdin; ``NAME=`` before
+            it gives it a name.
+        model: A stream model, as `movinet.open_model` takes it.
+        half_life: Seconds after which a frame counts half; ``math.inf`` for the mean of all frames.
+        rules: When events begin and end; None to look for none.
+        gap: What a stream makes of ticks that it did not see: "fade" (it forgets as much as if it
+            had seen them), "hold" (it sees the next frame in their place), "skip" (nothing) or
+            "reset" (a new start after `reset_after` seconds).
+        reset_after: See `gap`, seconds.
+        open_timeout: For a source to open, seconds.
+        read_timeout: Silence after which a source is lost, seconds.
+        on_status: Called, in a thread of the source, when it connects, is lost or ends.
+
+    Yields:
+        A result for each tick that was seen, and a last one for each source that ends.
+
+    Raises:
+        ConfigError: If a source, the model or an option is not possible.
+        CheckpointError, MissingExtraError: As `movinet.open_model`.
+        MovinetError: While iterating, if the model gives no numbers.
+    """
+    patience = Patience(opening=open_timeout, silence=read_timeout)
+    options = WatchOptions(half_life, rules, gap, reset_after, patience)
+    listed = parse_sources([sources] if isinstance(sources, str) else sources)
+    runtime = as_runtime(model)
+    check_for_files(runtime, None)
+    if not runtime.info.streaming or runtime.members:
+        raise ConfigError(f"{runtime.info.name} is no stream model: live video is seen by streams")
+    watcher = Watcher(listed, runtime, options, on_status or (lambda _: None))
+    return watcher.results()
+
+
+@dataclass(eq=False)
+class _Watched:
+    """A source, and what has been seen of it."""
+
+    reader: SourceReader
+    stream: Any
+    detector: Detector | None
+    seen: int | None = None
+    probabilities: NDArray[np.float32] | None = None
+    done: bool = False
+
+
+class Watcher:
+    """Sources that are being watched with one model."""
+
+    def __init__(
+        self,
+        sources: Sequence[LiveSource],
+        runtime: Runtime,
+        options: WatchOptions,
+        on_status: Callable[[SourceStatus], None],
+    ) -> None:
+        self._runtime, self._options = runtime, options
+        self._rate = runtime.info.input.frame_rate
+        self._wake = threading.Condition()
+        half_life = None if math.isinf(options.half_life) else options.half_life
+        self._watched = [
+            _Watched(
+                SourceReader(source, self._rate, self._wake, options.patience, 0.0, on_status),
+                runtime.stream(half_life=half_life),
+                None
+                if options.rules is None
+                else Detector(runtime.info.labels, options.rules, source=source.name),
+            )
+            for source in sources
+        ]
+
+    def results(self) -> Generator[LiveResult]:
+        """See `watch`."""
+        for watched in self._watched:
+            watched.reader.start()
+        try:
+            while True:
+                chosen = self._next()
+                if chosen is None:
+                    return
+                watched, waiting = chosen
+                if waiting is None:
+                    yield self._end(watched)
+                else:
+                    yield from self._see(watched, waiting)
+        finally:
+            for watched in self._watched:
+                watched.reader.stop()
+
+    def _next(self) -> tuple[_Watched, Waiting | None] | None:
+        """What has waited longest, or a source that has ended; None if all have."""
+        with self._wake:
+            while True:
+                ready = [
+                    (waiting.captured, i)
+                    for i, watched in enumerate(self._watched)
+                    if (waiting := watched.reader.peek()) is not None
+                ]
+                if ready:
+                    watched = self._watched[min(ready)[1]]
+                    return watched, watched.reader.take()
+                left = [watched for watched in self._watched if not watched.done]
+                for watched in left:
+                    if watched.reader.ended:
+                        watched.done = True
+                        return watched, None
+                if not left:
+                    return None
+                self._wake.wait()
+
+    def _see(self, watched: _Watched, waiting: Waiting) -> Iterator[LiveResult]:
+        """Step a stream through the ticks of a frame."""
+        dropped = waiting.dropped
+        for number in waiting.numbers:
+            gap = 0 if watched.seen is None else number - watched.seen - 1
+            probabilities = self._step(watched, waiting.image, gap)
+            watched.seen, watched.probabilities = number, probabilities
+            at = number / self._rate
+            events = ()
+            if watched.detector is not None:
+                events = tuple(watched.detector.update(at, probabilities))
+            yield self._result(watched, waiting.captured, dropped, gap, events)
+            dropped = 0
+
+    def _step(self, watched: _Watched, image: NDArray[np.uint8], gap: int) -> NDArray[np.float32]:
+        """The next frame, and what the policy makes of the ticks before it."""
+        stream, options = watched.stream, self._options
+        repeats = 0
+        if gap and options.gap == "hold":
+            repeats = min(gap, _MOST_HELD)
+        elif gap and options.gap == "reset" and gap >= options.reset_after * self._rate:
+            stream.reset()
+        elif gap and options.gap in ("fade", "reset"):
+            stream.fade(gap)
+        for _ in range(repeats):
+            stream(image)
+        return np.asarray(stream(image), np.float32)
+
+    def _end(self, watched: _Watched) -> LiveResult:
+        events = () if watched.detector is None else tuple(watched.detector.finish())
+        return self._result(watched, time.time(), 0, 0, events, ended=True)
+
+    def _result(
+        self,
+        watched: _Watched,
+        captured: float,
+        dropped: int,
+        gap: int,
+        events: Any,
+        *,
+        ended: bool = False,
+    ) -> LiveResult:
+        labels = self._runtime.info.labels
+        probabilities = watched.probabilities
+        if probabilities is None:
+            probabilities = np.zeros(len(labels), np.float32)
+        number = watched.seen or 0
+        return LiveResult(
+            watched.reader.source.name,
+            number,
+            number / self._rate,
+            captured,
+            time.time(),
+            dropped,
+            gap,
+            probabilities,
+            labels,
+            events,
+            ended,
+        )

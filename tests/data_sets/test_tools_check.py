@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_sets.made_clips import data_set, images, sample, write_clip
+from data_sets.made_clips import background, data_set, images, sample, write_clip
 from movinet.data.check import check_data
 from movinet.data.processes import in_processes
 from movinet.data.quarantine import Finding, exclude, write_quarantine
 from movinet.data.samples import DataSet
 from movinet.errors import ConfigError
-from movinet.video import SkippedPacket
+from movinet.video import SkippedPacket, VideoReader
 from movinet.video.media import VideoFile
 from video.synthetic import make_video
 
@@ -168,6 +168,51 @@ def test_videos_of_a_fixed_camera_are_no_duplicates(tmp_path: Path) -> None:
     assert kinds(data_set(*clips)) == {}
     again = sample(write_clip(tmp_path / "again.mp4", 0, 5, crf=30))
     assert kinds(data_set(*clips, again)) == {"again.mp4": "duplicate"}
+
+
+def small_figure(place: tuple[int, int], step: tuple[int, int], seed: int) -> list[np.ndarray]:
+    """20 frames of noise from a fixed camera, and of a figure of 4x10 pixels that walks through."""
+    rng = np.random.default_rng(seed)
+    ground = background(0, 144, 256)
+    frames = []
+    for i in range(20):
+        frame = ground + rng.normal(0, 2, ground.shape[:2])[..., None]
+        y, x = place[0] + i * step[0], place[1] + i * step[1]
+        frame[y : y + 10, x : x + 4] += 40
+        frames.append(frame.clip(0, 255).astype(np.uint8))
+    return frames
+
+
+@pytest.mark.parametrize("contrast", ["seen", "hardly seen"])
+def test_little_motion_before_a_fixed_camera_tells_videos_apart(
+    tmp_path: Path, contrast: str
+) -> None:
+    ways = [((50, 20), (0, 4)), ((50, 96), (0, -4)), ((90, 200), (-3, 0)), ((30, 200), (3, 0))]
+    crf = {"seen": 20, "hardly seen": 38}[contrast]
+    paths = []
+    for number, (place, step) in enumerate(ways):
+        path = tmp_path / f"{number}.mp4"
+        make_video(path, small_figure(place, step, number), rate=10, options={"crf": str(crf)})
+        paths.append(path)
+    data = data_set(*(sample(path, i % 2) for i, path in enumerate(paths)))
+    assert kinds(data) == {}
+    again = tmp_path / "again.mp4"
+    half = [image[::2, ::2] for _, image in VideoReader(paths[1])]
+    make_video(again, half, rate=10, options={"crf": "28"})
+    found = kinds(data_set(*(sample(path) for path in [*paths, again])))
+    assert found == {"again.mp4": "duplicate"}
+
+
+def test_where_nothing_moves_nothing_is_a_duplicate_but_copies(tmp_path: Path) -> None:
+    paths = []
+    for number in range(3):
+        noise = np.random.default_rng(number).normal(0, 1, (20, 144, 256, 1))
+        pictures = (background(0, 144, 256) + noise).clip(0, 255).astype(np.uint8)
+        paths.append(make_video(tmp_path / f"{number}.mp4", pictures, options={"crf": "24"}))
+    assert kinds(data_set(*(sample(path, i % 2) for i, path in enumerate(paths)))) == {}
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(paths[0].read_bytes())
+    assert kinds(data_set(*map(sample, [*paths, copy]))) == {"copy.mp4": "duplicate"}
 
 
 def test_of_duplicates_with_other_labels_none_is_kept(tmp_path: Path) -> None:

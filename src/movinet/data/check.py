@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 
-from movinet.data.duplicates import find_duplicates
+from movinet.data.duplicates import Pairs, find_duplicates
+from movinet.data.motion import alike
 from movinet.data.probe import Probe, probe
 from movinet.data.processes import in_processes
 from movinet.data.quarantine import REPEATED, Finding
@@ -60,7 +61,8 @@ def check_data(
                 probes[index] = result
             if progress is not None:
                 progress(done, len(samples))
-    for index, fault in _duplicates(data, probes, comparing):
+    look_closely = partial(alike, dict(enumerate(data.samples)), workers=workers)
+    for index, fault in _duplicates(data, probes, look_closely, comparing):
         found.setdefault(index, fault)
     return [_finding(data.samples[index], *found[index]) for index in sorted(found)]
 
@@ -90,12 +92,15 @@ def _fault(
 
 
 def _duplicates(
-    data: DataSet, probes: dict[int, Probe], progress: Progress | None
+    data: DataSet,
+    probes: dict[int, Probe],
+    look_closely: Callable[[Pairs], Pairs],
+    progress: Progress | None,
 ) -> Iterator[tuple[int, tuple[str, str]]]:
     labels_of: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for index, found in probes.items():
         labels_of[found.digest].add(data.samples[index].labels)
-    for group, how in find_duplicates(probes, progress):
+    for group, how in find_duplicates(probes, look_closely, progress):
         # Of all with the same bytes, one of which stands for the others where looks are compared.
         labels = set[tuple[int, ...]]().union(*(labels_of[probes[i].digest] for i in group))
         for position, index in enumerate(group):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,9 @@ _MOST_DIFFERENT = 0.2
 #: So what moves is compared: by how much it may differ, as a share of it. Other videos of the same
 #: place, taken with a fixed camera, differ by 0.6 and more.
 _MOST_MOVED = 0.4
-#: Where nothing moves, the largest difference of a cell.
-_LEAST_MOTION, _MOST_CHANGED = 0.05, 0.3
+#: Where less moves than this, the few cells of a look do not tell what; nor do they where one of
+#: them differs by more than the second.
+_LEAST_MOTION, _MOST_CHANGED = 0.1, 0.5
 #: Patterns by which the many are sorted out before those that are left are compared by all.
 _FIRST = 3
 #: Between two reports of progress, looks.
@@ -29,13 +30,20 @@ _REPORT = 1000
 _NEAREST = 200
 
 
+Pairs = list[tuple[int, int]]
+
+
 def find_duplicates(
-    probes: Mapping[int, Probe], progress: Callable[[int, int], None] | None = None
+    probes: Mapping[int, Probe],
+    look_closely: Callable[[Pairs], Pairs],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[list[int], str]]:
     """Groups of samples that are the same, and how: by their bytes first, then by their looks.
 
     Args:
         probes: Samples by their number.
+        look_closely: Those of some pairs of numbers that are the same; their looks hardly differ,
+            as those of all videos of a fixed camera in which little moves.
         progress: Called with the looks compared and all looks.
 
     Yields:
@@ -55,31 +63,45 @@ def find_duplicates(
         if look.std() >= _LEAST_DEVIATION:
             looks.append((look - look.mean()) / look.std())
             told.append(index)
-    if looks:
-        for group in _alike(np.stack(looks), progress):
-            yield [told[i] for i in group], "looks like"
+    if not looks:
+        return
+    sure, doubtful = _pairs(np.stack(looks), progress)
+    closely = look_closely([(told[one], told[other]) for one, other in doubtful])
+    pairs = [*((told[one], told[other]) for one, other in sure), *closely]
+    for group in _groups(told, pairs):
+        yield group, "looks like"
 
 
-def _alike(
+def _pairs(
     looks: NDArray[np.float32], progress: Callable[[int, int], None] | None
-) -> list[list[int]]:
-    """Groups of looks, each near another one of its group."""
-    leader = list(range(len(looks)))
+) -> tuple[Pairs, Pairs]:
+    """Looks that show the same video, and those that may."""
+    sure: Pairs = []
+    doubtful: Pairs = []
+    for number, (one, others) in enumerate(_candidates(looks), start=1):
+        if progress is not None and (number % _REPORT == 0 or number == len(looks)):
+            progress(number, len(looks))
+        same, maybe = _near(looks[one], looks[others])
+        sure += [(one, other) for other in others[same].tolist()]
+        doubtful += [(one, other) for other in others[maybe].tolist()]
+    return sure, doubtful
+
+
+def _groups(numbers: Sequence[int], pairs: Pairs) -> list[list[int]]:
+    """Groups of numbers, each in a pair with another one of its group."""
+    leader = {number: number for number in numbers}
 
     def find(index: int) -> int:
         while leader[index] != index:
             index = leader[index]
         return index
 
-    for number, (one, others) in enumerate(_candidates(looks), start=1):
-        if progress is not None and (number % _REPORT == 0 or number == len(looks)):
-            progress(number, len(looks))
-        for other in others[_near(looks[one], looks[others])].tolist():
-            low, high = sorted((find(one), find(other)))
-            leader[high] = low
+    for one, other in pairs:
+        low, high = sorted((find(one), find(other)))
+        leader[high] = low
     groups: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(looks)):
-        groups[find(index)].append(index)
+    for number in numbers:
+        groups[find(number)].append(number)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -120,23 +142,18 @@ def _signs() -> NDArray[np.float32]:
     return np.stack([pattern.ravel() for pattern in patterns], axis=1).astype(np.float32)
 
 
-def _near(look: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which of the others show the same video."""
+def _near(
+    look: NDArray[np.float32], others: NDArray[np.float32]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which of the others show the same video, and which may."""
     gaps = np.abs(others - look)
     near = gaps.mean(axis=(1, 2, 3)) <= _MOST_DIFFERENT
-    near[near] = _moves_alike(look, others[near], gaps[near])
-    return near
-
-
-def _moves_alike(
-    look: NDArray[np.float32], others: NDArray[np.float32], gaps: NDArray[np.float32]
-) -> NDArray[np.bool_]:
-    """In which of the others the same things move, or as little."""
     moved, moved_others = look - look.mean(axis=0), others - others.mean(axis=1, keepdims=True)
     motion = np.maximum(_rms(moved), _rms(moved_others))
     same_motion = _rms(moved_others - moved) <= _MOST_MOVED * motion
-    unchanged = gaps.max(axis=(1, 2, 3)) <= _MOST_CHANGED
-    return np.where(motion < _LEAST_MOTION, unchanged, same_motion)
+    little = motion < _LEAST_MOTION
+    maybe = near & little & (gaps.max(axis=(1, 2, 3)) <= _MOST_CHANGED)
+    return near & ~little & same_motion, maybe
 
 
 def _rms(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -167,15 +167,23 @@ def _look(
     times = [start + (i + 0.5) / number * (end - start) for i in range(number)]
     cells, last = [], None
     for image in media.frames(times, 1e-3, skipped):
-        cells.append(cells[-1] if image is last else _cells(image))
+        cells.append(cells[-1] if image is last else cell_means(image, CELLS))
         last = image
     moments = np.stack(cells).reshape(MOMENTS, _FRAMES, CELLS, CELLS)
     return moments.mean(axis=1).astype(np.float16)
 
 
-def _cells(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Mean grey of the cells of a grid."""
-    rows, columns = (np.arange(CELLS + 1) * length // CELLS for length in image.shape[:2])
+def cell_means(image: NDArray[np.uint8], cells: int) -> NDArray[np.float32]:
+    """Mean grey of the cells of a grid.
+
+    Args:
+        image: (height, width, 3).
+        cells: A side.
+
+    Returns:
+        (cells, cells) from 0 to 255.
+    """
+    rows, columns = (np.arange(cells + 1) * length // cells for length in image.shape[:2])
     sums = np.add.reduceat(image.sum(axis=2, dtype=np.float32), rows[:-1], axis=0)
     sums = np.add.reduceat(sums, columns[:-1], axis=1)
     # A picture of fewer pixels than cells has them in several cells.

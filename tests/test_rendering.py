@@ -11,6 +11,7 @@ from fakes import gradient, write_video
 from movinet.errors import ConfigError, MissingExtraError, VideoError
 from movinet.prediction import Prediction
 from movinet.rendering import Panel, render
+from video.synthetic import make_video
 
 LABELS = ("falling", "rising")
 
@@ -53,6 +54,21 @@ def test_every_frame_is_there_with_a_panel_that_changes(
     with av.open(str(out)) as container:
         shown = [frame.time for frame in container.decode(video=0)]
     assert shown == pytest.approx(times)  # at the speed of the video
+
+
+def test_pictures_of_another_shape_lie_in_black(tmp_path: Path) -> None:
+    white = [np.full(shape, 255, np.uint8) for shape in ((240, 480, 3), (480, 240, 3))]
+    parts = [make_video(tmp_path / f"{i}.ts", [image] * 10) for i, image in enumerate(white)]
+    video, out = tmp_path / "turned.ts", tmp_path / "out.mp4"
+    video.write_bytes(b"".join(part.read_bytes() for part in parts))
+    render(video, predictions(), out)
+    frames = decode(out)
+    assert len(frames) == 20
+    first, last = (frame[:240, :, 0] > 128 for frame in (frames[0], frames[-1]))
+    assert first.mean() > 0.98
+    columns = np.flatnonzero(last.mean(axis=0) > 0.9)
+    assert (columns[0], columns[-1]) == (pytest.approx(180, abs=3), pytest.approx(299, abs=3))
+    assert not last[:, :170].any()
 
 
 def test_large_videos_are_reduced_to_even_sides(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def render(
 ) -> None:
     """Write the video with its leading classes below it: bars of now, and curves up to now.
 
-    The video is read once more and never held as a whole. A prediction shows from its time on; a
+    The video is read once more and never held as a whole. Its size is that of its first picture;
+    pictures of another shape lie in the middle of black. A prediction shows from its time on; a
     single one, which stands for the whole video, all the time.
 
     Args:
@@ -71,7 +72,8 @@ def render(
     if not 1 <= top <= MAX_RENDERED:
         raise ConfigError(f"top must be from 1 to {MAX_RENDERED} in a rendered video, not {top}")
     require_matplotlib("rendering")  # its fonts, and Pillow, which it needs
-    from movinet.video import VideoReader, VideoWriter
+    from movinet.video import VideoFile, VideoReader, VideoWriter
+    from movinet.video.files import local_path
 
     narrowest, widest, fastest = _LIMITS[out.suffix.lower()]
     with VideoReader(video) as reader:
@@ -79,11 +81,11 @@ def render(
     width = _even(min(max(info.width, narrowest), widest))
     height = _even(info.height * width / info.width)
     rate = min(max(info.frame_rate or _USUAL_RATE, _SLOWEST), fastest)
-    last = max(info.duration or 0.0, predictions[-1].time)
+    last = max(VideoFile(local_path(video)).extent()[1], predictions[-1].time)
     panel = Panel(predictions, width, last, top)
     with VideoReader(video, frame_rate=rate) as reader, VideoWriter(out, rate) as writer:
         for time, image in reader:
-            writer.write(np.vstack([_resize(image, width, height), panel.at(time)]))
+            writer.write(np.vstack([_fitted(image, width, height), panel.at(time)]))
             if progress is not None:
                 progress(time)
 
@@ -93,13 +95,23 @@ def _even(length: float) -> int:
     return max(2, round(length / 2) * 2)
 
 
-def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The image as large as fits, in the middle of black where its shape is another one."""
     from PIL import Image
 
     if image.shape[:2] == (height, width):
         return image
-    scaled = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(scaled)
+    scale = min(width / image.shape[1], height / image.shape[0])
+    wide, tall = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
+    # The first picture fills it: its sides were only made even.
+    wide, tall = (width if width - wide <= 2 else wide), (height if height - tall <= 2 else tall)
+    scaled = np.asarray(Image.fromarray(image).resize((wide, tall), Image.Resampling.BICUBIC))
+    if scaled.shape[:2] == (height, width):
+        return scaled
+    top, left = (height - tall) // 2, (width - wide) // 2
+    fitted = np.zeros((height, width, 3), np.uint8)
+    fitted[top : top + tall, left : left + wide] = scaled
+    return fitted
 
 
 class Panel:

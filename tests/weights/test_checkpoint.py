@@ -1,8 +1,11 @@
+import gzip
 import io
 import os
 import stat
 import sys
 import tarfile
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,6 +260,51 @@ def test_refuses_unsafe_archives(
         read_tf_checkpoint(path)
     assert str(caught.value).startswith(str(path))
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_memory_follows_what_the_checkpoint_needs(tmp_path: Path):
+    """Not what lies beside it in the archive, however it is called."""
+    weights = np.random.default_rng(0).normal(size=(300, 1000)).astype(np.float32)
+    write_tf_checkpoint(tmp_path / "ckpt-1", {STEM: weights})
+    path = tmp_path / "weights.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        for name in ("x.data-00000-of-00001", "d/ckpt-9.index", "ckpt-1.data-00001-of-00002"):
+            tar.addfile(member(name, size=20 << 20), io.BytesIO(bytes(20 << 20)))
+        for name in ("checkpoint", "ckpt-1.data-00000-of-00001", "ckpt-1.index"):
+            tar.add(tmp_path / name, name)
+
+    tracemalloc.start()
+    try:
+        read = read_tf_checkpoint(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    np.testing.assert_array_equal(read[STEM], weights)
+    assert peak < 3 * weights.nbytes + (1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "problem"),
+    [
+        ("ckpt-1.index", 8**11 - 1, "cut off|unpacks to more"),
+        ("readme", 1 << 80, "cut off|unpacks to more"),
+        ("long" * 100, 8 << 20, "header of 8388608 bytes"),
+    ],
+)
+def test_sizes_that_headers_state_are_believed_by_nobody(
+    name: str, size: int, problem: str, tmp_path: Path
+):
+    """Passing over what is not there would take for ever."""
+    path = tmp_path / "weights.tar.gz"
+    kind = tarfile.GNUTYPE_LONGNAME if name.startswith("long") else tarfile.REGTYPE
+    header = member(name[:90], kind, size).tobuf(tarfile.GNU_FORMAT)
+    path.write_bytes(gzip.compress(header + bytes(1 << 20)))
+    started = time.monotonic()
+
+    with pytest.raises(CheckpointError, match=problem):
+        read_tf_checkpoint(path)
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b\x08\0", b"\0" * 2000])

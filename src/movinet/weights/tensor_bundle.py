@@ -62,7 +62,7 @@ _BUNDLE_VERSION = 1
 
 _MAX_RANK = 8
 #: More than any MoViNet (0.2 GB), less than would fill up a machine: files can be sparse.
-MAX_TENSOR_BYTES = 2 << 30
+MAX_TENSOR_BYTES = 1 << 29
 _MAX_STRING_BYTES = 64 << 20
 _WRONG = "it is no checkpoint of a MoViNet"
 

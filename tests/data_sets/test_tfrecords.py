@@ -141,6 +141,14 @@ def test_a_damaged_file_is_one_error(tmp_path, change, message):
         open_data(damaged(tmp_path, change))
 
 
+def rated(feature: bytes) -> bytes:
+    """A record whose frame rate is some bytes of a Feature."""
+    key = b"\x0a\x10image/frame_rate" + b"\x12" + bytes([len(feature)]) + feature
+    entry = b"\x0a" + bytes([len(key)]) + key
+    rate = b"\x0a" + bytes([len(entry)]) + entry
+    return example({LABEL: [0]}, [jpeg(0)]) + rate
+
+
 @pytest.mark.parametrize(
     ("record", "error", "message"),
     [
@@ -152,10 +160,14 @@ def test_a_damaged_file_is_one_error(tmp_path, change, message):
         (b"\xff" * 30, VideoError, "not a SequenceExample, or damaged: .* more than 64 bits"),
         (b"\x0a\xff\x7f", VideoError, "not a SequenceExample, or damaged"),
         (b"", VideoError, "not a SequenceExample"),
+        (rated(b"\x12\x09\x09" + b"\xff" * 8), VideoError, "a float has more than 32 bits"),
+        (rated(b"\x12\x0b\x08" + b"\xff" * 9 + b"\1"), VideoError, "more than 32 bits"),
+        (rated(b"\x12\x02\x08\x01"), ConfigError, "image/frame_rate must be frames per second"),
+        (rated(b"\x0a\x06\x0a\x04\x1b[2J"), ConfigError, "image/frame_rate must be frames per"),
         (
             example({LABEL: [0], "image/frame_rate": [0.0]}, [jpeg(0)]),
             ConfigError,
-            "image/frame_rate must be frames per second, not 0.0",
+            r"image/frame_rate must be frames per second, 0.1 to 1000, not 0\.0",
         ),
     ],
 )

@@ -74,7 +74,20 @@ def test_of_two_overrides_the_later_counts_and_parts_come_together() -> None:
         ("engine.batch_size", "settings are key=value, as in engine.batch_size=8"),
         ("=3", "settings are key=value"),
         ("engine.seed=[1", "not YAML as settings need it"),
-        ("engine.seed=" + "9" * 5000, "too long or too deep"),
+        ("engine.seed=" + "9" * 5000, "it is not of the type int: '999"),
+        ("engine.seed=" + "[" * 5000, "too deep"),
+        ("engine.seed=!!bool x", "it is not of the type bool: 'x'"),
+        ("engine.seed=!!int ''", "it is not of the type int: ''"),
+        ("engine.seed=!!float ''", "it is not of the type float: ''"),
+        ("engine.seed=!!timestamp x", "it is not of the type timestamp: 'x'"),
+        (
+            "model.overrides={a: !!timestamp 2001-99-99}",
+            "it is not of the type timestamp: '2001-99-99'",
+        ),
+        ("engine.seed=!!binary é", "not YAML as settings need it: failed to convert base64 data"),
+        ("engine.seed=!!map x", "something is not of the type that is given with !!"),
+        ("engine.seed=!!omap [a]", "not YAML as settings need it: expected a mapping"),
+        ("engine.seed=!!python/object/apply:os.system [x]", "could not determine a constructor"),
     ],
 )
 def test_a_key_that_does_not_exist(override: str, hint: str) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from movinet.data.packed import by_name, names_beside, with_keys
 from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, MissingExtraError, VideoError
+from movinet.text import one_line
 from movinet.video.container import Region, SkippedPacket, check_size
 from movinet.video.media import Image
 from movinet.weights.wire import FormatError, content, crc32c, mask, read_fields, read_varint
@@ -26,6 +27,8 @@ FRAME_RATE = 25.0
 #: Keys of the reference; MediaSequence's, another writer of such files, for the rate.
 _IMAGES, _LABEL, _LABEL_TEXT = b"image/encoded", b"clip/label/index", b"clip/label/text"
 _RATE = b"image/frame_rate"
+#: Rates that a record may state: a picture that lasted for years would be sampled as long.
+_RATES = 0.1, 1000
 _HEADER, _FOOTER = 12, 4
 _MAX_CONTEXT = 1 << 20
 #: A tag and a size, both varints.
@@ -132,8 +135,11 @@ def _labels(where: str, context: dict[bytes, _Values]) -> tuple[str | int, ...]:
 
 def _frame_rate(where: str, context: dict[bytes, _Values]) -> float:
     rate = next(iter(context.get(_RATE, [])), FRAME_RATE)
-    if not isinstance(rate, float) or not 0 < rate <= 1000:
-        raise ConfigError(f"{where}: {_RATE.decode()} must be frames per second, not {rate!r}")
+    if not isinstance(rate, float) or not _RATES[0] <= rate <= _RATES[1]:
+        raise ConfigError(
+            f"{where}: {_RATE.decode()} must be frames per second, {_RATES[0]} to {_RATES[1]}, not "
+            f"{one_line(repr(rate))}"
+        )
     return rate
 
 
@@ -230,6 +236,8 @@ def _values(feature: bytes) -> Iterator[bytes | int | float]:
             if kind == 1:
                 yield content(value)
             elif kind == 2:
+                if isinstance(value, int) and value >> 32:
+                    raise FormatError("a float has more than 32 bits")
                 raw = value.to_bytes(4, "little") if isinstance(value, int) else value
                 yield from (v for (v,) in struct.iter_unpack("<f", raw[: len(raw) // 4 * 4]))
             elif kind == 3:

@@ -12,6 +12,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from movinet.errors import ConfigError
+from movinet.text import one_line
 from movinet.training.checks import check_key
 from movinet.training.config import Section, TrainConfig
 
@@ -27,6 +28,17 @@ class _Loader(yaml.SafeLoader):
             problem = "aliases (*name) are not allowed: write the value out"
             raise ComposerError(problem=problem, problem_mark=mark)
         return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """What a node is; constructors of types that the text names itself raise anything."""
+        try:
+            return super().construct_object(node, deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception:
+            kind = node.tag.rpartition(":")[2]
+            problem = f"it is not of the type {kind}: {node.value!r}"
+            raise ConstructorError(problem=problem, problem_mark=node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -60,9 +72,16 @@ def read_yaml(data: bytes | str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-        raise ConfigError(f"{where}{line}: not YAML as settings need it: {problem}") from None
-    except (ValueError, RecursionError):  # a number of 10,000 digits, 10,000 brackets
-        raise ConfigError(f"{where}: not YAML as settings need it: too long or too deep") from None
+        raise ConfigError(
+            f"{where}{line}: not YAML as settings need it: {one_line(problem)}"
+        ) from None
+    except RecursionError:  # 10,000 brackets
+        raise ConfigError(f"{where}: not YAML as settings need it: too deep") from None
+    except Exception:  # a type that the text names, and that is put together after its parts
+        raise ConfigError(
+            f"{where}: not YAML as settings need it: something is not of the type that is given "
+            "with !!"
+        ) from None
 
 
 def read_overrides(overrides: Sequence[str], schema: type[Section] = TrainConfig) -> dict[str, Any]:
@@ -94,7 +113,7 @@ def read_overrides(overrides: Sequence[str], schema: type[Section] = TrainConfig
         if is_text and text not in ("", "null", "~"):
             place[last] = text
         else:
-            place[last] = read_yaml(text, override)
+            place[last] = read_yaml(text, one_line(override))
     return values
 
 

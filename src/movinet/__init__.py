@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from movinet.exporting.export import export
     from movinet.factory import create_model
     from movinet.labels import load_labels
+    from movinet.live import watch
     from movinet.model import MoViNet
     from movinet.plotting import plot_predictions
     from movinet.prediction import Prediction, predict
@@ -71,6 +72,7 @@ _LAZY = {
     "torch_to_tf": "movinet.weights.convert",
     "train": "movinet.training.train",
     "write_tf_checkpoint": "movinet.weights.checkpoint",
+    "watch": "movinet.live",
 }
 
 #: Names that need another extra than "torch".
@@ -111,6 +113,7 @@ __all__ = [
     "torch_to_tf",
     "train",
     "write_tf_checkpoint",
+    "watch",
 ]
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "convert": "movinet.cli.convert",
     "predict": "movinet.cli.predict",
     "train": "movinet.cli.train",
+    "watch": "movinet.cli.watch",
     "eval": "movinet.cli.eval",
     "export": "movinet.cli.export",
     "bench": "movinet.cli.bench",

@@ -86,6 +86,7 @@ class SourceReader:
         self._clock, self._ticker = StreamClock(start), Ticker(rate)
         self._on_status = on_status
         self._waiting: Waiting | None = None
+        self._ended = False
         self._stop = threading.Event()
         self._notes: list[SkippedPacket] = []
         # Notes on colours: one of each at most.
@@ -108,8 +109,8 @@ class SourceReader:
 
     @property
     def ended(self) -> bool:
-        """Whether there will be no more frames."""
-        return self.status.state in ("ended", "failed")
+        """Whether there will be no more frames. With `wake` held."""
+        return self._ended
 
     def peek(self) -> Waiting | None:
         """What waits. With `wake` held."""
@@ -173,7 +174,7 @@ class SourceReader:
         try:
             self._clock.restart()
             self._ticker.pause()
-            captured = 0.0
+            captured, began = 0.0, None
             for stamp, picture in connection.pictures():
                 if self._stop.is_set():
                     return
@@ -182,6 +183,10 @@ class SourceReader:
                 self.status.frames += 1
                 now = time.time()
                 at = self._clock.see(stamp, time.monotonic())
+                if self.source.kind == "stdin":  # a file in a pipe comes all at once
+                    began = time.monotonic() - at if began is None else began
+                    self._stop.wait(max(0.0, began + at - time.monotonic()))
+                    now = time.time()
                 due = self._ticker.see(at, picture)
                 if due is not None:
                     image = self._to_rgb(due.frame, connection.aspect)
@@ -203,9 +208,10 @@ class SourceReader:
             self._wake.notify_all()
 
     def _say(self, state: str, reason: str) -> None:
+        if state == "connected" and self.status.state == "waiting":
+            self.status.reconnects += 1
+        self.status.state, self.status.reason = state, reason
+        self._on_status(self.status)  # before the last result is there
         with self._wake:
-            if state == "connected" and self.status.state == "waiting":
-                self.status.reconnects += 1
-            self.status.state, self.status.reason = state, reason
+            self._ended = state in ("ended", "failed")
             self._wake.notify_all()
-        self._on_status(self.status)

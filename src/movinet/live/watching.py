@@ -27,6 +27,8 @@ GapPolicy = Literal["fade", "hold", "skip", "reset"]
 HALF_LIFE = 5.0
 #: Ticks that "hold" fills with the newest frame at most.
 _MOST_HELD = 10
+#: Of a wait for sources, seconds; some platforms take no larger ones.
+_LONGEST_WAIT = 3600.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class WatchOptions:
             had seen them; "hold": it sees the next frame in their place, up to 10 times; "skip":
             nothing; "reset": it starts anew after `reset_after` seconds, and fades before.
         reset_after: Seconds.
+        seconds: After which to stop.
         patience: How long to wait for sources.
     """
 
@@ -47,13 +50,15 @@ class WatchOptions:
     rules: Rules | None = None
     gap: GapPolicy = "fade"
     reset_after: float = 10.0
+    seconds: float = math.inf
     patience: Patience = field(default_factory=Patience)
 
     def __post_init__(self) -> None:
         if self.gap not in get_args(GapPolicy):
             raise ConfigError(f"gap must be one of {', '.join(get_args(GapPolicy))}")
-        if not self.reset_after > 0:
-            raise ConfigError("reset_after must be a positive number of seconds")
+        for name in ("reset_after", "seconds"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be a positive number of seconds")
 
 
 def watch(
@@ -64,6 +69,7 @@ def watch(
     rules: Rules | None = None,
     gap: GapPolicy = "fade",
     reset_after: float = 10.0,
+    seconds: float = math.inf,
     open_timeout: float = 10.0,
     read_timeout: float = 5.0,
     on_status: Callable[[SourceStatus], None] | None = None,
@@ -87,6 +93,7 @@ def watch(
             had seen them), "hold" (it sees the next frame in their place), "skip" (nothing) or
             "reset" (a new start after `reset_after` seconds).
         reset_after: See `gap`, seconds.
+        seconds: After which to stop, in any case.
         open_timeout: For a source to open, seconds.
         read_timeout: Silence after which a source is lost, seconds.
         on_status: Called, in a thread of the source, when it connects, is lost or ends.
@@ -100,7 +107,7 @@ def watch(
         MovinetError: While iterating, if the model gives no numbers.
     """
     patience = Patience(opening=open_timeout, silence=read_timeout)
-    options = WatchOptions(half_life, rules, gap, reset_after, patience)
+    options = WatchOptions(half_life, rules, gap, reset_after, seconds, patience)
     listed = parse_sources([sources] if isinstance(sources, str) else sources)
     runtime = as_runtime(model)
     check_for_files(runtime, None)
@@ -151,9 +158,10 @@ class Watcher:
         """See `watch`."""
         for watched in self._watched:
             watched.reader.start()
+        end = time.monotonic() + self._options.seconds
         try:
             while True:
-                chosen = self._next()
+                chosen = self._next(end)
                 if chosen is None:
                     return
                 watched, waiting = chosen
@@ -165,10 +173,10 @@ class Watcher:
             for watched in self._watched:
                 watched.reader.stop()
 
-    def _next(self) -> tuple[_Watched, Waiting | None] | None:
-        """What has waited longest, or a source that has ended; None if all have."""
+    def _next(self, end: float) -> tuple[_Watched, Waiting | None] | None:
+        """What has waited longest, or a source that has ended; None if all have, or at the end."""
         with self._wake:
-            while True:
+            while (left_seconds := end - time.monotonic()) > 0:
                 ready = [
                     (waiting.captured, i)
                     for i, watched in enumerate(self._watched)
@@ -184,7 +192,8 @@ class Watcher:
                         return watched, None
                 if not left:
                     return None
-                self._wake.wait()
+                self._wake.wait(min(left_seconds, _LONGEST_WAIT))
+        return None
 
     def _see(self, watched: _Watched, waiting: Waiting) -> Iterator[LiveResult]:
         """Step a stream through the ticks of a frame."""

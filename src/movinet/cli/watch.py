@@ -1,0 +1,190 @@
+"""`movinet watch`: live video in the terminal, as lines, as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from movinet.cli.common import printable, say
+from movinet.cli.models import MODEL_HELP, say_model
+from movinet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from movinet.cli.watch_view import View
+    from movinet.events import Rules
+    from movinet.live import SourceStatus
+    from movinet.live.watching import GapPolicy
+
+
+def command(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="A camera's number or device; an rtsp, rtmp, http, https or udp URL; screen; a "
+            "file, at its own pace; - for stdin. NAME=SOURCE gives it a name.",
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME_OR_FILE", help=MODEL_HELP)
+    ] = "motions",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            metavar="NAME_OR_FILE",
+            help="Of a preset: published weights, such as kinetics-600, or a file.",
+        ),
+    ] = None,
+    half_life: Annotated[
+        str,
+        typer.Option(
+            metavar="SECONDS",
+            help="Seconds after which a frame counts half; inf for the mean of all frames, which "
+            "goes stale in endless streams.",
+        ),
+    ] = "5",
+    events: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rules of events, TOML. Without, all classes have some."),
+    ] = None,
+    on: Annotated[
+        float | None,
+        typer.Option("--on", metavar="P", help="Probability at which an event begins. [0.6]"),
+    ] = None,
+    off: Annotated[
+        float | None,
+        typer.Option("--off", metavar="P", help="Probability below which it ends. [0.4]"),
+    ] = None,
+    gap: Annotated[
+        str,
+        typer.Option(
+            metavar="POLICY",
+            help="What a stream makes of frames that it missed: fade (forget as if it had seen "
+            "them), hold, skip or reset.",
+        ),
+    ] = "fade",
+    top: Annotated[
+        int, typer.Option("--top", "-k", metavar="NUMBER", min=1, help="Classes to show.")
+    ] = 3,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--for", metavar="SECONDS", min=0.0, help="Stop after this time."),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.1, help="Silence after which a source is lost and tried again."
+        ),
+    ] = 5.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A line of JSON for each result on stdout.")
+    ] = False,
+) -> None:
+    """Watch cameras, network streams and files, newest frame first.
+
+    Results are never late: frames that there is no time for are dropped
+    and counted. A source that fails is tried again for ever; the others
+    go on. In a terminal there is one view of all sources, in a pipe a line
+    for each event. Ctrl-C ends it.
+
+    For example:
+
+      movinet watch 0
+
+      movinet watch rtsp://user:password@192.168.1.20/stream -m a0.mvn
+
+      movinet watch door=rtsp://10.0.0.2/s yard=http://10.0.0.3/live.m3u8 --json
+
+      movinet watch video.mp4 -m motions --for 3
+    """
+    from movinet.live import watch
+    from movinet.runtime.choosing import open_model
+
+    rules = _rules(events, on, off)
+    runtime = open_model(model, weights=weights)
+    say_model(runtime.info, "", "predictions")
+    statuses = _Statuses(live=not as_json and sys.stdout.isatty())
+    results = watch(
+        sources,
+        runtime,
+        half_life=_half_life(half_life),
+        rules=rules,
+        gap=cast("GapPolicy", gap),
+        seconds=math.inf if seconds is None else seconds,
+        read_timeout=timeout,
+        open_timeout=max(timeout, 10.0),
+        on_status=statuses.see,
+    )
+    with contextlib.closing(results), statuses.view(top) as view:
+        for result in results:
+            if as_json:
+                print(json.dumps(result.to_json(top)), flush=True)
+            else:
+                view(result)
+    if statuses.all_failed:
+        raise typer.Exit(1)
+
+
+class _Statuses:
+    """How sources are doing: lines on stderr, or a part of the view."""
+
+    def __init__(self, *, live: bool) -> None:
+        self._live = live
+        self._last: dict[str, SourceStatus] = {}
+        self._said: dict[str, tuple[str, str]] = {}
+
+    def see(self, status: SourceStatus) -> None:
+        """A source has connected, is lost or has ended."""
+        self._last[status.source] = status
+        told = (status.state, status.reason)
+        # A source that is down for hours says so once, not at every try.
+        if self._said.get(status.source) == told:
+            return
+        self._said[status.source] = told
+        name = printable(status.source)
+        if status.state == "failed":
+            say("error", status.reason)
+        elif status.state == "waiting":
+            say("warning", f"{status.reason}; trying again")
+        elif not self._live:
+            say("note", f"{name}: {status.state}")
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether no source could be read."""
+        return bool(self._last) and all(s.state == "failed" for s in self._last.values())
+
+    def view(self, top: int) -> contextlib.AbstractContextManager[View]:
+        """Shows results: one view in a terminal, lines of events elsewhere."""
+        from movinet.cli.watch_view import lines_of_events, live_view
+
+        return live_view(self._last, top) if self._live else lines_of_events()
+
+
+def _rules(path: Path | None, on: float | None, off: float | None) -> Rules:
+    from movinet.events import Rule, Rules, load_rules
+
+    if path is not None:
+        if on is not None or off is not None:
+            raise ConfigError("--on and --off are in the rules that --events names: omit them")
+        return load_rules(path)
+    begins = 0.6 if on is None else on
+    return Rules(Rule(on=begins, off=min(0.4, begins) if off is None else off))
+
+
+def _half_life(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0:
+        raise ConfigError(f"--half-life must be a positive number of seconds or inf, not {text!r}")
+    return value

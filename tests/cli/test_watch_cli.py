@@ -1,0 +1,103 @@
+"""`movinet watch` as a user sees it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import movinet
+from movinet.cli import build_app
+from movinet.cli.watch_view import live_view
+from movinet.live import watch
+
+CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(build_app(), ["watch", *arguments])
+
+
+def test_a_pipe_gets_a_line_for_each_event() -> None:
+    done = run(f"door={CLIP}")
+    assert done.exit_code == 0, done.output
+    begins, ended = done.stdout.splitlines()
+    assert re.fullmatch(r"begins  door  turning right  from 0:00:0\d\.\d, peak \d+%", begins)
+    assert re.match(r"ended   door  turning right  0:00:0\d\.\d to 0:00:0\d\.\d, ", ended)
+    assert "note: door: connected" in done.stderr
+    assert "note: door: ended" in done.stderr
+
+
+def test_json_has_a_line_for_each_result() -> None:
+    done = run(f"door={CLIP}", "--json", "--half-life", "inf", "-k", "2")
+    *lines, last = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = list(movinet.predict(CLIP, "motions"))
+    assert [line["time"] for line in lines] == [round(p.time, 6) for p in expected]
+    for line, prediction in zip(lines, expected, strict=True):
+        assert [(one["label"], one["probability"]) for one in line["top"]] == prediction.top(2)
+        assert line["captured"] <= line["finished"]
+    assert last["ended"]
+    kinds = [event["kind"] for line in (*lines, last) for event in line["events"]]
+    assert (kinds[0], kinds[-1]) == ("new", "end")
+
+
+def test_rules_decide_about_events(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("only_listed = true\n[classes.still]\non = 0.5\nshortest = 0.2\n")
+    done = run(str(CLIP), "--events", str(rules))
+    assert "still" in done.stdout
+    assert "turning right" not in done.stdout
+    assert run(str(CLIP), "--on", "0.999999").stdout == ""
+
+
+def test_a_terminal_gets_one_view(capsys: pytest.CaptureFixture[str]) -> None:
+    with live_view({}, 2) as view:
+        for result in watch([f"door={CLIP}", f"yard={CLIP}"]):
+            view(result)
+    shown = capsys.readouterr().out
+    for text in ("door", "yard", "turning right", "98%"):
+        assert text in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none.mp4"], 1, "error: none.mp4: no such file"),
+        (["ftp://u:s3cret@host"], 2, "no source has this protocol"),
+        ([str(CLIP), "-m", "a0_base"], 2, "a0_base is no stream model"),
+        ([str(CLIP), "--half-life", "0"], 2, "--half-life must be a positive number"),
+        ([str(CLIP), "--half-life", "soon"], 2, "--half-life must be a positive number"),
+        ([str(CLIP), "--gap", "guess"], 2, "gap must be one of fade, hold, skip, reset"),
+        ([str(CLIP), "--on", "2"], 2, "on and off must be probabilities"),
+        ([str(CLIP), "--events", "none.toml"], 2, "none.toml: cannot be read"),
+        ([str(CLIP), "--for", "0"], 2, "seconds must be a positive number"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments: list[str], code: int, message: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert "s3cret" not in done.output
+
+
+def test_a_source_that_is_down_is_tried_until_the_time_is_up() -> None:
+    done = run("cam=http://me:s3cret@127.0.0.1:9/x", "--for", "1.5")
+    assert done.exit_code == 0
+    assert done.stderr.count("trying again") == 1  # said once, not at every try
+    assert "s3cret" not in done.output
+
+
+def test_stdin_is_a_source() -> None:
+    code = "from movinet.cli import main; main()"
+    command = [sys.executable, "-c", code, "watch", "-", "--json"]
+    done = subprocess.run(command, input=CLIP.read_bytes(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[-1]["ended"]
+    assert {line["source"] for line in lines} == {"stdin"}
+    assert lines[-1]["top"][0]["label"] == "turning right"

@@ -112,8 +112,8 @@ __all__ = [
     "tf_to_torch",
     "torch_to_tf",
     "train",
-    "write_tf_checkpoint",
     "watch",
+    "write_tf_checkpoint",
 ]
 
 

@@ -62,3 +62,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="not TOML"):
         load_rules(path)
+
+
+def test_the_rules_in_the_documentation_are_rules(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "live.md").read_text()
+    text = page[page.index("# rules.toml") :].partition("```")[0]
+    rules = load_rules(written(tmp_path, text))
+    assert rules.default is None
+    assert rules.for_labels(["still", "turning right"]) == {1: Rule(0.8, 0.5, 0.5)}

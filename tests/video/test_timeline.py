@@ -16,6 +16,7 @@ from movinet.evaluation.looking import stream_times
 from movinet.video import SkippedPacket, VideoReader
 from movinet.video.decoding import extent
 from movinet.video.media import VideoFile
+from real_material import real_file
 
 MPEG2 = {"codec": "mpeg2video", "options": {"bf": "2", "g": "12"}}
 H264 = {"codec": "libx264", "options": {"bf": "2", "g": "12", "preset": "ultrafast"}}
@@ -222,3 +223,12 @@ def test_one_wrong_timestamp_moves_no_other(tmp_path):
     kept = [n for n in range(50) if n != 20]
     np.testing.assert_allclose([times[n] for n in kept], [n / 25 for n in kept], atol=2e-3)
     assert times[19] < times[20] <= times[21]
+
+
+def test_what_an_edit_list_cuts_off_is_no_part_of_the_video():
+    path = real_file(
+        "odd_videos", "androidx", "sample_edit_list_no_sync_frame_before_edit.mp4"
+    )  # 10 of its 68 frames are shown before 0
+    times, _, _ = read(path)
+    assert (len(times), times[0], extent(path)[0]) == (58, 0, 0)
+    assert probe(Sample("key", VideoFile(path), (0,))).frames == 58

@@ -326,7 +326,8 @@ def extent(path: Path | Region) -> tuple[float, float]:
     if not found:
         raise VideoError(f"{path}: its video stream is empty")
     times, end = shown_times(source, found, _nothing)
-    return times[0], end
+    # Players begin at 0: what an edit list cuts off is stored before it.
+    return (max(times[0], 0.0) if end > 0 else times[0]), end
 
 
 def _nothing(_packet: SkippedPacket) -> None:

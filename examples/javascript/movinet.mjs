@@ -235,7 +235,9 @@ export class Stream {
     }
     this.frameCount += 1;
     const output = results[manifest.output].data;
-    return manifest.output === "logits" ? softmax(output) : Float32Array.from(output);
+    if (manifest.output !== "logits") return Float32Array.from(output);
+    // A label alone excludes no other one.
+    return manifest.multi_label || output.length === 1 ? sigmoid(output) : softmax(output);
   }
 
   /** A frame as the input tensor. */
@@ -262,6 +264,10 @@ function rgb(image, [, height, width]) {
   return Uint8Array.from({ length: width * height * 3 }, (_, i) => {
     return image.data[Math.floor(i / 3) * 4 + (i % 3)];
   });
+}
+
+function sigmoid(logits) {
+  return Float32Array.from(logits, (value) => 1 / (1 + Math.exp(-value)));
 }
 
 function softmax(logits) {

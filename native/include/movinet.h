@@ -43,7 +43,8 @@ const char* movinet_error(void);
 int movinet_load(const char* path, int threads, movinet_model** model);
 void movinet_free(movinet_model* model); /* after its streams; null is allowed */
 movinet_info movinet_get_info(const movinet_model* model);
-/* JSON: labels, frame rate, preprocessing, origin; not ended by a zero byte. */
+/* JSON: labels, whether a clip may have several of them (multi_label), frame rate, preprocessing,
+ * origin; not ended by a zero byte. */
 const char* movinet_manifest(const movinet_model* model, size_t* size);
 
 /* A stream that has seen nothing; null if there is no memory. */
@@ -55,8 +56,10 @@ void movinet_snapshot(const movinet_stream* stream, void* bytes);
 void movinet_restore(movinet_stream* stream, const void* bytes);
 
 /* See the next frames: `frames` is [count][height][width][3], `logits` receives `classes` floats,
- * of everything seen since the start; if it is null, the classifier is not computed. `decay`, in
- * (0, 1], is what the poolings over past frames keep a frame; 1 is their mean, the published way. */
+ * of everything seen since the start; if it is null, the classifier is not computed. Probabilities
+ * are the softmax of the logits; if the manifest has "multi_label": true, or there is only one
+ * class, the sigmoid 1 / (1 + exp(-logit)) of each. `decay`, in (0, 1], is what the poolings over
+ * past frames keep a frame; 1 is their mean, the published way. */
 int movinet_step(movinet_stream* stream, const void* frames, movinet_pixels pixels, int count,
                  float decay, float* logits);
 

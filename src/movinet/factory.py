@@ -131,6 +131,7 @@ def load_model(
     *,
     labels: Sequence[str] | None = None,
     num_classes: int | None = None,
+    multi_label: bool | None = None,
     **config_overrides: Any,
 ) -> LoadedModel:
     """A model with what travels with it; `create_model` says the rest.
@@ -140,11 +141,18 @@ def load_model(
         weights: As in `create_model`.
         labels: Names of the classes, where they are not those of the weights.
         num_classes: As in `create_model`.
+        multi_label: Whether a clip may have any number of the labels; None for what the weights
+            say, and exclusive classes where they say nothing.
         **config_overrides: As in `create_model`.
     """
     if name is not None and name not in list_models():
         raise ConfigError(unknown_model_message(str(name)))
     num_classes = _class_count(num_classes)
+    if multi_label is not None:
+        loaded = load_model(
+            name, weights, labels=labels, num_classes=num_classes, **config_overrides
+        )
+        return _as_multi_label(loaded, multi_label)
     if name in ENSEMBLES:
         return _load_ensemble(name, weights, labels, num_classes, config_overrides)
     if name is None and weights is None:
@@ -156,6 +164,15 @@ def load_model(
         return dataclasses.replace(loaded, preset=name)
     raw = read_weights(os.fspath(weights), name)
     return _load_single(raw, name, labels, num_classes, config_overrides)
+
+
+def _as_multi_label(loaded: LoadedModel, multi_label: bool) -> LoadedModel:
+    """A model whose labels exclude each other, or do not, whatever its weights say."""
+    return dataclasses.replace(
+        loaded,
+        info=dataclasses.replace(loaded.info, multi_label=multi_label),
+        members=tuple(_as_multi_label(member, multi_label) for member in loaded.members),
+    )
 
 
 def describe_weights(weights: str | os.PathLike[str]) -> Metadata:
@@ -220,6 +237,7 @@ def _load_single(
         said.labels if labels is None else labels,
         said.origin or raw.where,
         notes,
+        multi_label=said.multi_label,
     )
     is_preset = said.config.architecture == config.architecture
     return dataclasses.replace(
@@ -300,6 +318,8 @@ def _assemble(
     labels: Sequence[str] | None,
     origin: str,
     notes: Sequence[str],
+    *,
+    multi_label: bool = False,
 ) -> LoadedModel:
     model = MoViNet(config, initialize=state is None).eval()
     if state is not None:
@@ -312,6 +332,7 @@ def _assemble(
         streaming=config.streams,
         origin=origin,
         notes=(*notes, *note),
+        multi_label=multi_label,
     )
     return LoadedModel(model, info, assumed=("labels",) if note else ())
 

@@ -38,6 +38,8 @@ _FALLBACK_FONTS = (
 )
 _GREY = "#6B6B6B"
 _LINE_POINTS = 12.5  # height of one label, points
+#: From this probability on a multi-label model is taken to say that a label is there.
+THRESHOLD = 0.5
 MAX_PLOTTED = 20  # more labels than this do not fit beside the lines
 
 
@@ -212,10 +214,14 @@ def _draw_lines(axes: Axes, predictions: Sequence[Prediction], classes: Sequence
     axes.tick_params(color="#B0B0B0")
     for side in ("left", "bottom"):
         axes.spines[side].set_color("#B0B0B0")
-    _label_ends(axes, curves[-1], [predictions[0].labels[c] for c in classes])
+    multi_label = predictions[0].multi_label
+    if multi_label and axes.get_ylim()[1] > 100 * THRESHOLD:
+        axes.axhline(100 * THRESHOLD, color=_GREY, linewidth=0.8, linestyle="dotted", zorder=1)
+    labels = [predictions[0].labels[c] for c in classes]
+    _label_ends(axes, curves[-1], labels, multi_label=multi_label)
 
 
-def _label_ends(axes: Axes, ends: np.ndarray, labels: Sequence[str]) -> None:
+def _label_ends(axes: Axes, ends: np.ndarray, labels: Sequence[str], *, multi_label: bool) -> None:
     """Write each label beside the end of its line, moved apart where the ends are close."""
     figure = cast("Figure", axes.get_figure(root=True))
     figure.draw_without_rendering()  # only now is the height of the axes known
@@ -224,6 +230,7 @@ def _label_ends(axes: Axes, ends: np.ndarray, labels: Sequence[str]) -> None:
     spread = spread_out(ends / top * axis_points, _LINE_POINTS, axis_points)
     for rank, (end, place, label) in enumerate(zip(ends, spread, labels, strict=True)):
         colour = PALETTE[rank % len(PALETTE)]
+        leads = end >= 100 * THRESHOLD if multi_label else rank == 0
         axes.annotate(
             f"{_DASHES[rank // len(PALETTE)][1]}{_shown(label)}  {percent(end / 100)}",
             xy=(1, end / top),
@@ -232,7 +239,7 @@ def _label_ends(axes: Axes, ends: np.ndarray, labels: Sequence[str]) -> None:
             textcoords="axes fraction",
             color=colour,
             fontsize=10,
-            fontweight="bold" if rank == 0 else "normal",
+            fontweight="bold" if leads else "normal",
             va="center",
             parse_math=False,
             annotation_clip=False,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from movinet.errors import ConfigError, MovinetError
-from movinet.probabilities import softmax
+from movinet.probabilities import to_logits, to_probabilities
 from movinet.runtime.base import Runtime
 from movinet.runtime.choosing import as_runtime, check_for_files
 
@@ -42,14 +42,17 @@ class Prediction:
     Attributes:
         path: The video.
         time: Presentation time of the last frame seen, seconds.
-        probabilities: (classes,) float32, summing up to 1.
+        probabilities: (classes,) float32: summing up to 1, or of a multi-label model each by itself
+            in [0, 1].
         labels: Names of the classes, in the order of `probabilities`.
+        multi_label: Whether any number of the labels may be right.
     """
 
     path: Path
     time: float
     probabilities: np.ndarray
     labels: tuple[str, ...]
+    multi_label: bool = False
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The most probable classes.
@@ -63,6 +66,15 @@ class Prediction:
         order = np.argsort(-self.probabilities, kind="stable")[: max(0, k)]
         return [(self.labels[i], float(self.probabilities[i])) for i in order]
 
+    def present(self, threshold: float = 0.5) -> tuple[str, ...]:
+        """The labels that have at least this probability, in class order.
+
+        What a multi-label model says of a clip; of exclusive classes at most one has more than
+        one half.
+        """
+        chosen = np.flatnonzero(self.probabilities >= threshold)
+        return tuple(self.labels[i] for i in chosen)
+
 
 def predict(
     video: str | os.PathLike[str],
@@ -71,6 +83,7 @@ def predict(
     weights: str | os.PathLike[str] | None = None,
     labels: Sequence[str] | None = None,
     head_activation: str | None = None,
+    multi_label: bool | None = None,
     views: int | None = None,
     crops: int = 1,
     stride: float | None = None,
@@ -92,6 +105,7 @@ def predict(
         weights: Of a preset, as in `movinet.open_model`.
         labels: Names of the classes, if the weights do not have them.
         head_activation: As in `movinet.open_model`.
+        multi_label: As in `movinet.open_model`.
         views: Base models: number of windows spread evenly over the video, up to 1000; default 1.
         crops: Base models: 1 for the centre, 3 along the longer side.
         stride: Base models: seconds from one window to the next, rounded to whole frames of the
@@ -112,7 +126,13 @@ def predict(
         VideoError: If the video's name is empty or a URL; while iterating, if it cannot be read.
         MovinetError: While iterating, if the model gives no usable probabilities.
     """
-    runtime = as_runtime(model, weights=weights, labels=labels, head_activation=head_activation)
+    runtime = as_runtime(
+        model,
+        weights=weights,
+        labels=labels,
+        head_activation=head_activation,
+        multi_label=multi_label,
+    )
     _check_options(views, crops, stride, window)
     from movinet.video.files import local_path
 
@@ -175,6 +195,11 @@ def _members(runtime: Runtime) -> Sequence[Runtime]:
                 f"the ensemble {runtime.info.name} has {len(runtime.info.labels)} classes, "
                 f"its member {member.info.name} {len(member.info.labels)}"
             )
+        if member.info.multi_label != runtime.info.multi_label:
+            raise ConfigError(
+                f"the ensemble {runtime.info.name} mixes exclusive classes and several labels a "
+                f"clip: {member.info.name} is not like the ensemble"
+            )
     return runtime.members or [runtime]
 
 
@@ -209,7 +234,7 @@ def _predictions(
                 f"{info.name} gives values that are not numbers (NaN or infinite) for "
                 f"{path} at {time:.2f} s; are its weights ({info.origin}) broken?"
             )
-        yield Prediction(path, time, probabilities, info.labels)
+        yield Prediction(path, time, probabilities, info.labels, info.multi_label)
 
 
 def _frames(
@@ -251,6 +276,7 @@ def _stream(
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Probabilities at every frame of any member, once each of them has seen one."""
     tell = _once(on_skipped)
+    multi_label = members[0].info.multi_label
     outputs = [_stream_member(path, i, member, tell) for i, member in enumerate(members)]
     if len(outputs) == 1:
         for time, _, probabilities in outputs[0]:
@@ -261,9 +287,8 @@ def _stream(
     for time, together in itertools.groupby(in_time, key=lambda output: round(output.time, 6)):
         latest |= {output.member: output.probabilities for output in together}
         if len(latest) == len(outputs):
-            # Logarithms of probabilities are logits up to a constant, which softmax takes out.
-            logits = np.log(np.maximum(np.stack([*latest.values()]), np.finfo(np.float32).tiny))
-            yield time, softmax(logits.mean(axis=0))
+            logits = to_logits(np.stack([*latest.values()]), multi_label=multi_label)
+            yield time, to_probabilities(logits.mean(axis=0), multi_label=multi_label)
 
 
 class _Output(NamedTuple):
@@ -306,7 +331,9 @@ def _average(
             for packet in skipped:
                 tell(packet)
         logits.append(of_member)
-    yield time, softmax(np.array(logits, np.float64).mean(axis=0)).mean(axis=0)
+    mean = np.array(logits, np.float64).mean(axis=0)
+    multi_label = members[0].info.multi_label
+    yield time, to_probabilities(mean, multi_label=multi_label).mean(axis=0)
 
 
 def _views(
@@ -344,7 +371,10 @@ def _slide(
     # Where rates differ, the ends of the video may hold one window more for a member.
     for together in zip(*outputs, strict=False):
         logits = np.array([logits for _, logits in together], np.float64)
-        yield max(time for time, _ in together), softmax(logits.mean(axis=0))
+        probabilities = to_probabilities(
+            logits.mean(axis=0), multi_label=members[0].info.multi_label
+        )
+        yield max(time for time, _ in together), probabilities
 
 
 def _slide_member(

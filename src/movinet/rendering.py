@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from movinet.errors import ConfigError
-from movinet.plotting import ceiling, check_output, leading_classes, percent, require_matplotlib
+from movinet.plotting import (
+    THRESHOLD,
+    ceiling,
+    check_output,
+    leading_classes,
+    percent,
+    require_matplotlib,
+)
 from movinet.text import printable
 
 if TYPE_CHECKING:
@@ -136,6 +143,7 @@ class Panel:
     ) -> None:
         classes = leading_classes(predictions, top)
         self._times = [prediction.time for prediction in predictions]
+        self._multi_label = predictions[0].multi_label
         self._values = np.array([p.probabilities[classes] for p in predictions], np.float64)
         self._ceiling = ceiling(100 * float(self._values.max())) / 100
         self._duration = duration if duration > 0 else 1.0
@@ -271,7 +279,7 @@ class Panel:
         """Write the labels, and the bars and numbers of `values` if there is a prediction yet."""
         for rank, label in enumerate(self._labels):
             middle = self._row_middle(rank)
-            leads = values is not None and values[rank] == values.max()
+            leads = values is not None and values[rank] >= self._leading(values)
             font = self._bold if leads else self._font
             draw.text((self._px(27), middle), label, _TEXT, font, anchor="lm")
             if values is None:
@@ -281,6 +289,10 @@ class Panel:
                 draw.rounded_rectangle(self._bar(middle, share), self._px(3), fill=_COLOURS[rank])
             number = (self._width - self._px(12), middle)
             draw.text(number, percent(float(values[rank])), _TEXT, font, anchor="rm")
+
+    def _leading(self, values: np.ndarray) -> float:
+        """The least value whose label stands out: a label is there, or is the most probable."""
+        return THRESHOLD if self._multi_label else float(values.max())
 
     def _bar(self, middle: int, share: float) -> tuple[float, int, float, int]:
         half = self._px(5)

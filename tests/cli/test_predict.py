@@ -89,6 +89,7 @@ def test_json_has_every_prediction_and_nothing_else_is_on_stdout(run: Run, video
         "frame_rate": 5.0,
         "image_size": 16,
         "num_classes": 3,
+        "multi_label": False,
         "notes": ["mind the gap"],
     }
     (one,) = data["results"]
@@ -181,6 +182,7 @@ def test_options_reach_the_loader(
             "labels": ("one", "two", "three"),
             "head_activation": "swish",
             "manifest": None,
+            "multi_label": None,
         }
     ]
     top = json.loads(result.stdout)["results"][0]["predictions"][0]["top"]

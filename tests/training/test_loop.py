@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import movinet
 from tiny_runs import LABELS, made_up_data, tiny_config
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
@@ -141,6 +142,8 @@ def test_several_labels(tmp_path: Path) -> None:
     assert 0 < figures["map"] <= 1
     assert figures["best_map"] == figures["map"]
     assert "top1" not in figures
+    for name in ("model", "best"):  # whoever loads them gets sigmoids
+        assert movinet.open_model(tmp_path / f"{name}.safetensors").info.multi_label
 
 
 def test_bad_samples_are_named_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

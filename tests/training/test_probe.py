@@ -85,6 +85,14 @@ def test_a_probe_gives_a_model_that_evaluates_as_it_says(tmp_path: Path, preset:
     assert report["top1"] == figures["top1"]
 
 
+def test_a_probe_of_several_labels_says_so(tmp_path: Path) -> None:
+    weights(tmp_path / "t0_base.safetensors", "t0_base")
+    config = probe_config(tmp_path, "t0_base", data__multi_label=True)
+    figures = run_probe(config, quiet=True)
+    assert "map" in figures
+    assert movinet.open_model(tmp_path / "run/model.safetensors").info.multi_label
+
+
 def test_embeddings_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights(tmp_path / "t0_base.safetensors", "t0_base")
     monkeypatch.setattr(

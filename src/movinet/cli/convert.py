@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from movinet.cli.common import out, printable, say
+from movinet.cli.models import MultiLabelOption
 from movinet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def command(
         str | None,
         typer.Option(help="After the classifier's hidden layer: swish, hard_swish or relu6."),
     ] = None,
+    multi_label: MultiLabelOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Convert weights between all forms.
@@ -59,7 +61,10 @@ def command(
       movinet convert ckpt-1 mine.safetensors --labels labels.txt
       movinet convert mine.safetensors mine/ckpt-1 --layout 3d_2plus1d
     """
-    loaded, path, left_behind = _convert(source, target, model, layout, labels, head_activation)
+    overrides: dict[str, Any] = {"multi_label": multi_label or None}
+    if head_activation is not None:
+        overrides["head_activation"] = head_activation
+    loaded, path, left_behind = _convert(source, target, model, layout, labels, overrides)
     info = loaded.info
     for note in info.notes:
         say("note", note)
@@ -73,6 +78,7 @@ def command(
             "model": info.name,
             "preset": loaded.preset,
             "classes": len(info.labels),
+            "multi_label": info.multi_label,
             "input": dataclasses.asdict(info.input),
             "origin": info.origin,
             "notes": list(info.notes),
@@ -89,7 +95,7 @@ def _convert(
     model: str | None,
     layout: str | None,
     labels: str | None,
-    head_activation: str | None,
+    overrides: dict[str, Any],
 ) -> Converted:
     """`movinet.weights.conversion.convert_weights`, with options as the command line has them."""
     from movinet.labels import load_labels
@@ -104,9 +110,6 @@ def _convert(
         if error.name not in ("torch", "safetensors"):
             raise
         raise MissingExtraError("converting weights", "torch") from None
-    overrides: dict[str, Any] = {}
-    if head_activation is not None:
-        overrides["head_activation"] = head_activation
     return convert_weights(
         source,
         target,

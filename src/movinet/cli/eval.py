@@ -127,6 +127,7 @@ def command(
     if report is not None:
         check_report(report)
     runtime = _load(model, weights, labels, manifest)
+    multi_label = multi_label or runtime.info.multi_label
     samples = open_samples(data, root, multi_label, exclude, runtime.info.labels)
     with progress_bar("evaluating") as step:
         evaluation = evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from movinet.cli.common import out, printable
-from movinet.cli.models import say_model
+from movinet.cli.models import MultiLabelOption, say_model
 from movinet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def command(
         str | None,
         typer.Option(metavar="NAME", help="Of the classifier, where it is not the preset's."),
     ] = None,
+    multi_label: MultiLabelOption = False,
     image_size: Annotated[
         int | None,
         typer.Option(metavar="PIXELS", help="Height and width of the frames.", show_default=False),
@@ -135,6 +137,7 @@ def command(
         "source_size": None if source_size is None else _size(source_size),
         "quantize": quantize,
         "calibration": calibration,
+        "multi_label": multi_label or None,
     }
     exported = _export(model, output, weights, labels, head_activation, options)
     if as_json:
@@ -188,7 +191,10 @@ def _export(
     if head_activation is not None:
         overrides["head_activation"] = head_activation
     loaded = load_model(named.preset, named.weights, labels=names, **overrides)
-    say_model(loaded.info, "", "predictions")
+    info = loaded.info
+    if options["multi_label"] is not None:
+        info = dataclasses.replace(info, multi_label=options["multi_label"])
+    say_model(info, "", "predictions")
     return export(loaded, output, **options)
 
 
@@ -207,6 +213,7 @@ def _facts(exported: Exported) -> dict[str, Any]:
         "quantization": manifest.quantization,
         "outputs": [manifest.output, *(["embedding"] if manifest.embedding else [])],
         "num_classes": len(manifest.labels),
+        "multi_label": manifest.multi_label,
         "operations": exported.operations,
         "agreement": vars(agreement),
     }

@@ -123,6 +123,8 @@ def _show_exported(path: Path, given: Path | None, as_json: bool) -> None:
     page.row("frame rate", f"{spec.frame_rate:g} a second")
     page.row("streams" if step else "clips", f"{many} at a time")
     outputs = f"{manifest.output}, {len(manifest.labels)} classes"
+    if manifest.multi_label:
+        outputs += " (several labels a clip: sigmoids)"
     if manifest.embedding is not None:
         outputs += f"; embedding, {manifest.embedding_channels} channels"
     page.row("outputs", outputs)
@@ -175,7 +177,13 @@ def _show_file(name: str, image_size: int | None, frames: int | None, as_json: b
         info.name, loaded.model.config, info.input, image_size=image_size, frames=frames
     )
     if as_json:
-        file = {"path": name, "origin": info.origin, "labels": info.labels, "notes": info.notes}
+        file = {
+            "path": name,
+            "origin": info.origin,
+            "labels": info.labels,
+            "multi_label": info.multi_label,
+            "notes": info.notes,
+        }
         print(json.dumps({**facts.to_json(), "file": file}, indent=2))
         return
     page = _Page(out())
@@ -183,7 +191,8 @@ def _show_file(name: str, image_size: int | None, frames: int | None, as_json: b
     page.title("This file")
     page.row("path", name)
     page.row("origin", info.origin)
-    page.row("labels", _first_labels(info.labels))
+    several = "; a clip may have several (sigmoids)" if info.multi_label else ""
+    page.row("labels", _first_labels(info.labels) + several)
     for note in info.notes:
         page.row("note", note)
 

@@ -30,6 +30,15 @@ ManifestOption = Annotated[
 ]
 
 
+MultiLabelOption = Annotated[
+    bool,
+    typer.Option(
+        "--multi-label",
+        help="A clip may have any number of the labels (sigmoids), where the model does not say.",
+    ),
+]
+
+
 def say_model(info: ModelInfo, sees: str, what: str) -> None:
     """Say on stderr what was loaded.
 
@@ -40,7 +49,11 @@ def say_model(info: ModelInfo, sees: str, what: str) -> None:
     """
     from movinet.runtime.base import RANDOM
 
-    say("note", f"{info.name}, {len(info.labels)} classes{sees}; weights: {info.origin}")
+    count = len(info.labels)
+    classes = f"{count} class{'es' if count > 1 else ''}"
+    if info.multi_label and count > 1:
+        classes += ", several labels a clip"
+    say("note", f"{info.name}, {classes}{sees}; weights: {info.origin}")
     for note in info.notes:
         say("note", note)
     if info.origin == RANDOM:

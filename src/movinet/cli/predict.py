@@ -16,7 +16,7 @@ import typer
 
 from movinet.cli.common import FAILED, err, printable, say
 from movinet.cli.jobs import Job, plan_jobs
-from movinet.cli.models import MODEL_HELP, ManifestOption, say_model
+from movinet.cli.models import MODEL_HELP, ManifestOption, MultiLabelOption, say_model
 from movinet.errors import ConfigError, MovinetError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def command(
             help="Of the classifier: swish or hard_swish, where it is not the preset's.",
         ),
     ] = None,
+    multi_label: MultiLabelOption = False,
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="NUMBER", min=1, help="Classes to show.")
     ] = 5,
@@ -156,7 +157,7 @@ def command(
     jobs = plan_jobs(videos, plot, render)
     if all(job.error for job in jobs):
         _fail(jobs, as_json)
-    runtime = _load(model, weights, labels, head_activation, manifest)
+    runtime = _load(model, weights, labels, head_activation, manifest, multi_label)
     view, shown = _View(views, crops, stride, window), _Shown(top, every, as_json)
     _predict_all(jobs, runtime, view, shown)
     if any(job.error for job in jobs):
@@ -219,6 +220,7 @@ def _load(
     labels: str | None,
     head_activation: str | None,
     manifest: Path | None,
+    multi_label: bool,
 ) -> Runtime:
     """Load the model and say on stderr what it is."""
     from movinet.labels import load_labels
@@ -231,6 +233,7 @@ def _load(
         labels=names,
         head_activation=head_activation,
         manifest=manifest,
+        multi_label=multi_label or None,
     )
     inputs = [member.info.input for member in runtime.members or [runtime]]
     sees = " and ".join(
@@ -351,6 +354,7 @@ def _model(info: ModelInfo) -> dict[str, Any]:
         "frame_rate": info.input.frame_rate,
         "image_size": info.input.image_size,
         "num_classes": len(info.labels),
+        "multi_label": info.multi_label,
         "notes": list(info.notes),
     }
 

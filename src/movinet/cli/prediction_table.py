@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from movinet.cli.common import out, printable
-from movinet.plotting import percent
+from movinet.plotting import THRESHOLD, percent
 from movinet.text import shorten
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def print_predictions(
     _print_last(console, predictions, top)
     if every is not None:
         _print_timeline(console, predictions, every)
+    elif len(predictions) > 1 and predictions[0].multi_label:
+        _print_present(console, predictions)
     elif len(predictions) > 1:
         _print_changes(console, predictions)
     console.print()
@@ -65,9 +67,8 @@ def _print_last(console: Console, predictions: Sequence[Prediction], top: int) -
         chart = (
             sparkline(history, room, plain) if len(history) > 1 else bar(history[0], room, plain)
         )
-        line = Text(
-            f"  {name}{' ' * (width - cell_len(name))}  ", style="bold" if rank == 0 else ""
-        )
+        leads = history[-1] >= THRESHOLD if last.multi_label else rank == 0
+        line = Text(f"  {name}{' ' * (width - cell_len(name))}  ", style="bold" if leads else "")
         line.append(f"{percent(history[-1]):>6}")
         console.print(line + Text(f"  {chart}", style="not bold cyan"))
     if len(predictions) > 1:
@@ -95,6 +96,24 @@ def _print_changes(console: Console, predictions: Sequence[Prediction]) -> None:
         console.print(f"  and {left} more changes: --every 1 shows each second", style="dim")
 
 
+def _print_present(console: Console, predictions: Sequence[Prediction]) -> None:
+    """A line for each stretch of time with the same labels above the threshold."""
+    runs = [(labels, list(run)) for labels, run in groupby(predictions, lambda p: p.present())]
+    if len(runs) == 1 and not runs[0][0]:
+        console.print(f"  no label reaches {percent(THRESHOLD)}", style="dim")
+        return
+    console.print(f"  labels at {percent(THRESHOLD)} or more over time", style="dim")
+    digits = len(f"{predictions[-1].time:.1f}")
+    for labels, run in runs[:_MOST_RUNS]:
+        first, end = (f"{prediction.time:{digits}.1f}" for prediction in (run[0], run[-1]))
+        span = f"{first} to {end} s" if len(run) > 1 else f"{first} s{' ' * (digits + 4)}"
+        names = [shorten(printable(label), _LABEL) for label in labels[:_MOST_RUNS]]
+        more = f" and {len(labels) - _MOST_RUNS} more" if len(labels) > _MOST_RUNS else ""
+        console.print(f"  {span}  {', '.join(names) or '-'}{more}")
+    if (left := len(runs) - _MOST_RUNS) > 0:
+        console.print(f"  and {left} more changes: --every 1 shows each second", style="dim")
+
+
 def _print_timeline(console: Console, predictions: Sequence[Prediction], every: float) -> None:
     """The leading classes at every so many seconds, and at the end."""
     digits = len(f"{predictions[-1].time:.1f}") + 1
@@ -106,7 +125,7 @@ def _print_timeline(console: Console, predictions: Sequence[Prediction], every: 
         due += every * (math.floor((prediction.time - due) / every + 1e-6) + 1) if every else 0
         leaders = [
             f"{shorten(printable(label), _LABEL)} {percent(p)}"
-            for label, p in prediction.top(_ELSE)
+            for label, p in prediction.top(max(_ELSE, min(len(prediction.present()), _MOST_RUNS)))
         ]
         console.print(f"  {prediction.time:{digits}.2f} s  {', '.join(leaders)}")
 

@@ -61,7 +61,8 @@ def evaluate(
         labels: Names of the model's classes, if its weights do not have them.
         root: As in `movinet.open_data`.
         exclude: A list of files to omit, as ``movinet data check -o`` writes it.
-        multi_label: Whether a sample may have any number of labels.
+        multi_label: Whether a sample may have any number of labels; always so for a multi-label
+            model and data that it opens.
         views: Base models: windows, spread evenly over a sample; one is its middle.
         crops: Base models: 1, the centre of each window, or 3 along its longer side.
         control: Removes motion, to see whether it matters: "last-frame" shows the last frame all
@@ -88,6 +89,7 @@ def evaluate(
     look = Look(views, crops, control, seed)  # checked before anything is loaded
     runtime = as_runtime(model, weights=weights, labels=labels)
     if not isinstance(data, DataSet):
+        multi_label = multi_label or runtime.info.multi_label
         data = open_data(data, root=root, labels=runtime.info.labels, multi_label=multi_label)
     elif root is not None or multi_label:
         raise ConfigError(

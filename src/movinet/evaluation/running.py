@@ -205,7 +205,9 @@ def _look(runtime: Runtime, windows: Iterator[Future[_Seen]], target: int | None
     probabilities, missed = [], []
     for window in windows:
         seen = window.result()
-        probabilities.append(_of_window(runtime, seen.clips, multi_label))
+        probabilities.append(
+            _of_window(runtime, seen.clips, multi_label or runtime.info.multi_label)
+        )
         missed += seen.skipped
     # Members and windows may have met the same packet.
     return _Result(np.concatenate(probabilities).mean(axis=0), [], list(dict.fromkeys(missed)))
@@ -222,7 +224,9 @@ def _stream(
     probabilities, count = np.empty((0, 0)), 0
     for frames in chunks:
         logits, state = runtime.running_logits(frames, state)
-        probabilities = to_probabilities(logits, multi_label=multi_label)
+        probabilities = to_probabilities(
+            logits, multi_label=multi_label or runtime.info.multi_label
+        )
         if multi_label:
             guesses.append(probabilities.argmax(axis=1))
         else:

@@ -76,6 +76,7 @@ def export(
     calibration: Calibration | None = None,
     labels: Sequence[str] | None = None,
     input_spec: InputSpec | None = None,
+    multi_label: bool | None = None,
 ) -> Exported:
     """Write a model as one file that runs without PyTorch.
 
@@ -90,7 +91,7 @@ def export(
         batch_size: Streams or clips at once; None for any number (streams only).
         num_frames: Frames in one step (default 1), or in a clip (default the model's own).
         uint8: Frames are uint8 in [0, 255]; without, float32 in [0, 1].
-        softmax: Give probabilities instead of logits.
+        softmax: Give probabilities instead of logits; of a multi-label model they are sigmoids.
         outputs: "logits", and "embedding" beside it for the network's pooled embedding, what the
             classifier's hidden layer sees: (rows, channels) float32, of a stream the running mean
             over all frames seen.
@@ -102,6 +103,8 @@ def export(
             (time, height, width, 3) uint8 each.
         labels: Names of the classes, where the model doesn't know.
         input_spec: How the model wants its video, where it doesn't know.
+        multi_label: Whether a clip may have any number of the labels, where the model doesn't know;
+            the file says so, and whoever loads it gets sigmoids.
 
     Returns:
         What was written.
@@ -115,6 +118,9 @@ def export(
     path = file_path(path)
     check_output(path)
     loaded = _loaded(model, labels, input_spec, image_size)
+    if multi_label is not None:
+        info = dataclasses.replace(loaded.info, multi_label=multi_label)
+        loaded = dataclasses.replace(loaded, info=info)
     network, spec = loaded.model, loaded.info.input
     assert isinstance(network, MoViNet)
     if num_frames is None:
@@ -128,6 +134,7 @@ def export(
         source_size,
         spec.short_side,
         _with_embedding(outputs),
+        loaded.info.multi_label,
     )
     _check(options)
     module, name = WRITERS[path.suffix]
@@ -305,4 +312,5 @@ def _manifest(
         notes=info.notes,
         weights_sha256=weights_sha256,
         config=network.config.to_dict(),
+        multi_label=info.multi_label,
     )

@@ -32,6 +32,7 @@ class GraphOptions:
         num_frames: Frames in one step, or in a clip.
         uint8: Frames are uint8 in [0, 255] instead of float32 in [0, 1].
         softmax: Probabilities instead of logits.
+        multi_label: Probabilities are sigmoids, one for each label, and not a softmax.
         embedding: Give the pooled embedding too.
         source_size: (height, width) of the frames that come in, where the graph is to resize the
             shorter side to `short_side` and crop the middle; None where they come as `image_size`.
@@ -46,6 +47,7 @@ class GraphOptions:
     source_size: tuple[int, int] | None = None
     short_side: int = 0
     embedding: bool = False
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def build_graph(network: Folded, options: GraphOptions) -> Graph:
     embedding = _embedding(program, network, frames, time, 255.0 if options.uint8 else 1.0)
     logits = _classify(program, network, embedding)
     if options.softmax:
-        program.output("probabilities", program.unary("softmax", "probabilities", logits))
+        kind = "sigmoid" if options.multi_label else "softmax"
+        program.output("probabilities", program.unary(kind, "probabilities", logits))
     else:
         program.output("logits", logits)
     if options.embedding:

@@ -17,7 +17,7 @@ from movinet.errors import MovinetError
 from movinet.exporting.calibration import Clips
 from movinet.exporting.graph import GraphOptions
 from movinet.model import MoViNet
-from movinet.probabilities import softmax
+from movinet.probabilities import to_probabilities
 from movinet.runtime.exported import ExportedRuntime, ExportedStream
 from movinet.video.preprocessing import crop_pixels
 
@@ -88,7 +88,7 @@ def compare(
         video = np.resize(clips[0][:, None], shape)
     wanted, found = _outputs(model, runtime, video, runtime.manifest.output)
     if options.softmax:
-        wanted = softmax(wanted).astype(np.float32)
+        wanted = to_probabilities(wanted, multi_label=options.multi_label).astype(np.float32)
     error, rms = _errors(wanted, found)
     tolerance = TOLERANCE[quantize]
     if options.source_size is not None:

@@ -30,6 +30,8 @@ class ModelInfo:
         notes: What a user should know of these weights, one line each.
         time_offset: Seconds, less than the time between two frames, by which this member of a
             temporal ensemble sees its frames later than the first member.
+        multi_label: Whether each label has a probability of its own (a sigmoid), and not all of
+            them one together (a softmax over exclusive classes). Always so with one label.
     """
 
     name: str
@@ -39,6 +41,11 @@ class ModelInfo:
     origin: str
     notes: tuple[str, ...] = ()
     time_offset: float = 0.0
+    multi_label: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.labels) == 1:  # no other class takes what is left
+            object.__setattr__(self, "multi_label", True)
 
 
 def check_numbers(values: np.ndarray, info: ModelInfo) -> None:

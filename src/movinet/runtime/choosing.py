@@ -12,6 +12,7 @@ from movinet.errors import ConfigError
 from movinet.labels import assumed_labels
 from movinet.model_names import is_exported, resolve
 from movinet.runtime.base import Runtime
+from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.loading import ENGINES, load
 
 
@@ -23,6 +24,7 @@ def open_model(
     head_activation: str | None = None,
     num_threads: int = 1,
     manifest: str | os.PathLike[str] | None = None,
+    multi_label: bool | None = None,
 ) -> Runtime:
     """Open a model for prediction, evaluation or streaming, whatever kind it is.
 
@@ -37,6 +39,9 @@ def open_model(
         head_activation: Activation of the classifier's hidden layer, if not the preset's.
         num_threads: Threads per step of an exported file.
         manifest: As in `movinet.load`, for an exported file.
+        multi_label: Whether a clip may have any number of the labels, so that the probability of
+            each is a sigmoid; None for what the file says, and exclusive classes (a softmax) where
+            it says nothing.
 
     Returns:
         A runtime: its `info` has name, input and labels; `stream()` of a stream model takes frames,
@@ -56,12 +61,12 @@ def open_model(
                 f"{named.name} is an exported model, whose activations are fixed: omit "
                 "head_activation (--head-activation)"
             )
-        return _exported(named.name, labels, num_threads, manifest)
+        return _exported(named.name, labels, num_threads, manifest, multi_label)
     if named.kind == "bundled" and head_activation is None:
-        return _exported(exported_path(named.name), labels, num_threads, None)
+        return _exported(exported_path(named.name), labels, num_threads, None, multi_label)
     from movinet.runtime.torch_engine import load_torch_runtime
 
-    return load_torch_runtime(named.preset, named.weights, labels, head_activation)
+    return load_torch_runtime(named.preset, named.weights, labels, head_activation, multi_label)
 
 
 def as_runtime(model: str | os.PathLike[str] | Runtime | None, **options: Any) -> Runtime:
@@ -103,7 +108,8 @@ def _exported(
     labels: Sequence[str] | None,
     num_threads: int,
     manifest: str | os.PathLike[str] | None,
-) -> Runtime:
+    multi_label: bool | None,
+) -> ExportedRuntime:
     runtime = load(path, num_threads=num_threads, manifest=manifest)
     if labels is not None:
         if len(labels) != len(runtime.info.labels):
@@ -112,6 +118,14 @@ def _exported(
         assumption = assumed_labels(len(labels))[1]
         notes = tuple(note for note in info.notes if note != assumption)
         runtime.info = dataclasses.replace(info, labels=tuple(labels), notes=notes)
+    if multi_label not in (None, runtime.info.multi_label):
+        if runtime.manifest.output == "probabilities":
+            raise ConfigError(
+                f"{path} gives probabilities, not logits, and was exported for "
+                f"{'several labels a clip' if runtime.info.multi_label else 'exclusive classes'}: "
+                "omit multi_label, or export it without softmax (--softmax)"
+            )
+        runtime.info = dataclasses.replace(runtime.info, multi_label=multi_label)
     return runtime
 
 
@@ -122,8 +136,6 @@ def check_for_files(runtime: Runtime, window: float | None) -> None:
         runtime: The model; only exported ones have such limits.
         window: Seconds that a window is to last, where that is said.
     """
-    from movinet.runtime.exported import ExportedRuntime
-
     if not isinstance(runtime, ExportedRuntime):
         return
     manifest, name = runtime.manifest, runtime.info.name

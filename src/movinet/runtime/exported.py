@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from movinet.decay import decay_from_half_life
 from movinet.errors import CheckpointError, ConfigError, MovinetError
-from movinet.probabilities import softmax
+from movinet.probabilities import to_logits, to_probabilities
 from movinet.runtime.base import ModelInfo, check_numbers
 from movinet.runtime.engine import Engine
 from movinet.runtime.manifest import Manifest
@@ -58,6 +58,7 @@ class ExportedRuntime:
             manifest.kind == "step",
             manifest.origin,
             manifest.notes,
+            multi_label=manifest.multi_label,
         )
         self.lock = threading.Lock()
 
@@ -149,8 +150,14 @@ class ExportedRuntime:
             for stream in streams:
                 stream.frame_counts += 1
         check_numbers(outputs, self.info)
-        check_numbers(outputs, self.info)
-        return outputs if self.manifest.output == "probabilities" else _probabilities(outputs)
+        return self.probabilities(outputs)
+
+    def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (..., classes) of the file's predictions, which may be logits."""
+        if self.manifest.output == "probabilities":
+            return outputs
+        found = to_probabilities(outputs, multi_label=self.info.multi_label)
+        return found.astype(np.float32)
 
     @contextlib.contextmanager
     def held(self, streams: Sequence[ExportedStream]) -> Iterator[None]:
@@ -205,7 +212,7 @@ class ExportedRuntime:
     def running_logits(
         self, frames: NDArray[np.float32], state: Any = None
     ) -> tuple[NDArray[np.float32], Any]:
-        """See `Runtime.running_logits`; probabilities come back as their logarithms."""
+        """See `Runtime.running_logits`; probabilities are turned back into logits."""
         _check_array(frames)
         stream = state or self._single_stream()
         pixels = self._as_input(frames)
@@ -229,7 +236,7 @@ class ExportedRuntime:
         return np.stack(embeddings), stream
 
     def clip_logits(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Runtime.clip_logits`; probabilities come back as their logarithms."""
+        """See `Runtime.clip_logits`; probabilities are turned back into logits."""
         return self._logits(self._clip(frames))[0]
 
     def clip_embedding(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -275,7 +282,7 @@ class ExportedRuntime:
     def _logits(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.manifest.output == "logits":
             return outputs
-        return np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
+        return to_logits(outputs, multi_label=self.info.multi_label).astype(np.float32)
 
 
 class ExportedStream:
@@ -324,7 +331,7 @@ class ExportedStream:
         if self.is_single:
             output = self.advance(self.preprocess(frames)[None])[0]
             check_numbers(output, self.runtime.info)
-            return output if manifest.output == "probabilities" else _probabilities(output)
+            return self.runtime.probabilities(output)
         if not isinstance(frames, Sequence | np.ndarray):
             raise ConfigError(f"a sequence of frames is due, not {type(frames).__name__}")
         listed = list(_leaves(frames))
@@ -333,8 +340,7 @@ class ExportedStream:
             raise ConfigError(f"{wanted} frames are due at a time, not {len(listed)}")
         output = self.advance(np.stack([self.preprocess(frame) for frame in listed]))
         check_numbers(output, self.runtime.info)
-        if manifest.output == "logits":
-            output = _probabilities(output)
+        output = self.runtime.probabilities(output)
         if self.batch_size == 1 or manifest.num_frames == 1:
             return output
         return output.reshape(manifest.num_frames, self.batch_size, -1)
@@ -538,10 +544,6 @@ def _no_embedding(manifest: Manifest) -> str:
 def _check_array(frames: object) -> None:
     if not isinstance(frames, np.ndarray):
         raise ConfigError(f"frames must be a numpy array, not {type(frames).__name__}")
-
-
-def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return softmax(logits).astype(np.float32)
 
 
 def _leaves(frames: Any) -> Iterable[Any]:

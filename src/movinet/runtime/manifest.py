@@ -117,6 +117,8 @@ class Manifest:
             export of them. Empty in files that don't tell.
         config: The network, as `MoViNetConfig.to_dict` gives it.
         project_version: Version of movinet that wrote the file; empty if another program did.
+        multi_label: Whether the probability of each label is the sigmoid of its logit, and not
+            the softmax over exclusive classes. Files that don't tell have exclusive classes.
     """
 
     kind: Literal["step", "clip"]
@@ -136,6 +138,7 @@ class Manifest:
     weights_sha256: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     project_version: str = __version__
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("step", "clip"):
@@ -152,6 +155,8 @@ class Manifest:
             raise ConfigError("weights_sha256 must be 64 hexadecimal digits, or empty")
         if not isinstance(self.resizes, bool) or not isinstance(self.config, Mapping):
             raise ConfigError("resizes must be true or false, and config an object")
+        if not isinstance(self.multi_label, bool):
+            raise ConfigError(f"multi_label must be true or false, not {self.multi_label!r}")
         for what, value, most in (
             ("batch_size", self.batch_size if self.batch_size is not None else 1, MAX_FRAMES),
             ("num_frames", self.num_frames, MAX_FRAMES),
@@ -198,6 +203,8 @@ class Manifest:
             values[name] = [dataclasses.asdict(item) for item in values[name]]
         values["input"] = dataclasses.asdict(self.input)
         values["config"] = dict(self.config)
+        if not self.multi_label:  # readers of version 0.1.0 refuse fields that they don't know
+            del values["multi_label"]
         preprocessing = (
             "RGB; the shorter side resized to input.short_side (bilinear, half-pixel centres, no "
             "antialiasing, cut to uint8), the middle input.image_size square cropped; float32 "

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError, ConfigError, MovinetError
+from movinet.probabilities import to_probabilities
 from movinet.runtime.engine import StateValues
 from movinet.runtime.fitting import no_manifest
 from movinet.runtime.manifest import Manifest
@@ -105,8 +106,8 @@ class NativeEngine:
             raise ConfigError(str(error)) from None
         if self.manifest.output == "logits":
             return logits
-        exponentials = np.exp(logits - logits.max(1, keepdims=True))
-        return exponentials / exponentials.sum(1, keepdims=True)
+        probabilities = to_probabilities(logits, multi_label=self.manifest.multi_label)
+        return probabilities.astype(np.float32)
 
     def read_state(
         self, state: NativeState, names: Collection[str] | None = None

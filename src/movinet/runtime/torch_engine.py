@@ -33,6 +33,7 @@ def load_torch_runtime(
     weights: str | None = None,
     labels: Sequence[str] | None = None,
     head_activation: str | None = None,
+    multi_label: bool | None = None,
 ) -> TorchRuntime:
     """Load a model by name or weights.
 
@@ -41,6 +42,7 @@ def load_torch_runtime(
         weights: Published name or file; None for random weights.
         labels: Names of the classes.
         head_activation: Overrides the preset's.
+        multi_label: Overrides what the weights say.
 
     Raises:
         ConfigError, CheckpointError, DownloadError: As `movinet.create_model`.
@@ -48,7 +50,8 @@ def load_torch_runtime(
     overrides: dict[str, Any] = {}
     if head_activation is not None:
         overrides["head_activation"] = head_activation
-    return TorchRuntime(load_model(model, weights, labels=labels, **overrides))
+    loaded = load_model(model, weights, labels=labels, multi_label=multi_label, **overrides)
+    return TorchRuntime(loaded)
 
 
 def wrap(
@@ -58,6 +61,7 @@ def wrap(
     *,
     name: str = "model",
     decay: float | None = None,
+    multi_label: bool = False,
 ) -> TorchRuntime:
     """A runtime of a model in memory, for `movinet.predict`.
 
@@ -67,6 +71,7 @@ def wrap(
         spec: How the model wants its video; an ensemble knows.
         name: For people.
         decay: What a stream's poolings keep a frame; see `MoViNet.forward`.
+        multi_label: Whether a clip may have any number of labels: sigmoids instead of a softmax.
 
     Raises:
         ConfigError: If it is no model of movinet, the input or the number of labels does not fit,
@@ -93,6 +98,7 @@ def wrap(
                 network.config.streams,
                 "memory",
                 time_offset=offset,
+                multi_label=multi_label,
             ),
         )
         for network, member_spec, offset in zip(networks, specs, offsets, strict=True)
@@ -221,7 +227,9 @@ class TorchStream:
             if decay is not None:
                 decay, self._missed = max(decay ** (1 + self._missed), 1e-30), 0
             logits, self._state = runtime.network(video, self._state, decay)
-            probabilities = logits[0].float().softmax(0).cpu().numpy()
+            logits = logits[0].float()
+            shares = logits.sigmoid() if runtime.info.multi_label else logits.softmax(0)
+            probabilities = shares.cpu().numpy()
         check_numbers(probabilities, runtime.info)
         return probabilities
 

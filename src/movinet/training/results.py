@@ -41,4 +41,5 @@ def write_network(
         labels=labels,
         origin=f"trained by movinet train, {step} steps, run {folder.absolute().name}",
         run=folder.absolute().name,
+        multi_label=config.data.multi_label,
     )

@@ -45,6 +45,7 @@ def convert_weights(
     model: str | None = None,
     layout: Layout | None = None,
     labels: Sequence[str] | None = None,
+    multi_label: bool | None = None,
     **config_overrides: Any,
 ) -> Converted:
     """Read weights of any form, and write them in the form that the target's name says.
@@ -59,6 +60,7 @@ def convert_weights(
         model: The preset, where the tensors alone should not decide it.
         layout: How a TensorFlow checkpoint stores convolutions; by default the published way.
         labels: Names of the classes, to go with the weights.
+        multi_label: Whether a clip may have any number of the labels, where the weights do not say.
         **config_overrides: Fields of `MoViNetConfig`, e.g. ``head_activation``.
 
     Returns:
@@ -72,7 +74,11 @@ def convert_weights(
     form, path = plan(target)
     if layout is not None and form != "tensorflow":
         raise ConfigError(f"--layout is for TensorFlow checkpoints, not for {target.name}")
-    given = {"labels": labels is not None, **dict.fromkeys(config_overrides, True)}
+    given = {
+        "labels": labels is not None,
+        "multi_label": multi_label is not None,
+        **dict.fromkeys(config_overrides, True),
+    }
     if form != "safetensors" and any(given.values()):
         names = ", ".join(
             f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given
@@ -80,7 +86,7 @@ def convert_weights(
         raise ConfigError(
             f"{target.name} holds tensors alone: {names} would be lost; write a .safetensors"
         )
-    loaded = load_model(model, source, labels=labels, **config_overrides)
+    loaded = load_model(model, source, labels=labels, multi_label=multi_label, **config_overrides)
     network = loaded.model
     if not isinstance(network, MoViNet):
         raise ConfigError(f"{model} is an ensemble: convert its members one by one")
@@ -91,6 +97,8 @@ def convert_weights(
     else:
         _write_ours(path, network, loaded)
     known = [name for name in ("labels", "head_activation") if name not in loaded.assumed]
+    if loaded.info.multi_label:
+        known.append("multi_label")
     return Converted(loaded, path, () if form == "safetensors" else tuple(known))
 
 
@@ -133,6 +141,7 @@ def _write_ours(path: Path, network: MoViNet, loaded: LoadedModel) -> None:
         origin=info.origin,
         assumed=[name for name in loaded.assumed if name != "labels"],
         run=loaded.run,
+        multi_label=info.multi_label,
     )
 
 

@@ -34,6 +34,8 @@ class Metadata:
         assumed: What nobody said when the file was made: "preset" (told from the tensors),
             "head_activation", "frame_rate", or "classifier" (the weights had none: it is random).
         run: Name of the training run that made them, if one did.
+        multi_label: Whether a clip may have any number of the labels: sigmoids instead of a
+            softmax. Files that don't tell have exclusive classes.
     """
 
     config: MoViNetConfig
@@ -43,6 +45,7 @@ class Metadata:
     origin: str = ""
     assumed: tuple[str, ...] = ()
     run: str | None = None
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         if self.labels is not None:
@@ -55,6 +58,8 @@ class Metadata:
         _check_text("origin", self.origin)
         if self.run is not None:
             _check_text("run", self.run)
+        if not isinstance(self.multi_label, bool):
+            raise ConfigError(f"multi_label must be true or false, not {self.multi_label!r}")
         if self.preset is not None:
             if self.preset not in list_models() or self.preset in ENSEMBLES:
                 raise ConfigError(f"no preset {self.preset!r}")
@@ -74,6 +79,7 @@ class Metadata:
                 "origin": self.origin,
                 "assumed": self.assumed,
                 "run": self.run,
+                "multi_label": self.multi_label,
             }
         )
 
@@ -95,6 +101,7 @@ class Metadata:
                 values.get("origin", ""),
                 _tuple("assumed", values.get("assumed", [])),
                 values.get("run"),
+                values.get("multi_label", False),
             )
         except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
             raise CheckpointError(

@@ -28,6 +28,7 @@ def save_weights(
     origin: str = "",
     assumed: Sequence[str] = (),
     run: str | None = None,
+    multi_label: bool = False,
 ) -> None:
     """Write a .safetensors file that `create_model` and the command line load by itself.
 
@@ -42,6 +43,8 @@ def save_weights(
         assumed: What of this nobody said: "preset", "head_activation", "classifier"; a note
             wherever the file is loaded.
         run: Name of the training run that made them, to be called by; one printable line.
+        multi_label: Whether a clip may have any number of the labels: the probability of each is
+            then the sigmoid of its logit, wherever the file is loaded.
 
     Raises:
         CheckpointError: If the file cannot be written, the labels are not as many as the classes
@@ -58,6 +61,7 @@ def save_weights(
             one_line(origin),
             tuple(assumed),
             None if run is None else one_line(run),
+            multi_label,
         )
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from None

@@ -45,7 +45,15 @@ def read_tflite_weights(path: Path) -> tuple[Metadata, Arrays]:
         stored = manifest.quantization
         how = "" if stored == "none" else f" ({stored} weights turned back to float32)"
         origin = f"{path}{how}, exported from {manifest.origin}"
-        return Metadata(config, manifest.input, preset, manifest.labels, origin), tensors
+        metadata = Metadata(
+            config,
+            manifest.input,
+            preset,
+            manifest.labels,
+            origin,
+            multi_label=manifest.multi_label,
+        )
+        return metadata, tensors
     layers = find_layers(graph)
     try:
         config = _config(layers)

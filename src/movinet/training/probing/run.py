@@ -323,6 +323,7 @@ def _write(
         labels=labels,
         origin=f"fitted by movinet train probe, run {folder.absolute().name}",
         run=folder.absolute().name,
+        multi_label=config.data.multi_label,
     )
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     report = json.dumps({"engine": engine, **figures}, indent=2)

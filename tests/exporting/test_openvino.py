@@ -102,6 +102,14 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     refused(path, "it has no movinet manifest")
 
 
+def test_a_manifest_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.xml"
+    export(STREAM, path)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"quantization", b"\xe7uantization", 1))
+    refused(path, "x.xml: its engine cannot load it")
+
+
 def test_a_manifest_of_another_graph_is_refused(tmp_path: Path) -> None:
     path, other = tmp_path / "x.xml", tmp_path / "other.xml"
     export(STREAM, path)

@@ -4,7 +4,9 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import movinet
@@ -19,7 +21,7 @@ from exported_formats import (
     refused,
 )
 from gate import only
-from movinet.errors import ConfigError
+from movinet.errors import CheckpointError, ConfigError
 
 pytestmark = pytest.mark.heavy  # torch.export takes seconds for the smallest network
 
@@ -151,3 +153,31 @@ def test_other_files_are_refused(archive: Path, tmp_path: Path) -> None:
     refused(path, r"it is not a \.pt2 file")
     path.write_bytes(archive.read_bytes()[:5000])
     refused(path, r"it is not a \.pt2 file")
+
+
+def test_names_that_are_no_text_are_one_line(archive: Path, tmp_path: Path) -> None:
+    data = bytearray(archive.read_bytes())
+    at = data.rfind(b"PK\x01\x02")
+    data[at + 9] |= 8  # the name is said to be UTF-8
+    data[at + 46] = 0xFF
+    path = tmp_path / "x.pt2"
+    path.write_bytes(data)
+    refused(path, r"it is not a \.pt2 file, or a broken one")
+
+
+@pytest.mark.parametrize("name", ["dim", "length"])
+def test_graphs_that_cannot_run_are_one_line(name: str, archive: Path, tmp_path: Path) -> None:
+    """PyTorch finds out at a step what the graph says."""
+
+    def change(graph: Any) -> None:
+        for node in graph["graph_module"]["graph"]["nodes"]:
+            for given in node["inputs"]:
+                for kind in ("as_int", "as_ints"):
+                    if given["name"] == name and kind in given["arg"]:
+                        given["arg"][kind] = [77] if kind == "as_ints" else 10**9
+                        return
+
+    path = rewrite(archive, tmp_path / "x.pt2", graph_with(change))
+    with pytest.raises(CheckpointError, match=rf"^{path}: ") as caught:
+        movinet.load(path).stream()(np.zeros((32, 32, 3), np.uint8))
+    assert "\n" not in str(caught.value)

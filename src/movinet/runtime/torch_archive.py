@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,15 @@ def read_archive(path: Path, manifest: Manifest | None = None) -> Manifest:
             _check_graph(path, _json(path, archive, files.get(_GRAPH)))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+    ):
+        # ValueError: a name that is said to be UTF-8 and is not
         raise CheckpointError(f"{path}: it is not a .pt2 file, or a broken one") from None
     return manifest
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +45,60 @@ def test_nothing_is_left_of_work_that_failed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no good"):
         work()
     assert list(tmp_path.iterdir()) == []
+
+
+def leftover(folder: Path, process: int, hours: float, name: str = "0123abcd.onnx") -> Path:
+    path = folder / f".movinet-{process}-{name}"
+    path.write_text("half")
+    os.utime(path, (time.time() - 3600 * hours,) * 2)
+    return path
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    """And nothing of a process that runs, or may run elsewhere, or of anybody else."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = [
+        leftover(tmp_path, ended.pid, 2),
+        leftover(tmp_path, ended.pid, 2, "0123abcd"),
+        leftover(tmp_path, 10**30, 2),
+        leftover(tmp_path, os.getpid(), 30),
+    ]
+    kept = [
+        leftover(tmp_path, ended.pid, 0.1, "0123abcc.onnx"),
+        leftover(tmp_path, os.getpid(), 2, "0123abce.onnx"),
+        leftover(tmp_path, ended.pid, 2, "mine.onnx"),
+        tmp_path / "model.onnx",
+    ]
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x").write_text("x")
+    link = tmp_path / f".movinet-{ended.pid}-0123abcf"
+    link.symlink_to(outside)
+    folder = tmp_path / f".movinet-{ended.pid}-0123abca"
+    folder.mkdir()
+    (folder / "000000.tar").write_text("half")
+    os.utime(folder, (time.time() - 3600 * 30,) * 2)
+    os.utime(link, (time.time() - 3600 * 30,) * 2, follow_symlinks=False)
+    with replacing(tmp_path / "model.onnx") as temporary:
+        temporary.write_text("new")
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in [*kept, outside]}
+    assert (outside / "x").exists()
+    assert not any(path.exists() for path in gone)
+
+
+def test_an_export_that_is_killed_leaves_nothing_for_ever(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from movinet.files import replacing\n"
+        f"with replacing(Path({str(tmp_path / 'model.onnx')!r})) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    (left,) = tmp_path.iterdir()
+    os.utime(left, (time.time() - 7200,) * 2)
+    with replacing(tmp_path / "other.onnx") as temporary:
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.onnx"]
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:

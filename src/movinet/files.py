@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +28,63 @@ def file_path(name: object) -> Path:
     return Path(text)
 
 
+#: What work in progress is called: whose it is can be told from the name.
+_TEMPORARY = re.compile(r"\.movinet-(\d+)-[0-9a-f]{8}(\.\w+)?")
+#: Seconds after which such a file is nobody's: of a process that is gone (another machine may share
+#: the folder), and of any.
+_DEAD_AGE, _ANY_AGE = 3600, 86_400
+#: Folders in which this process has looked for what others left.
+_tidied: set[Path] = set()
+
+
+def temporary_name(path: Path, suffix: str | None = None) -> Path:
+    """A new name beside `path` for work in progress.
+
+    What killed processes have left in the folder under such names is removed.
+
+    Args:
+        path: The file or folder that is to come.
+        suffix: Of the name; by default that of `path`.
+    """
+    folder = path.parent.absolute()
+    if folder not in _tidied:
+        _tidied.add(folder)
+        _remove_leftovers(folder)
+    suffix = path.suffix if suffix is None else suffix
+    return path.with_name(f".movinet-{os.getpid()}-{secrets.token_hex(4)}{suffix}")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished work of processes that were killed."""
+    with contextlib.suppress(OSError, ValueError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found is None:
+                continue
+            with contextlib.suppress(OSError):  # somebody else removes it too, or may and we not
+                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                is_folder = entry.is_dir(follow_symlinks=False)  # dated by its last new file
+                if age < (_ANY_AGE if is_folder or _is_running(int(found[1])) else _DEAD_AGE):
+                    continue
+                if is_folder:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink()
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is such a process on this machine; True where that cannot be asked."""
+    if os.name != "posix":  # there a signal of 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 @contextlib.contextmanager
 def replacing(path: Path, beside: Sequence[str] = ()) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it at the end, or removed on an error.
@@ -41,7 +101,7 @@ def replacing(path: Path, beside: Sequence[str] = ()) -> Iterator[Path]:
         OSError: If the operating system refuses to write; its message names `path`.
     """
     path = file_path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    temporary = temporary_name(path)
     try:
         yield temporary
         for suffix in beside:

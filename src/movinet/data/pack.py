@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import secrets
 import shutil
 import tarfile
 from collections import Counter
@@ -19,6 +18,7 @@ from movinet.data.processes import in_processes
 from movinet.data.samples import DataSet, Sample
 from movinet.data.sampling import span_of
 from movinet.errors import ConfigError, VideoError
+from movinet.files import temporary_name
 from movinet.video.container import Region
 from movinet.video.files import VIDEO_SUFFIXES
 from movinet.video.media import VideoFile
@@ -121,7 +121,7 @@ def pack_data(
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """A folder that gets its name at the end, or is removed on an error."""
-    temporary = out.with_name(f".{secrets.token_hex(8)}")
+    temporary = temporary_name(out, "")
     try:
         temporary.mkdir(parents=True)
         yield temporary

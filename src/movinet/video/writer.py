@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +22,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from movinet.errors import ConfigError, VideoError
+from movinet.files import temporary_name
 from movinet.video.container import check_size, reason_of
 
 
@@ -63,7 +63,7 @@ class VideoWriter:
             raise VideoError(f"{self.path}: cannot be written (is a directory)")
         self._crf = crf
         self._rate = Fraction(frame_rate).limit_denominator(1001)
-        self._temporary = self.path.with_name(f".{secrets.token_hex(8)}{self._suffix}")
+        self._temporary = temporary_name(self.path, self._suffix)
         self._shape: tuple[int, ...] | None = None
         self._count = 0
         self._graph: Graph | None = None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from movinet.errors import CheckpointError
+from movinet.files import temporary_name
 from movinet.weights import files as sources
 from movinet.weights.files import Files
 from movinet.weights.hub import is_positional, ordinary_keys
@@ -101,7 +101,7 @@ def write_tf_checkpoint(
         prefix.with_name(f"{prefix.name}.index"),
         prefix.with_name("checkpoint"),
     )
-    temporary = {final: final.with_name(f".{uuid.uuid4().hex}.tmp") for final in finals}
+    temporary = {final: temporary_name(final, ".tmp") for final in finals}
     try:
         if taken := [str(final) for final in finals if final.is_dir()]:
             raise CheckpointError(f"{taken[0]} is a folder; choose another name for the checkpoint")

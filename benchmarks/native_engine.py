@@ -1,6 +1,7 @@
 """The native engine's step against its floors: what it computes, and what it reads.
 
-``python benchmarks/native_engine.py [--models a0_stream] [--rounds 30] [--kernels avx2]``. The
+``python benchmarks/native_engine.py [--models a0_stream] [--rounds 30] [--kernels avx2]``, after
+``make .venv/native.stamp``, which builds the module that it needs beside the engine. The
 floor is the network's multiply-adds over the rate of float32 multiply-adds in registers alone;
 beside it stand the bytes of weights and past frames that a step touches once, over the rate at
 which the core reads memory (a maximum of 64 MB). Both rates are measured in turn with the steps.
@@ -21,7 +22,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from movinet import _native
+from movinet import _native_kernels
 from movinet.complexity import count_multiply_adds
 from movinet.exporting.folding import Folded, fold
 from movinet.exporting.graph import GraphOptions, build_graph
@@ -120,7 +121,7 @@ def measure(
     state = engine.new_state(streams)
     spins, reads, times = [], [], []
     for _ in range(rounds):
-        spins.append(seconds(lambda: _native.kernels.spin(engine.kernels, SPIN)) / SPIN)
+        spins.append(seconds(lambda: _native_kernels.spin(engine.kernels, SPIN)) / SPIN)
         reads.append(seconds(MEMORY.max) / MEMORY.nbytes)
         times.append(seconds(lambda: engine.step(frames, decay, state)))
     model = create_model(name)

@@ -7,7 +7,8 @@ import hook where hatchling's need a line in a .pth file.
 
 The environment variable MOVINET_NATIVE=0 leaves the engine out, MOVINET_NATIVE=1 makes its absence
 an error; CXX names the compiler. MOVINET_NATIVE_BUILD names a folder to compile in, which stays:
-the next build with the same compiler compiles only what has changed.
+the next build with the same compiler compiles only what has changed. It also gets what the tests
+run, in the same build: programs in C and, for an editable installation, the module _native_kernels.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ class NativeBuildHook(BuildHookInterface):
             if version == "editable":
                 # One of an older source would be worse than none. Where none is wanted it stays:
                 # it may be that of another environment over the same sources.
-                for path in package.glob("_native.*.so"):
-                    path.unlink()
-            module = _compile(Path(self.root) / "native", self._build_folder())
+                for name in ("_native", "_native_kernels"):
+                    for path in package.glob(f"{name}.*.so"):
+                        path.unlink()
+            modules = compile_engine(Path(self.root) / "native", *self._build_folder())
         except (_NotBuiltError, OSError) as reason:
             if _CHOICES[_choice()] == "required":
                 sys.exit(f"movinet's native engine is not built: {reason}")
@@ -67,19 +69,22 @@ class NativeBuildHook(BuildHookInterface):
                 "Everything else works; LiteRT runs .tflite files."
             )
             return
+        module = modules[0]
         if version == "editable":
-            shutil.copyfile(module, package / module.name)
+            for built in modules:
+                shutil.copyfile(built, package / built.name)
         else:
             build_data["force_include"][str(module)] = f"movinet/{module.name}"
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
 
-    def _build_folder(self) -> Path:
+    def _build_folder(self) -> tuple[Path, bool]:
+        """Where to compile, and whether that stays."""
         kept = os.environ.get("MOVINET_NATIVE_BUILD")
         if kept:
-            return Path(self.root) / kept
+            return Path(self.root) / kept, True
         self._temporary = tempfile.TemporaryDirectory(prefix="movinet-native-")
-        return Path(self._temporary.name)
+        return Path(self._temporary.name), False
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
         """Remove what was compiled, which is in the wheel now."""
@@ -119,34 +124,39 @@ def _compiler() -> str:
 def _find(tool: str) -> str | None:
     """A program that runs, from the environment that builds or from the system.
 
-    In an isolated build, scripts of the environment around it are there but cannot import.
+    In an isolated build, scripts of the environment around it are there but cannot import. Which
+    one is found must not hang on PATH: another version of ninja compiles everything again.
     """
-    for path in (None, sysconfig.get_path("scripts")):
+    for path in (sysconfig.get_path("scripts"), None):
         found = shutil.which(tool, path=path)
         if found and not subprocess.run([found, "--version"], capture_output=True).returncode:
             return found
     return None
 
 
-def _compile(source: Path, build: Path) -> Path:
-    """Build the module; raise _NotBuiltError with the step that failed."""
+def compile_engine(source: Path, build: Path, for_tests: bool) -> list[Path]:
+    """Build the module and, for tests, theirs; raise _NotBuiltError with the step that failed."""
     cmake, generator = _find("cmake"), _find("ninja")
     if cmake is None:
         raise _NotBuiltError("there is no cmake")
-    configure = [cmake, "-S", source, "-B", build, "-DMOVINET_EXAMPLE=OFF", "-DMOVINET_PYTHON=ON"]
+    configure = [cmake, "-S", source, "-B", build, "-DMOVINET_PYTHON=ON"]
+    wanted = "ON" if for_tests else "OFF"
+    configure += [f"-DMOVINET_EXAMPLE={wanted}", f"-DMOVINET_TESTS={wanted}"]
     configure.append(f"-DPython_EXECUTABLE={sys.executable}")
     if not os.environ.get("CXX"):
         configure.append(f"-DCMAKE_CXX_COMPILER={_compiler()}")
     if generator is not None:
         configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={generator}"]
-    for path in build.glob("_native.*.so"):  # in a kept folder: perhaps another Python's
-        path.unlink()
+    names = ["_native", "_native_kernels"] if for_tests else ["_native"]
+    for name in names:
+        for path in build.glob(f"{name}.*.so"):  # in a kept folder: perhaps another Python's
+            path.unlink()
     _run("configuring with CMake", configure)
     _run("compiling", [cmake, "--build", build, "--parallel", str(os.cpu_count() or 1)])
-    modules = list(build.glob("_native.*.so"))
-    if len(modules) != 1:
-        raise _NotBuiltError(f"compiling made {len(modules)} modules, not one")
-    return modules[0]
+    modules = [path for name in names for path in build.glob(f"{name}.*.so")]
+    if len(modules) != len(names):
+        raise _NotBuiltError(f"compiling made {len(modules)} modules, not {len(names)}")
+    return modules
 
 
 def _run(what: str, command: list[Any]) -> None:

@@ -2,14 +2,16 @@
 
 .PHONY: native-sanitize native-fuzz native-aarch64 native-avx512 wheel
 
-NATIVE := native/CMakeLists.txt native/build_hook.py $(wildcard native/include/* native/src/*)
+NATIVE := native/CMakeLists.txt native/build_hook.py \
+	$(wildcard native/include/* native/src/*.* native/src/simd/* native/tests/* native/example/*)
 NATIVE_CHECKS := PYTHONPATH=tests $(BIN)/python tests/native/native_checks.py
 # How long native-fuzz goes on, and with which damage.
 SECONDS ?= 60
 SEED ?= 1
 
-# movinet._native in the sources, again whenever its own change. The tests go on from what was
-# compiled for it.
+# movinet._native in the sources, with movinet._native_kernels for tests and benchmarks, and the
+# programs in C that the tests run; again whenever their sources change. One build compiles all of
+# it, and the tests go on from there.
 $(VENV)/native.stamp: $(NATIVE) $(VENV)/dev.stamp
 	MOVINET_NATIVE_BUILD=build/native/engine \
 		$(BIN)/python -m pip install --no-deps --no-build-isolation -e .

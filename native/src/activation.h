@@ -5,10 +5,15 @@
 #include <cstring>
 
 #include "kernels.h"
-#include "simd.h"
+#include MOVINET_SIMD  // vectors of an instruction set: simd/avx2.h, for example
 
 namespace movinet {
 namespace {
+
+// What is no number stays none: of two operands, x64 takes the second one then.
+MOVINET_INLINE Vector clamp(Vector x, float low, float high) {
+  return minimum(splat(high), maximum(splat(low), x));
+}
 
 MOVINET_INLINE Vector hard_swish(Vector x) { return x * clamp(x * (1 / 6.f) + 0.5f, 0, 1); }
 

@@ -12,8 +12,6 @@ namespace nb = nanobind;
 
 using Input = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Frames = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
-using IntegerInput = nb::ndarray<const int16_t, nb::c_contig, nb::device::cpu>;
-using ByteInput = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<nb::numpy, float, nb::c_contig>;
 
 inline Output make_array(std::vector<size_t> shape) {
@@ -23,8 +21,5 @@ inline Output make_array(std::vector<size_t> shape) {
   nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
   return Output(data, shape.size(), shape.data(), owner);
 }
-
-// Adds the submodule `kernels`.
-void add_kernels(nb::module_& m);
 
 }  // namespace movinet

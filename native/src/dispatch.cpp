@@ -1,5 +1,6 @@
 // Which of the compiled kernels this machine runs.
 #include <cstring>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -10,13 +11,6 @@
 #include "kernels.h"
 
 namespace movinet {
-
-#if defined(__x86_64__)
-extern const Kernels kernels_avx512vnni, kernels_avx512, kernels_avxvnni, kernels_avx2;
-#elif defined(__aarch64__)
-extern const Kernels kernels_dotprod;
-#endif
-extern const Kernels kernels_baseline;
 
 #if defined(__x86_64__)
 namespace {
@@ -60,23 +54,31 @@ bool has_dotprod() {
 #endif
 
 const Kernels* const* available_kernels() {
-  static const Kernels* found[6] = {};
-  static const bool ready = [] {
-    int count = 0;
+  static const std::vector<const Kernels*> found = [] {
+    std::vector<const Kernels*> sets;
+// The set that is compiled under this name (in CMakeLists.txt), if this machine runs it.
+#define MOVINET_SET(name, runs)              \
+  if (runs) {                                \
+    extern const Kernels kernels_##name;     \
+    sets.push_back(&kernels_##name);         \
+  }
 #if defined(__x86_64__)
     const Processor processor = ask();
-    if (processor.avx512vnni) found[count++] = &kernels_avx512vnni;
-    if (processor.avx512) found[count++] = &kernels_avx512;
-    if (processor.avxvnni) found[count++] = &kernels_avxvnni;
-    if (processor.avx2) found[count++] = &kernels_avx2;
+    MOVINET_SET(avx512vnni, processor.avx512vnni)
+    MOVINET_SET(avx512, processor.avx512)
+    MOVINET_SET(avxvnni, processor.avxvnni)
+    MOVINET_SET(avx2, processor.avx2)
+    MOVINET_SET(baseline, true)
 #elif defined(__aarch64__)
-    if (has_dotprod()) found[count++] = &kernels_dotprod;
+    MOVINET_SET(dotprod, has_dotprod())
+    MOVINET_SET(baseline, true)
 #endif
-    found[count] = &kernels_baseline;
-    return true;
+    MOVINET_SET(plain, true)
+#undef MOVINET_SET
+    sets.push_back(nullptr);
+    return sets;
   }();
-  (void)ready;
-  return found;
+  return found.data();
 }
 
 const Kernels* find_kernels(const char* name) {

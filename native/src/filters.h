@@ -13,13 +13,6 @@ MOVINET_INLINE int vectors_of(int channels) {
   return (std::min(channels, kPanel) + kLanes - 1) / kLanes;
 }
 
-// Outputs at a time: so many sums are on their way, beside the weights of a row of the kernel.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kNeighbours = 14;
-#else
-constexpr int kNeighbours = 6;
-#endif
-
 // kCount neighbouring outputs of one vector.
 template <int kKernel, int kStride, int kCount, Activation kActivation>
 MOVINET_INLINE Vector neighbours(const Depthwise& d, const float* const* rows, float* out,

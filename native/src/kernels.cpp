@@ -1,4 +1,5 @@
-// The kernels, written once; compiled once for each instruction set (MOVINET_ISA names it).
+// The kernels, written once; compiled once for each instruction set: MOVINET_ISA is its name, and
+// MOVINET_SIMD its file in simd/.
 #include "kernels.h"
 
 #include <algorithm>
@@ -80,26 +81,6 @@ constexpr int kLowest = 0;
 constexpr auto byte_product = nullptr, quantize_bytes = nullptr;
 #endif
 
-int64_t spin(int64_t multiply_adds) {
-  constexpr int kSums = 12;
-  Vector sums[kSums], x = splat(1e-3f), w = splat(1e-3f);
-  for (int i = 0; i < kSums; i++) sums[i] = splat(static_cast<float>(i));  // none like another
-  int64_t done = 0;
-  for (; done < multiply_adds; done += kSums * kLanes) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kSums; i++) sums[i] += x * w;
-#if defined(__AVX2__)
-    asm volatile("" : "+v"(x));  // the compiler may not take the product out of the loop
-#else
-    asm volatile("" : "+m"(x));
-#endif
-  }
-  for (int i = 1; i < kSums; i++) sums[0] += sums[i];
-  volatile float kept = sums[0][0];
-  (void)kept;
-  return done;
-}
-
 }  // namespace
 
 #define MOVINET_QUOTE(name) #name
@@ -127,7 +108,6 @@ const Kernels MOVINET_TABLE(MOVINET_ISA) = {
     .range = range,
     .quantize = quantize,
     .quantize_bytes = quantize_bytes,
-    .spin = spin,
 };
 
 }  // namespace movinet

@@ -18,6 +18,7 @@ constexpr int kMaxKernel = 63;
 constexpr size_t panels(size_t channels) { return (channels + kPanel - 1) / kPanel; }
 constexpr size_t padded(size_t channels) { return panels(channels) * kPanel; }
 
+// Their numbers are in files, so new ones go last.
 enum class Activation : uint32_t { none, relu6, hard_swish, swish, hard_sigmoid, sigmoid, count };
 
 // Memory that will be needed soon. Products fetch it into the cache, a line for every input of a
@@ -145,12 +146,10 @@ struct Kernels {
   void (*quantize)(const float* in, const float* scale, int16_t* out, size_t rows);
   // out[r][i] = in[r][i] * scale[i] + zero, rounded; the nearest byte.
   void (*quantize_bytes)(const float* in, const float* scale, int zero, uint8_t* out, size_t rows);
-  // Does at least this many multiply-adds in registers alone, as fast as the core can; returns how
-  // many. Benchmarks measure the rest against it.
-  int64_t (*spin)(int64_t multiply_adds);
 };
 
-// The instruction sets that this build has and this machine can run, the best one first.
+// The instruction sets that this build has and this machine can run, the best one first; null ends
+// them.
 const Kernels* const* available_kernels();
 // The one called `name`, or the best one for an empty name; null if there is none.
 const Kernels* find_kernels(const char* name);

@@ -8,16 +8,6 @@
 namespace movinet {
 namespace {
 
-// A tile of a product lives in registers: kTileRows places times kTileVectors vectors.
-#if defined(__AVX512F__)
-constexpr int kTileRows = 12, kTileVectors = 2;  // 24 sums, 2 of b
-#elif defined(__AVX2__)
-constexpr int kTileRows = 6, kTileVectors = 2;  // 12 sums, 2 of b, 1 of a
-#elif defined(__aarch64__)
-constexpr int kTileRows = 6, kTileVectors = 4;  // 24 sums, 4 of b, 1 of a
-#else
-constexpr int kTileRows = 2, kTileVectors = 4;
-#endif
 constexpr int kTileChannels = kTileVectors * kLanes;
 
 // Vector v of a tile is in this panel, at this lane.

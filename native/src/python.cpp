@@ -187,6 +187,8 @@ NB_MODULE(_native, m) {
       .def(nb::init<const std::string&, const std::string&, int>(), nb::arg("path"),
            nb::arg("kernels") = "", nb::arg("threads") = 1)
       .def_prop_ro("kernels", [](const Engine& e) { return e.network().kernels().name; })
+      .def_prop_ro("multiplies_bytes",
+                   [](const Engine& e) { return e.network().kernels().byte_product != nullptr; })
       .def_prop_ro("manifest",
                    [](const Engine& e) {
                      const std::string& text = e.network().manifest();
@@ -213,5 +215,4 @@ NB_MODULE(_native, m) {
       .def("read_clock", &Engine::read_clock)
       .def("write_clock", &Engine::write_clock);
   m.def("available_kernels", &names);
-  add_kernels(m);
 }

@@ -1,12 +1,14 @@
 """The folder that `make` compiles the engine in; the tests go on from what is there."""
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
 
-FOLDER = Path(__file__).resolve().parents[2] / "build" / "native" / "engine"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "build" / "native" / "engine"
 
 
 @contextlib.contextmanager
@@ -15,3 +17,19 @@ def engine_folder() -> Iterator[Path]:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with FileLock(FOLDER.with_suffix(".lock")):
         yield FOLDER
+
+
+def compile_for_tests(folder: Path) -> None:
+    """Bring a folder up to date, in the way of `make`: any other would compile all again."""
+    hook = ROOT / "native" / "build_hook.py"
+    spec = importlib.util.spec_from_file_location("build_hook", hook)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.compile_engine(ROOT / "native", folder, for_tests=True)
+
+
+def compiled(folder: Path) -> dict[str, int]:
+    """When each source of the engine was compiled."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.cpp.o")}

@@ -18,7 +18,8 @@ from movinet.runtime.native import NativeEngine
 
 native = pytest.importorskip("movinet._native", reason="the native engine is not built")
 
-KERNELS = native.available_kernels()
+#: The best ones first, plain ones last.
+KERNELS: list[str] = native.available_kernels()
 
 
 class Oblong(Manifest):

@@ -4,10 +4,9 @@ import shutil
 from pathlib import Path
 
 import native_cases
-import native_checks
 import numpy as np
 import pytest
-from engine_build import engine_folder
+from engine_build import compile_for_tests, engine_folder
 from native_programs import check, example, replay
 
 native = pytest.importorskip("movinet._native", reason="the native engine is not built")
@@ -20,7 +19,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs, of the library that `make` has compiled, or compiles here once."""
     programs = tmp_path_factory.mktemp("programs")
     with engine_folder() as folder:
-        native_checks.build(folder, "-DMOVINET_EXAMPLE=ON")
+        compile_for_tests(folder)
         for name in ("movinet_stream", "movinet_replay"):
             shutil.copy(folder / name, programs)
     return programs

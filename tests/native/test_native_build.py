@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from engine_build import engine_folder
+from engine_build import compile_for_tests, compiled, engine_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Calls what pip calls, in the folder of the project.
@@ -36,7 +36,8 @@ def backend(function: str, *arguments: str | Path, **environment: str) -> tuple[
 @pytest.mark.skipif(not (ROOT / ".venv" / "native.stamp").exists(), reason="not set up by make")
 def test_the_engine_is_here_where_a_compiler_is() -> None:
     """Without it the tests of the engine would be left out in silence."""
-    assert importlib.util.find_spec("movinet._native") is not None
+    for name in ("_native", "_native_kernels"):
+        assert importlib.util.find_spec(f"movinet.{name}") is not None
 
 
 @pytest.mark.parametrize(
@@ -118,13 +119,18 @@ def test_a_wheel_with_the_engine(tmp_path: Path, from_nothing: bool) -> None:
         code, said = backend("build_wheel", tmp_path, MOVINET_NATIVE="1")
     else:
         with engine_folder() as folder:
+            compile_for_tests(folder)
+            before = compiled(folder)
             kept = {"MOVINET_NATIVE_BUILD": str(folder)}
+            kept |= {"CXX": os.environ["CXX"]} if "CXX" in os.environ else {}
             code, said = backend("build_wheel", tmp_path, MOVINET_NATIVE="1", **kept)
-        assert list(folder.glob("CMakeCache.txt"))
+            assert before
+            assert compiled(folder) == before, "the gate compiles the engine once"
     assert code == 0, said
     (wheel,) = tmp_path.iterdir()
     assert f"-cp{sys.version_info[0]}{sys.version_info[1]}-" in wheel.name
     with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if "_native_kernels" in name]
         archive.extractall(tmp_path / "unpacked")
     (module,) = (tmp_path / "unpacked" / "movinet").glob("_native.*.so")
     run = "from movinet import _native; print(_native.__file__, _native.available_kernels())"

@@ -6,7 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -25,9 +25,10 @@ from native_files import (
     write_file,
 )
 
+from movinet.config import Activation, Gating
 from movinet.errors import CheckpointError, ConfigError
 from movinet.exporting.folding import Affine, fold
-from movinet.exporting.native import write_native
+from movinet.exporting.native import ACTIVATIONS, write_native
 from movinet.factory import load_model
 from movinet.model import MoViNet
 from movinet.presets import preset_config
@@ -60,6 +61,39 @@ def test_options(tmp_path: Path, kernels: str, options: dict[str, Any]) -> None:
     assert engine.kernels == kernels
     found = run_engine(engine, video, [1, 3, 2])
     assert_near(found, running_logits(model, video), TOLERANCE)
+
+
+BY_ACTIVATION: list[dict[str, Any]] = [
+    *({"activation": name, "head_activation": name} for name in get_args(Activation)),
+    *({"gating_activation": name} for name in get_args(Gating)),
+]
+
+
+@pytest.mark.parametrize("options", BY_ACTIVATION, ids=str)
+def test_every_activation_runs_or_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    model, video = make_model(tiny_stream(), **options), make_video(2, 4, 20, 24)
+    if not set(options.values()) <= set(ACTIVATIONS):
+        with pytest.raises(ConfigError, match=r"no activation '\w+', it has [^\n]*$"):
+            write_file(model, tmp_path / "m.mvn", (20, 24))
+        return
+    path = write_file(model, tmp_path / "m.mvn", (20, 24))
+    for kernels in KERNELS:
+        found = run_engine(open_engine(path, kernels), video, [1, 3])
+        assert_near(found, running_logits(model, video), TOLERANCE)
+
+
+@pytest.mark.parametrize("options", BY_ACTIVATION, ids=str)
+def test_an_activation_that_the_engine_has_not(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(tiny_stream(), **options)
+    for name in options.values():
+        monkeypatch.delitem(ACTIVATIONS, name, raising=False)
+    with pytest.raises(
+        ConfigError, match=r"no activation '\w+', it has [^\n]*: export the .*tflite$"
+    ):
+        write_file(model, tmp_path / "m.mvn", (20, 24))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.heavy

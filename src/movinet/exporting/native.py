@@ -18,7 +18,8 @@ from movinet.runtime.native import PRECISIONS
 
 _MAGIC, _VERSION, _ALIGNMENT = b"MVN1", 1, 64
 _POOLING = {"none": 0, "3d": 1, "2d": 2, "2plus3d": 3}
-_ACTIVATION = {"relu6": 1, "hard_swish": 2, "swish": 3, "hard_sigmoid": 4, "sigmoid": 5}
+#: name -> number in the file's header, which the engine knows it by; 0 is none
+ACTIVATIONS = {"relu6": 1, "hard_swish": 2, "swish": 3, "hard_sigmoid": 4, "sigmoid": 5}
 _HEADER = struct.Struct("<4sIQ15I")
 _BLOCK = struct.Struct("<8If")
 #: Weights of an output up to this are as good as zero.
@@ -63,6 +64,12 @@ def check_native(config: MoViNetConfig, manifest: Manifest) -> None:
         raise ConfigError(
             "the native engine runs factorized models; export those with 3-D kernels as .tflite"
         )
+    for name in (config.activation, config.gating_activation, config.head_activation):
+        if name not in ACTIVATIONS:
+            raise ConfigError(
+                f"the native engine has no activation {name!r}, it has {', '.join(ACTIVATIONS)}: "
+                "export the model as .tflite"
+            )
     check_precision(manifest.quantization)
     if manifest.resizes:
         raise ConfigError("the native engine does not resize frames: leave source_size out")
@@ -101,9 +108,9 @@ def _header(
         config.num_classes,
         config.trained_frames,
         _POOLING[config.se_type],
-        _ACTIVATION[config.activation],
-        _ACTIVATION[config.gating_activation],
-        _ACTIVATION[config.head_activation],
+        ACTIVATIONS[config.activation],
+        ACTIVATIONS[config.gating_activation],
+        ACTIVATIONS[config.head_activation],
         int(config.positional_encoding),
         PRECISIONS[quantization],
     )

@@ -28,8 +28,8 @@ class NativeEngine:
 
     Attributes:
         manifest: What travels with it.
-        kernels: The instruction set in use: "avx512vnni", "avx512", "avxvnni", "avx2", "dotprod"
-            or "baseline".
+        kernels: The instruction set in use: "avx512vnni", "avx512", "avxvnni", "avx2", "dotprod",
+            "baseline" (what every x64 or 64-bit Arm processor has) or "plain" (what any has).
     """
 
     channels_first = False

@@ -1,29 +1,54 @@
-// The submodule movinet._native.kernels: each kernel alone, on plain arrays, for the tests.
+// The module movinet._native_kernels: each kernel alone, on plain arrays, for tests and benchmarks.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
+#include <stdexcept>
 
 #include "arrays.h"
-#include "error.h"
 #include "half.h"
 #include "kernels.h"
 
 namespace movinet {
+
+// A line SET(name) for each instruction set that is compiled; CMake writes it.
+#define SET(name) int64_t spin_##name(int64_t multiply_adds);
+#include "compiled_sets.h"
+#undef SET
+
 namespace {
+
+using IntegerInput = nb::ndarray<const int16_t, nb::c_contig, nb::device::cpu>;
+using ByteInput = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
+
+// By their numbers.
+constexpr const char* kActivations[] = {"none",  "relu6",        "hard_swish",
+                                        "swish", "hard_sigmoid", "sigmoid"};
+static_assert(std::size(kActivations) == static_cast<size_t>(Activation::count));
+
+// All that are compiled, for this machine or not.
+constexpr struct {
+  const char* name;
+  int64_t (*spin)(int64_t);
+} kCompiled[] = {
+#define SET(name) {#name, spin_##name},
+#include "compiled_sets.h"
+#undef SET
+};
 
 const Kernels& kernels(const std::string& isa) {
   const Kernels* found = find_kernels(isa.c_str());
-  if (!found) throw Error(Error::Kind::usage, "no such kernels");
+  if (!found) throw std::invalid_argument("no such kernels");
   return *found;
 }
 
 // The zero point of bytes, if there is one and the kernels have products of bytes.
 std::optional<int> checked(const Kernels& k, std::optional<int> zero) {
-  if (zero && !k.byte_product) throw Error(Error::Kind::usage, "no products of bytes here");
+  if (zero && !k.byte_product) throw std::invalid_argument("no products of bytes here");
   return zero;
 }
 
@@ -214,25 +239,40 @@ Output test_average_pool(const std::string& isa, const Input& x) {
   return from_panels(out, {out_height, out_width, channels});
 }
 
-}  // namespace
-
-void add_kernels(nb::module_& m) {
-  nb::module_ tests = m.def_submodule("kernels", "Each kernel alone, on plain arrays.");
-  tests.def("product", &test_product, nb::arg("isa"), nb::arg("a"), nb::arg("b"), nb::arg("bias"),
-            nb::arg("residual").none(), nb::arg("activation"));
-  tests.def("integer_product", &test_integer_product, nb::arg("isa"), nb::arg("a"), nb::arg("b"),
-            nb::arg("scale"), nb::arg("a_scales"), nb::arg("bias"), nb::arg("residual").none(),
-            nb::arg("activation"), nb::arg("zero") = nb::none());
-  tests.def("quantize", &test_quantize, nb::arg("isa"), nb::arg("x"), nb::arg("scale"),
-            nb::arg("zero").none());
-  tests.def("has_bytes", [](const std::string& isa) { return kernels(isa).byte_product != nullptr; });
-  tests.def("dense", &test_dense);
-  tests.def("depthwise", &test_depthwise);
-  tests.def("taps", &test_taps);
-  tests.def("average_pool", &test_average_pool);
-  tests.def("spin", [](const std::string& isa, int64_t multiply_adds) {
-    return kernels(isa).spin(multiply_adds);
-  });
+int64_t spin(const std::string& isa, int64_t multiply_adds) {
+  const std::string name = kernels(isa).name;  // refuses what this machine does not run
+  for (const auto& set : kCompiled)
+    if (name == set.name) return set.spin(multiply_adds);
+  throw std::logic_error("a set that nobody compiled");
 }
 
+template <class Names>
+nb::tuple tuple_of(const Names& names) {
+  nb::list all;
+  for (const char* name : names) all.append(name);
+  return nb::tuple(all);
+}
+
+}  // namespace
 }  // namespace movinet
+
+NB_MODULE(_native_kernels, m) {
+  using namespace movinet;
+  std::vector<const char*> compiled;
+  for (const auto& set : kCompiled) compiled.push_back(set.name);
+  m.attr("COMPILED") = tuple_of(compiled);
+  m.attr("ACTIVATIONS") = tuple_of(kActivations);
+  m.def("product", &test_product, nb::arg("isa"), nb::arg("a"), nb::arg("b"), nb::arg("bias"),
+        nb::arg("residual").none(), nb::arg("activation"));
+  m.def("integer_product", &test_integer_product, nb::arg("isa"), nb::arg("a"), nb::arg("b"),
+        nb::arg("scale"), nb::arg("a_scales"), nb::arg("bias"), nb::arg("residual").none(),
+        nb::arg("activation"), nb::arg("zero") = nb::none());
+  m.def("quantize", &test_quantize, nb::arg("isa"), nb::arg("x"), nb::arg("scale"),
+        nb::arg("zero").none());
+  m.def("has_bytes", [](const std::string& isa) { return kernels(isa).byte_product != nullptr; });
+  m.def("dense", &test_dense);
+  m.def("depthwise", &test_depthwise);
+  m.def("taps", &test_taps);
+  m.def("average_pool", &test_average_pool);
+  m.def("spin", &spin);
+}

@@ -47,10 +47,15 @@ def test_nothing_is_left_of_work_that_failed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def set_age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then), follow_symlinks=False)
+
+
 def leftover(folder: Path, process: int, hours: float, name: str = "0123abcd.onnx") -> Path:
     path = folder / f".movinet-{process}-{name}"
     path.write_text("half")
-    os.utime(path, (time.time() - 3600 * hours,) * 2)
+    set_age(path, 3600 * hours)
     return path
 
 
@@ -78,8 +83,8 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / f".movinet-{ended.pid}-0123abca"
     folder.mkdir()
     (folder / "000000.tar").write_text("half")
-    os.utime(folder, (time.time() - 3600 * 30,) * 2)
-    os.utime(link, (time.time() - 3600 * 30,) * 2, follow_symlinks=False)
+    set_age(folder, 3600 * 30)
+    set_age(link, 3600 * 30)
     with replacing(tmp_path / "model.onnx") as temporary:
         temporary.write_text("new")
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in [*kept, outside]}
@@ -95,7 +100,7 @@ def test_an_export_that_is_killed_leaves_nothing_for_ever(tmp_path: Path) -> Non
     )
     subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     (left,) = tmp_path.iterdir()
-    os.utime(left, (time.time() - 7200,) * 2)
+    set_age(left, 7200)
     with replacing(tmp_path / "other.onnx") as temporary:
         temporary.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["other.onnx"]

@@ -1,8 +1,17 @@
 """The exceptions of movinet: one small tree, each message one line that says what to do."""
 
+from movinet.text import printable
+
 
 class MovinetError(Exception):
-    """Base class of every error that movinet raises on bad input or failed work."""
+    """Base class of every error that movinet raises on bad input or failed work.
+
+    Names and texts from outside may be part of its message: whatever in them could steer a
+    terminal, turn the reading direction, or forge a line of a log is escaped.
+    """
+
+    def __init__(self, message: object = "", *args: object) -> None:
+        super().__init__(printable(str(message)), *args)
 
 
 class ConfigError(MovinetError, ValueError):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from movinet.errors import ConfigError
+from movinet.text import printable
 
 
 def file_path(name: object) -> Path:
@@ -109,7 +110,7 @@ def replacing(path: Path, beside: Sequence[str] = ()) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or error
-        raise OSError(f"{path}: cannot be written ({reason})") from None
+        raise OSError(printable(f"{path}: cannot be written ({reason})")) from None
     finally:
         for suffix in (path.suffix, *beside):
             with contextlib.suppress(OSError):  # the first error is the one to tell

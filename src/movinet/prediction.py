@@ -22,6 +22,7 @@ from movinet.errors import ConfigError, MovinetError
 from movinet.probabilities import to_logits, to_probabilities
 from movinet.runtime.base import Runtime
 from movinet.runtime.choosing import as_runtime, check_for_files
+from movinet.text import printable
 
 if TYPE_CHECKING:
     from movinet.config import InputSpec
@@ -177,7 +178,7 @@ def _warning_of(path: Path) -> OnSkipped:
         when = "" if packet.time is None else f"at {packet.time:.2f} s: "
         if not packet.note:
             when = f"skipped {when}" if when else "skipped: "
-        warnings.warn(f"{path}: {when}{packet.reason}", stacklevel=2)
+        warnings.warn(printable(f"{path}: {when}{packet.reason}"), stacklevel=2)
 
     return warn
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich.cells import cell_len, set_cell_size
-
 
 def printable(text: str) -> str:
     """Text with whatever could steer a terminal, break a line or an XML file escaped."""
@@ -12,6 +10,8 @@ def printable(text: str) -> str:
 
 def shorten(label: str, width: int = 40) -> str:
     """A label of at most `width` columns, with an ellipsis where something was cut off."""
+    from rich.cells import cell_len, set_cell_size
+
     if cell_len(label) <= width:
         return label
     return set_cell_size(label, width - 1).rstrip() + "…"

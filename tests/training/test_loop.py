@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-import movinet
 from tiny_runs import LABELS, made_up_data, tiny_config
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
+import movinet
 from movinet.errors import CheckpointError, ConfigError, TrainingError, VideoError
 from movinet.factory import load_model
 from movinet.training import step

@@ -167,6 +167,24 @@ def pause_after(count: int, event: threading.Event) -> Fault:
     return fault
 
 
+def drip(body: bool, event: threading.Event) -> Fault:
+    """Send a byte now and then until the event: of the body, or of the headers."""
+
+    def fault(handler: Handler) -> None:
+        if body:
+            handler.begin()
+            pieces = handler.rest
+        else:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            pieces = b"x" * 10_000
+        for byte in pieces:
+            if event.wait(0.05):
+                break
+            handler.send(bytes([byte]))
+
+    return fault
+
+
 def status(code: int, **headers: str) -> Fault:
     """Answer with a status and an empty body."""
 

@@ -4,10 +4,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from downloads import CARD, FETCH, ONCE, QUICK, failure, left_files, sha256
-from file_server import cut_after, make_archive, pause_after, status, wait_until
+from file_server import cut_after, drip, make_archive, pause_after, status, wait_until
 
 from movinet.errors import ConfigError
 from movinet.weights.download import download_path, download_url, fetch
@@ -132,6 +133,20 @@ def test_silent_server_is_given_up(server) -> None:
     assert "the server was silent for too long" in message
     # pieces that came in whole are kept
     assert download_path(CARD).with_name("movinet_a0_base.tar.gz.part").stat().st_size > 60_000
+
+
+@pytest.mark.parametrize("body", [True, False])
+def test_server_that_drips_is_given_up(server, body: bool) -> None:
+    """Each byte breaks the silence, and nobody would ever get the lock."""
+    over = threading.Event()
+    server.faults = [drip(body, over)]
+    started = time.monotonic()
+    message = failure(Patience(timeout=0.3, attempts=1))
+    assert time.monotonic() - started < 3
+    over.set()
+    assert ("less than 1000 a second" if body else "cannot download") in message
+    fetch(CARD, progress=False)
+    assert len(server.requests) == 2
 
 
 def test_without_network_the_message_says_how_to_do_it_by_hand(server, monkeypatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from movinet.data.manifest import read_span, read_table, unique_keys
 from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, VideoError
+from movinet.text import printable
 from movinet.video.files import find_videos
 from movinet.video.media import VideoFile
 
@@ -87,8 +88,10 @@ def read_kinetics(path: Path, root: Path) -> list[Labelled]:
         )
     if missing:
         warnings.warn(
-            f"{path}: {len(missing)} of {len(records)} videos are not in {root} and left out, "
-            f"{missing[0]} the first",
+            printable(
+                f"{path}: {len(missing)} of {len(records)} videos are not in {root} and left out, "
+                f"{missing[0]} the first"
+            ),
             stacklevel=2,
         )
     keys = unique_keys([item.key for item in found])

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from movinet.text import printable
 from movinet.video.media import Media
 
 
@@ -108,7 +109,9 @@ class DataSet:
         """
         if repeats := self.repeats():
             warnings.warn(
-                f"{self.name}: {len(repeats)} of {len(self)} samples repeat earlier ones and count "
-                "again in the figures; list each once to measure with",
+                printable(
+                    f"{self.name}: {len(repeats)} of {len(self)} samples repeat earlier ones and "
+                    "count again in the figures; list each once to measure with"
+                ),
                 stacklevel=3,
             )

@@ -114,8 +114,10 @@ def _folder(folder: Path) -> list[Labelled]:
     if loose:
         found_loose = "1 video is" if len(loose) == 1 else f"{len(loose)} videos are"
         warnings.warn(
-            f"{folder}: {found_loose} in no folder of a class and left out, "
-            f"{loose[0].name} the first",
+            printable(
+                f"{folder}: {found_loose} in no folder of a class and left out, "
+                f"{loose[0].name} the first"
+            ),
             stacklevel=2,
         )
     return found

@@ -11,6 +11,7 @@ from movinet.data.samples import DataSet
 from movinet.data.sources import open_data
 from movinet.errors import ConfigError
 from movinet.labels import load_labels
+from movinet.text import printable
 from movinet.training.checkpoint import check_config, read_checkpoint
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
@@ -41,8 +42,10 @@ def open_train(config: TrainConfig | ProbeConfig) -> DataSet:
     if missing := [label for c, label in enumerate(data.labels) if c not in there]:
         more = ", ..." if len(missing) > _NAMED else ""
         warnings.warn(
-            f"{data.name}: no sample of {len(missing)} of the {len(data.labels)} classes "
-            f"({', '.join(missing[:_NAMED])}{more}), which cannot be learnt",
+            printable(
+                f"{data.name}: no sample of {len(missing)} of the {len(data.labels)} classes "
+                f"({', '.join(missing[:_NAMED])}{more}), which cannot be learnt"
+            ),
             stacklevel=2,
         )
     return data
@@ -72,8 +75,10 @@ def open_valid(
     known = {sample.part for sample in (() if train is None else train.samples)}
     if common := sum(sample.part in known for sample in data.samples):
         warnings.warn(
-            f"{data.name}: {common} of {len(data)} samples are training data too: the figures will "
-            "say how well they were learnt by heart",
+            printable(
+                f"{data.name}: {common} of {len(data)} samples are training data too: the figures "
+                "will say how well they were learnt by heart"
+            ),
             stacklevel=2,
         )
     return data
@@ -118,8 +123,10 @@ def _open(where: str, config: TrainConfig | ProbeConfig, labels: tuple[str, ...]
     kept, _ = exclude(data, Path(section.exclude))  # the list may be of more than this data
     if len(kept) < len(data):
         warnings.warn(
-            f"{data.name}: {len(data) - len(kept)} of {len(data)} samples are on the list "
-            f"{section.exclude} and left out",
+            printable(
+                f"{data.name}: {len(data) - len(kept)} of {len(data)} samples are on the list "
+                f"{section.exclude} and left out"
+            ),
             stacklevel=3,
         )
     return kept

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
+import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -53,7 +56,10 @@ class Patience:
     """How long to keep trying.
 
     Attributes:
-        timeout: Seconds of silence after which a connection counts as broken.
+        timeout: Seconds after which a connection counts as broken: of silence, and until the
+            server has answered.
+        least_rate: Bytes a second that have to come; fewer, over `timeout` seconds, are as good as
+            silence.
         attempts: How often to try in all.
         backoff: Seconds before the second attempt; each further pause is twice as long.
     """
@@ -61,6 +67,7 @@ class Patience:
     timeout: float = 30.0
     attempts: int = 5
     backoff: float = 1.0
+    least_rate: float = 1000.0
 
 
 def transfer(url: str, part: Path, patience: Patience, on_progress: OnProgress) -> None:
@@ -98,7 +105,7 @@ def discard(part: Path) -> None:
 def _try_repeatedly(url: str, part: Path, patience: Patience, on_progress: OnProgress) -> None:
     for attempt in range(1, patience.attempts + 1):
         try:
-            _attempt(url, part, patience.timeout, on_progress)
+            _attempt(url, part, patience, on_progress)
         except _TransientError as error:
             if attempt == patience.attempts:
                 raise TransferError(f"{error} ({attempt} attempts)") from None
@@ -107,7 +114,7 @@ def _try_repeatedly(url: str, part: Path, patience: Patience, on_progress: OnPro
             return
 
 
-def _attempt(url: str, part: Path, timeout: float, on_progress: OnProgress) -> None:
+def _attempt(url: str, part: Path, patience: Patience, on_progress: OnProgress) -> None:
     origin = read_record(_origin_path(part)) or {}
     validator, total = origin.get("validator"), origin.get("total")
     resumable = origin.get("url") == url and isinstance(validator, str)
@@ -121,8 +128,9 @@ def _attempt(url: str, part: Path, timeout: float, on_progress: OnProgress) -> N
         headers |= {"Range": f"bytes={start}-", "If-Range": str(validator)}
     try:
         request = urllib.request.Request(url, headers=headers)
-        with _make_opener().open(request, timeout=timeout) as reply:
-            _receive(reply, part, url, start, validator, on_progress)
+        with _make_opener(patience.timeout).open(request, timeout=patience.timeout) as reply:
+            paced = _Paced(reply, patience)
+            _receive(reply, paced, part, url, start, validator, on_progress)
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416:
@@ -133,8 +141,42 @@ def _attempt(url: str, part: Path, timeout: float, on_progress: OnProgress) -> N
         raise _connection_error(error) from None
 
 
+class _Paced:
+    """The body of an answer, which has to come at a least rate.
+
+    A timeout of the socket alone would let a server hold a connection for ever with a byte now and
+    then.
+    """
+
+    def __init__(self, reply: http.client.HTTPResponse, patience: Patience) -> None:
+        self._reply, self._patience = reply, patience
+        self._since, self._count = time.monotonic(), 0
+
+    def read(self) -> bytes:
+        """A piece, of what is there; empty at the end."""
+        pieces, held = [], 0
+        while held < _CHUNK and (piece := self._reply.read1(_CHUNK - held)):
+            pieces.append(piece)
+            held += len(piece)
+            self._check(len(piece))
+        return b"".join(pieces)
+
+    def _check(self, count: int) -> None:
+        self._count += count
+        now, patience = time.monotonic(), self._patience
+        if now - self._since < patience.timeout:
+            return
+        if self._count < patience.least_rate * (now - self._since):
+            raise _TransientError(
+                f"the server sent {self._count:,} bytes in {now - self._since:.0f} seconds, less "
+                f"than {patience.least_rate:g} a second"
+            )
+        self._since, self._count = now, 0
+
+
 def _receive(
     reply: http.client.HTTPResponse,
+    body: _Paced,
     part: Path,
     url: str,
     start: int,
@@ -158,11 +200,12 @@ def _receive(
         if not start:  # after the old content is gone: a record must never outlive its bytes
             record = {"url": url, "validator": _validator(reply), "total": total}
             write_record(_origin_path(part), record)
-        _copy(reply, file, part, start, total, on_progress)
+        _copy(reply, body, file, part, start, total, on_progress)
 
 
 def _copy(
     reply: http.client.HTTPResponse,
+    body: _Paced,
     file: BinaryIO,
     part: Path,
     done: int,
@@ -170,7 +213,7 @@ def _copy(
     on_progress: OnProgress,
 ) -> None:
     on_progress(done, total)
-    while piece := reply.read(_CHUNK):
+    while piece := body.read():
         if done == 0 and not piece.startswith(_GZIP_MAGIC[: len(piece)]):
             kind = reply.headers.get("Content-Type", "no type")
             raise _WrongContentError(
@@ -255,13 +298,59 @@ class _WebRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _make_opener() -> urllib.request.OpenerDirector:
+class _AnswersInTime:
+    """Cuts connections whose headers are not there in time, however many bytes of them come."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def of(self, kind: type[http.client.HTTPConnection]) -> type[http.client.HTTPConnection]:
+        """A class of connections that wait no longer."""
+        seconds = self._seconds
+
+        class Connection(kind):
+            def getresponse(self) -> http.client.HTTPResponse:
+                timer = threading.Timer(seconds, self._cut)
+                timer.daemon = True
+                timer.start()
+                try:
+                    return super().getresponse()
+                finally:
+                    timer.cancel()
+
+            def _cut(self) -> None:
+                with contextlib.suppress(OSError, AttributeError):
+                    self.sock.shutdown(socket.SHUT_RDWR)
+
+        return Connection
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, limit: _AnswersInTime) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._limit.of(http.client.HTTPConnection), req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, limit: _AnswersInTime) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        connection = self._limit.of(http.client.HTTPSConnection)
+        return self.do_open(connection, req, context=ssl.create_default_context())
+
+
+def _make_opener(seconds: float) -> urllib.request.OpenerDirector:
     """Not `build_opener`: that one also opens file:, ftp: and data: addresses."""
-    opener = urllib.request.OpenerDirector()
+    opener, limit = urllib.request.OpenerDirector(), _AnswersInTime(seconds)
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        _Http(limit),
+        _Https(limit),
         _WebRedirects(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),

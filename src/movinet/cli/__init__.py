@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "movinet.cli.predict",
     "train": "movinet.cli.train",
     "watch": "movinet.cli.watch",
+    "segments": "movinet.cli.segments",
     "eval": "movinet.cli.eval",
     "export": "movinet.cli.export",
     "bench": "movinet.cli.bench",

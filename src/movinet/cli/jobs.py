@@ -51,7 +51,7 @@ def plan_jobs(videos: list[str], plot: Path | None, render: Path | None) -> list
             continue
         require_matplotlib(f"--{option}")
         check_output(base, suffixes)
-        for job, name in zip(jobs, _output_names(base, jobs), strict=True):
+        for job, name in zip(jobs, output_names(base, jobs), strict=True):
             if job.error is not None:
                 continue
             if name.resolve() in inputs:
@@ -64,7 +64,7 @@ def plan_jobs(videos: list[str], plot: Path | None, render: Path | None) -> list
     return jobs
 
 
-def _output_names(base: Path, jobs: list[Job]) -> list[Path]:
+def output_names(base: Path, jobs: list[Job]) -> list[Path]:
     """`base` for one video; for several with each one's name, with its folder's where it must be.
 
     A number tells apart what even then has the same name.

@@ -108,14 +108,14 @@ def command(
     from movinet.live import watch
     from movinet.runtime.choosing import open_model
 
-    rules = _rules(events, on, off)
+    rules = rules_of(events, on, off)
     runtime = open_model(model, weights=weights)
     say_model(runtime.info, "", "predictions")
     statuses = _Statuses(live=not as_json and sys.stdout.isatty())
     results = watch(
         sources,
         runtime,
-        half_life=_half_life(half_life),
+        half_life=half_life_of(half_life),
         rules=rules,
         gap=cast("GapPolicy", gap),
         seconds=math.inf if seconds is None else seconds,
@@ -169,7 +169,8 @@ class _Statuses:
         return live_view(self._last, top) if self._live else lines_of_events()
 
 
-def _rules(path: Path | None, on: float | None, off: float | None) -> Rules:
+def rules_of(path: Path | None, on: float | None, off: float | None) -> Rules:
+    """The rules that --events, --on and --off say."""
     from movinet.events import Rule, Rules, load_rules
 
     if path is not None:
@@ -180,7 +181,8 @@ def _rules(path: Path | None, on: float | None, off: float | None) -> Rules:
     return Rules(Rule(on=begins, off=min(0.4, begins) if off is None else off))
 
 
-def _half_life(text: str) -> float:
+def half_life_of(text: str) -> float:
+    """What --half-life says, seconds."""
     try:
         value = float(text)
     except ValueError:

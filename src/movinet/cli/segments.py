@@ -1,0 +1,171 @@
+"""`movinet segments`: what happens when in recordings, in the formats of other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from movinet.cli.common import FAILED, err, printable, say
+from movinet.cli.jobs import Job, output_names, plan_jobs
+from movinet.cli.models import MODEL_HELP, say_model
+from movinet.cli.watch import half_life_of, rules_of
+from movinet.cli.watch_view import clock
+from movinet.errors import ConfigError, MovinetError
+
+if TYPE_CHECKING:
+    from movinet.events import Rules
+    from movinet.runtime.base import Runtime
+    from movinet.segments import Segments
+
+
+def command(
+    videos: Annotated[
+        list[str],
+        typer.Argument(metavar="VIDEO", help="Video files, and folders to search for them."),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME_OR_FILE", help=MODEL_HELP)
+    ] = "motions",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            metavar="NAME_OR_FILE",
+            help="Of a preset: published weights, such as kinetics-600, or a file.",
+        ),
+    ] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the segments; again for other formats. .eaf (ELAN), .vtt, .srt, .csv, "
+            ".json, .ffmetadata (chapters).",
+        ),
+    ] = None,
+    format: Annotated[  # noqa: A002
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of the files where the suffix does not tell: activitynet, ava, "
+            "label-studio, via, fiftyone and the above.",
+        ),
+    ] = None,
+    half_life: Annotated[
+        str,
+        typer.Option(metavar="SECONDS", help="Seconds after which a frame counts half, or inf."),
+    ] = "5",
+    events: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rules of events, TOML.")
+    ] = None,
+    on: Annotated[
+        float | None,
+        typer.Option("--on", metavar="P", help="Probability at which an event begins. [0.6]"),
+    ] = None,
+    off: Annotated[
+        float | None,
+        typer.Option("--off", metavar="P", help="Probability below which it ends. [0.4]"),
+    ] = None,
+) -> None:
+    """Find what happens from when to when in recordings.
+
+    The same events as 'movinet watch' finds in a stream, printed as a table
+    and written for ELAN, subtitles, annotation tools and benchmarks. Memory
+    does not grow with the length. With several videos each one's name is put
+    into the names of the files.
+
+    For example:
+
+      movinet segments video.mp4 -m motions
+
+      movinet segments video.mp4 -m motions -o video.eaf -o video.vtt
+
+      movinet segments video.mp4 -m motions -o pred.json --format activitynet
+    """
+    from movinet.runtime.choosing import open_model
+
+    jobs = plan_jobs(videos, None, None)
+    outputs = _outputs(jobs, output or [], format)
+    rules, half = rules_of(events, on, off), half_life_of(half_life)
+    runtime = open_model(model, weights=weights)
+    say_model(runtime.info, "", "segments")
+    failed = False
+    for number, job in enumerate(jobs):
+        try:
+            if job.error is not None:
+                raise MovinetError(job.error)
+            segments = _found(job, runtime, rules, half, f"{number + 1}/{len(jobs)} ")
+            _print(segments)
+            _write(segments, [names[number] for names in outputs], format)
+        except MovinetError as error:
+            if isinstance(error, ConfigError):
+                raise
+            say("error", str(error))
+            failed = True
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _outputs(jobs: list[Job], outputs: list[Path], name: str | None) -> list[list[Path]]:
+    """For each --output the file of each video, all of them possible."""
+    from movinet.segments.formats import chosen_format
+
+    inputs = {job.path.resolve() for job in jobs}
+    found = []
+    for path in outputs:
+        chosen_format(path, name)
+        if not path.absolute().parent.is_dir():
+            raise OSError(f"{path}: cannot be written (there is no folder {path.parent})")
+        names = output_names(path, jobs)
+        if clash := inputs & {one.resolve() for one in names}:
+            raise ConfigError(f"{clash.pop()} is a video to read; choose another output")
+        found.append(names)
+    return found
+
+
+def _found(job: Job, runtime: Runtime, rules: Rules, half_life: float, number: str) -> Segments:
+    from movinet.segments import find_segments
+    from movinet.video import VideoReader
+
+    console = err()
+    if not console.is_terminal:
+        return find_segments(job.path, runtime, rules, half_life=half_life)
+    from rich.progress import Progress
+
+    with VideoReader(job.path) as reader:
+        duration = reader.info.duration
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"{number}{printable(job.path.name)}", total=duration)
+        return find_segments(
+            job.path,
+            runtime,
+            rules,
+            half_life=half_life,
+            on_time=lambda time: progress.update(task, completed=time),
+        )
+
+
+def _print(segments: Segments) -> None:
+    count = len(segments.events)
+    name = printable(str(segments.path))
+    print(f"{name}  {clock(segments.duration)}, {count} segment{'' if count == 1 else 's'}")
+    for event in segments.events:
+        print(
+            f"  {clock(event.start)}  {clock(event.end)}  {event.peak:4.0%}  "
+            f"{printable(event.label)}"
+        )
+    for note in segments.notes[:6]:
+        say("note", f"{name}: {note}")
+
+
+def _write(segments: Segments, paths: list[Path], name: str | None) -> None:
+    from movinet.segments import write_segments
+
+    for path in paths:
+        write_segments(segments, path, name)
+        say("note", f"written: {printable(str(path))}")

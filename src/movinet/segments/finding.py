@@ -1,0 +1,103 @@
+"""The events of a recording, in constant memory however long it is."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from movinet.errors import ConfigError, VideoError
+from movinet.events import Detector, Event, Rules
+from movinet.live.watching import HALF_LIFE
+from movinet.runtime.base import Runtime
+from movinet.runtime.choosing import as_runtime, check_for_files
+from movinet.video.reader import VideoReader
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The events of a recording.
+
+    Attributes:
+        path: The video.
+        duration: Its length, seconds.
+        width: Of its pictures, pixels.
+        height: Of its pictures, pixels.
+        frame_rate: Its frames a second; None if the file does not state it.
+        model: Name of the model.
+        labels: Names of all classes.
+        events: By start and class.
+        notes: What was skipped or is doubtful, one line each.
+    """
+
+    path: Path
+    duration: float
+    width: int
+    height: int
+    frame_rate: float | None
+    model: str
+    labels: tuple[str, ...]
+    events: tuple[Event, ...]
+    notes: tuple[str, ...] = ()
+
+
+def find_segments(
+    video: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Runtime = "motions",
+    rules: Rules | None = None,
+    *,
+    half_life: float = HALF_LIFE,
+    on_time: Callable[[float], None] | None = None,
+) -> Segments:
+    """Find what happens from when to when in a recording.
+
+    The events are those that `movinet.watch` finds in a stream of the same frames.
+
+    Args:
+        video: A video file.
+        model: A stream model, as `movinet.open_model` takes it.
+        rules: When events begin and end.
+        half_life: Seconds after which a frame counts half; ``math.inf`` for the mean of all.
+        on_time: Called with the time of each frame that was seen, seconds.
+
+    Raises:
+        ConfigError: If the model is no stream model, or an option is not possible.
+        VideoError: If the video cannot be read.
+    """
+    runtime = as_runtime(model)
+    check_for_files(runtime, None)
+    info = runtime.info
+    if not info.streaming or runtime.members:
+        raise ConfigError(f"{info.name} is no stream model: segments are found by streams")
+    stream = runtime.stream(half_life=None if math.isinf(half_life) else half_life)
+    detector = Detector(info.labels, rules)
+    events: list[Event] = []
+    time, tick = None, 1 / info.input.frame_rate
+    with VideoReader(video, frame_rate=info.input.frame_rate) as reader:
+        for frame in reader:
+            time = frame.time
+            changes = detector.update(time, stream(frame.image))
+            events += [change.event for change in changes if change.kind == "end"]
+            if on_time is not None:
+                on_time(time)
+        size, notes = reader.info, tuple(packet.reason for packet in reader.skipped)
+        path = Path(os.fspath(video))
+    if time is None:
+        raise VideoError(f"{path}: not one frame can be decoded")
+    duration = time + tick
+    events += [change.event for change in detector.finish(duration) if change.kind == "end"]
+    order = {label: number for number, label in enumerate(info.labels)}
+    events.sort(key=lambda event: (event.start, order[event.label]))
+    return Segments(
+        path,
+        duration,
+        size.width,
+        size.height,
+        size.frame_rate,
+        info.name,
+        info.labels,
+        tuple(events),
+        tuple(dict.fromkeys(notes)),
+    )

@@ -136,6 +136,20 @@ def _find(tool: str) -> str | None:
 
 def compile_engine(source: Path, build: Path, for_tests: bool) -> list[Path]:
     """Build the module and, for tests, theirs; raise _NotBuiltError with the step that failed."""
+    cmake = configure_engine(source, build, for_tests)
+    names = ["_native", "_native_kernels"] if for_tests else ["_native"]
+    for name in names:
+        for path in build.glob(f"{name}.*.so"):  # in a kept folder: perhaps another Python's
+            path.unlink()
+    _run("compiling", [cmake, "--build", build, "--parallel", str(os.cpu_count() or 1)])
+    modules = [path for name in names for path in build.glob(f"{name}.*.so")]
+    if len(modules) != len(names):
+        raise _NotBuiltError(f"compiling made {len(modules)} modules, not {len(names)}")
+    return modules
+
+
+def configure_engine(source: Path, build: Path, for_tests: bool) -> str:
+    """Prepare a folder for building; returns the program that builds there, CMake."""
     cmake, generator = _find("cmake"), _find("ninja")
     if cmake is None:
         raise _NotBuiltError("there is no cmake")
@@ -147,16 +161,8 @@ def compile_engine(source: Path, build: Path, for_tests: bool) -> list[Path]:
         configure.append(f"-DCMAKE_CXX_COMPILER={_compiler()}")
     if generator is not None:
         configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={generator}"]
-    names = ["_native", "_native_kernels"] if for_tests else ["_native"]
-    for name in names:
-        for path in build.glob(f"{name}.*.so"):  # in a kept folder: perhaps another Python's
-            path.unlink()
     _run("configuring with CMake", configure)
-    _run("compiling", [cmake, "--build", build, "--parallel", str(os.cpu_count() or 1)])
-    modules = [path for name in names for path in build.glob(f"{name}.*.so")]
-    if len(modules) != len(names):
-        raise _NotBuiltError(f"compiling made {len(modules)} modules, not {len(names)}")
-    return modules
+    return cmake
 
 
 def _run(what: str, command: list[Any]) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -19,15 +20,20 @@ def engine_folder() -> Iterator[Path]:
         yield FOLDER
 
 
-def compile_for_tests(folder: Path) -> None:
-    """Bring a folder up to date, in the way of `make`: any other would compile all again."""
+def build_hook() -> Any:
+    """The module that compiles the engine for installations."""
     hook = ROOT / "native" / "build_hook.py"
     spec = importlib.util.spec_from_file_location("build_hook", hook)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.compile_engine(ROOT / "native", folder, for_tests=True)
+    return module
+
+
+def compile_for_tests(folder: Path) -> None:
+    """Bring a folder up to date, in the way of `make`: any other would compile all again."""
+    build_hook().compile_engine(ROOT / "native", folder, for_tests=True)
 
 
 def compiled(folder: Path) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from engine_build import compile_for_tests, compiled, engine_folder
+from engine_build import build_hook, compile_for_tests, compiled, engine_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Calls what pip calls, in the folder of the project.
@@ -37,7 +38,8 @@ def backend(function: str, *arguments: str | Path, **environment: str) -> tuple[
 def test_the_engine_is_here_where_a_compiler_is() -> None:
     """Without it the tests of the engine would be left out in silence."""
     for name in ("_native", "_native_kernels"):
-        assert importlib.util.find_spec(f"movinet.{name}") is not None
+        found = importlib.util.find_spec(f"movinet.{name}")
+        assert found is not None, f"no {name}: remove .venv/native.stamp, and make it again"
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,18 @@ def test_the_source_archive_has_the_engine(tmp_path: Path) -> None:
     wanted = {"CMakeLists.txt", "build_hook.py", "include/movinet.h", "src/network.cpp"}
     assert names >= {f"native/{name}" for name in wanted} | {"pyproject.toml"}
     assert not [name for name in names if name.endswith(".so")]
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_users_compile_the_engine_and_nothing_else(tmp_path: Path) -> None:
+    """What is different from the build of `make`, without the minutes of compiling it."""
+    cmake = build_hook().configure_engine(ROOT / "native", tmp_path, for_tests=False)
+    # Fails if a source is missing, and prints what it would do.
+    command = [cmake, "--build", tmp_path, "--verbose", "--", "-n"]
+    plan = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert plan.returncode == 0, plan.stdout
+    sources = set(re.findall(r"native/(\w+/\w+\.c(?:pp)?)\b", plan.stdout))
+    assert sources == {f"src/{path.name}" for path in (ROOT / "native" / "src").glob("*.cpp")}
 
 
 @pytest.mark.heavy

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,9 @@ def test_a_terminal_gets_one_view(capsys: pytest.CaptureFixture[str]) -> None:
         ([str(CLIP), "--on", "2"], 2, "on and off must be probabilities"),
         ([str(CLIP), "--events", "none.toml"], 2, "none.toml: cannot be read"),
         ([str(CLIP), "--for", "0"], 2, "seconds must be a positive number"),
+        ([str(CLIP), "--to", "http://u:s3cret@/x"], 2, "it is no URL with a host"),
+        ([str(CLIP), "--to", "out.txt"], 2, "expected a file with the suffix .jsonl, .csv"),
+        ([str(CLIP), "--to", "/dev/null/x.csv"], 2, "there is no such folder"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: list[str], code: int, message: str) -> None:
@@ -90,6 +96,36 @@ def test_a_source_that_is_down_is_tried_until_the_time_is_up() -> None:
     assert done.exit_code == 0
     assert done.stderr.count("trying again") == 1  # said once, not at every try
     assert "s3cret" not in done.output
+
+
+def test_targets_get_the_events_that_are_shown(tmp_path: Path) -> None:
+    out, subtitles = tmp_path / "out.csv", tmp_path / "out.srt"
+    started = time.time()
+    done = run(f"door={CLIP}", "--to", str(out), "--to", str(subtitles))
+    assert done.exit_code == 0, done.output
+    with out.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["source"], row["label"]) == ("door", "turning right")
+    shown = f"to 0:00:0{float(row['end']):.1f}"
+    assert shown in done.stdout
+    began = datetime.fromisoformat(row["started"]).timestamp() - float(row["start"])
+    assert started < began < time.time()
+    assert "-->" in subtitles.read_text()
+    again = run(f"door={CLIP}", "--to", str(subtitles))
+    assert again.exit_code == 2
+    assert "it exists" in again.stderr
+
+
+def test_an_event_that_lasts_when_time_is_up_ends(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[default]\non = 0.01\noff = 0.001\nshortest = 0.2\n")
+    out = tmp_path / "out.jsonl"
+    done = run(f"door={CLIP}", "--events", str(rules), "--for", "1.5", "--to", str(out))
+    assert done.exit_code == 0, done.output
+    events = [json.loads(line) for line in out.read_text().splitlines() if '"event"' in line]
+    new = {event["id"] for event in events if event["kind"] == "new"}
+    assert new
+    assert {event["id"] for event in events if event["kind"] == "end" and event["cut"]} == new
 
 
 def test_stdin_is_a_source() -> None:

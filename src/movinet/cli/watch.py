@@ -84,6 +84,15 @@ def command(
             metavar="SECONDS", min=0.1, help="Silence after which a source is lost and tried again."
         ),
     ] = 5.0,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="Where results and events go, besides: a file with the suffix .jsonl, .csv, .srt "
+            "or .vtt; a webhook's URL; exec:COMMAND. May be repeated.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A line of JSON for each result on stdout.")
     ] = False,
@@ -104,11 +113,17 @@ def command(
       movinet watch door=rtsp://10.0.0.2/s yard=http://10.0.0.3/live.m3u8 --json
 
       movinet watch video.mp4 -m motions --for 3
+
+      movinet watch 0 --to events.csv --to https://example.org/hook
     """
     from movinet.live import watch
+    from movinet.live.sinks import Sinks
+    from movinet.live.sources import parse_sources
     from movinet.runtime.choosing import open_model
 
     rules = rules_of(events, on, off)
+    names = [source.name for source in parse_sources(sources)]
+    sinks = Sinks(to or (), sources=names, top=top, say=say)
     runtime = open_model(model, weights=weights)
     say_model(runtime.info, "", "predictions")
     statuses = _Statuses(live=not as_json and sys.stdout.isatty())
@@ -123,8 +138,10 @@ def command(
         open_timeout=max(timeout, 10.0),
         on_status=statuses.see,
     )
-    with contextlib.closing(results), statuses.view(top) as view:
+    # Sources end first, and then what waits for sinks is passed on.
+    with sinks, contextlib.closing(results), statuses.view(top) as view:
         for result in results:
+            sinks.send(result)
             if as_json:
                 print(json.dumps(result.to_json(top)), flush=True)
             else:

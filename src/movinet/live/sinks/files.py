@@ -1,0 +1,218 @@
+"""Files of results and events: JSON lines and CSV, appended, and subtitles."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import stat
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from movinet.errors import ConfigError
+from movinet.live.sinks.reports import EVERYTHING, Kind, Report
+from movinet.live.sinks.worker import Sink, TryAgainError
+from movinet.text import one_line, printable
+
+#: Columns of a CSV file.
+COLUMNS = ("source", "id", "label", "start", "end", "peak", "mean", "started")
+#: Subtitles that are put in order at the end, bytes at most.
+_MOST_SORTED = 64_000_000
+
+
+class FileSink(Sink):
+    """A file to which whole lines are appended: each is there at once, or not at all.
+
+    Args:
+        path: Of the file; it may exist.
+
+    Raises:
+        ConfigError: If it cannot be a file to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name, self._path = one_line(path), path
+        self._file = -1
+        self._before = b""
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{self.name}: it is no file")
+        if not path.parent.is_dir():
+            raise ConfigError(f"{self.name}: there is no such folder")
+
+    def open(self) -> None:
+        """Open it, and see what is there."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            # Whoever puts a pipe there meanwhile does not stop us.
+            self._file = os.open(self._path, flags | getattr(os, "O_NONBLOCK", 0), 0o644)
+            found = os.fstat(self._file)
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigError(f"{self.name}: it is no file")
+            self._begin(found.st_size)
+        except OSError as error:
+            self._close()
+            raise ConfigError(f"{self.name}: cannot be written ({error.strerror})") from None
+        except ConfigError:
+            self._close()
+            raise
+
+    def finish(self, seconds: float) -> None:  # noqa: ARG002
+        """Close it."""
+        self._close()
+
+    def _begin(self, size: int) -> None:
+        """Look at a file of `size` bytes that was opened."""
+        if size:
+            os.lseek(self._file, -1, os.SEEK_END)
+            if os.read(self._file, 1) != b"\n":  # a line whose writer was killed
+                self._before = b"\n"
+
+    def _append(self, text: str) -> None:
+        """Append lines, or nothing."""
+        data, size = self._before + text.encode(), os.fstat(self._file).st_size
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, size)
+            raise TryAgainError(f"cannot be written ({error.strerror})") from None
+        self._before = b""
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+class JsonLines(FileSink):
+    """Every result and every report of an event, a line of JSON each."""
+
+    wants = EVERYTHING
+
+    def deliver(self, report: Report, seconds: float) -> None:  # noqa: ARG002
+        """Append a line."""
+        self._append(json.dumps({"type": _type(report), **report.values}) + "\n")
+
+
+def _type(report: Report) -> str:
+    return "result" if report.kind == "result" else "event"
+
+
+class CsvFile(FileSink):
+    """A row for each event that has ended."""
+
+    wants: frozenset[Kind] = frozenset(("end",))
+
+    def deliver(self, report: Report, seconds: float) -> None:  # noqa: ARG002
+        """Append a row."""
+        started = datetime.fromtimestamp(report.values["started"], UTC)
+        values = {
+            **report.values,
+            "started": started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+        self._append(_row([printable(str(values[column])) for column in COLUMNS]))
+
+    def _begin(self, size: int) -> None:
+        super()._begin(size)
+        header = _row(COLUMNS)
+        if not size:
+            self._append(header)
+            return
+        os.lseek(self._file, 0, os.SEEK_SET)
+        if os.read(self._file, len(header)).splitlines() != header.encode().splitlines():
+            raise ConfigError(f"{self.name}: it has other columns than events; name another file")
+
+
+def _row(values: tuple[str, ...] | list[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
+
+
+class Subtitles(FileSink):
+    """A cue for each event that has ended.
+
+    Cues are written when their events end, and put in the order of their starts at the end.
+
+    Args:
+        path: Of a file that does not exist yet, or is empty.
+        vtt: WebVTT instead of SRT.
+        named: Whether cues name their source.
+    """
+
+    wants: frozenset[Kind] = frozenset(("end",))
+
+    def __init__(self, path: Path, *, vtt: bool, named: bool) -> None:
+        super().__init__(path)
+        self._vtt, self._named = vtt, named
+        self._head = "WEBVTT\n\n" if vtt else ""
+        self._cues, self._last, self._ordered = 0, 0.0, True
+        if path.exists() and path.stat().st_size:
+            self._refuse()
+
+    def deliver(self, report: Report, seconds: float) -> None:  # noqa: ARG002
+        """Append a cue."""
+        start = report.values["start"]
+        text = printable(report.values["label"])
+        if self._named:
+            text = f"{printable(report.source)}: {text}"
+        # A line with an arrow would be taken for the times of a cue.
+        text = text.replace("-->", "->")
+        if self._vtt:
+            text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        end = max(report.values["end"], start + 0.001)
+        times = f"{self._clock(start)} --> {self._clock(end)}"
+        self._append(f"{self._cues + 1}\n{times}\n{text}\n\n")
+        self._cues += 1
+        self._ordered, self._last = self._ordered and start >= self._last, start
+
+    def finish(self, seconds: float) -> None:
+        """Put the cues in order."""
+        super().finish(seconds)
+        if not self._ordered and self._path.stat().st_size <= _MOST_SORTED:
+            self._sort()
+
+    def _begin(self, size: int) -> None:
+        if size:
+            self._refuse()
+        if self._head:
+            self._append(self._head)
+
+    def _refuse(self) -> None:
+        raise ConfigError(
+            f"{self.name}: it exists, and the times of its cues are those of another run; remove "
+            "it or name another file"
+        )
+
+    def _clock(self, seconds: float) -> str:
+        milliseconds = round(seconds * 1000)
+        minutes, rest = divmod(milliseconds, 60_000)
+        hours, minutes = divmod(minutes, 60)
+        mark = "." if self._vtt else ","
+        return f"{hours:02}:{minutes:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
+
+    def _sort(self) -> None:
+        text = self._path.read_text("utf-8").removeprefix(self._head)
+        cues = [cue.split("\n", 1)[1] for cue in text.split("\n\n") if cue]
+        cues.sort(key=_start)
+        body = "".join(f"{number}\n{cue}\n\n" for number, cue in enumerate(cues, 1))
+        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".movinet-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(self._head + body)
+            Path(name).chmod(stat.S_IMODE(self._path.stat().st_mode))
+            Path(name).replace(self._path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _start(cue: str) -> tuple[int, ...]:
+    """When a cue begins: numbers that compare as the times do."""
+    return tuple(int(part) for part in re.split(r"[:.,]", cue.split(" ", 1)[0]))

@@ -1,0 +1,67 @@
+"""From what users write behind `--to` to sinks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from movinet.errors import ConfigError
+from movinet.live.sinks.command import Command
+from movinet.live.sinks.files import CsvFile, JsonLines, Subtitles
+from movinet.live.sinks.webhook import Webhook
+from movinet.live.sinks.worker import Sink
+from movinet.text import one_line
+
+_ALLOWED = (
+    "a file with the suffix .jsonl, .csv, .srt or .vtt, an http:// or https:// URL, or exec:COMMAND"
+)
+
+
+def make_sinks(targets: Sequence[str], sources: Sequence[str]) -> list[Sink]:
+    """A sink for each target, not opened yet.
+
+    Args:
+        targets: As users write them.
+        sources: Names of all sources.
+
+    Raises:
+        ConfigError: If one is none, or two are the same file.
+    """
+    files: set[Path] = set()
+    sinks = []
+    for target in targets:
+        sink = _make(target, sources)
+        if not re.match(r"[A-Za-z]+:", target):
+            path = Path(target).resolve()
+            if path in files:
+                raise ConfigError(f"{sink.name}: it is named twice")
+            files.add(path)
+        sinks.append(sink)
+    return sinks
+
+
+def _make(target: str, sources: Sequence[str]) -> Sink:
+    if not isinstance(target, str | os.PathLike):
+        raise ConfigError(f"expected a target as text, got {type(target).__name__}")
+    target = os.fspath(target)
+    if "\0" in target or not target:
+        raise ConfigError(f"expected {_ALLOWED}")
+    if target.startswith("exec:"):
+        return Command(target.removeprefix("exec:"))
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", target)
+    if scheme:
+        name = scheme[1].lower()
+        if name in ("http", "https"):
+            return Webhook(target)
+        raise ConfigError(f"{one_line(name)}://***: nothing is sent there; expected {_ALLOWED}")
+    path = Path(target)
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        return JsonLines(path)
+    if suffix == ".csv":
+        return CsvFile(path)
+    if suffix in (".srt", ".vtt"):
+        return Subtitles(path, vtt=suffix == ".vtt", named=len(sources) != 1)
+    raise ConfigError(f"{one_line(target)}: expected {_ALLOWED}")

@@ -86,6 +86,23 @@ def _is_running(process: int) -> bool:
     return True
 
 
+def model_path(name: object) -> Path:
+    """`file_path` for files that engines open, which take names in UTF-8 only.
+
+    Raises:
+        ConfigError: If it is no path, or holds bytes that are not UTF-8.
+    """
+    path = file_path(name)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{str(path)!r}: the name holds bytes that are not UTF-8, which engines cannot open; "
+            "rename the file, or the folder that holds it"
+        ) from None
+    return path
+
+
 @contextlib.contextmanager
 def replacing(path: Path, beside: Sequence[str] = ()) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it at the end, or removed on an error.

@@ -108,8 +108,8 @@ def test_a_bad_row_is_one_line(tmp_path, text, message):
 
 def test_what_is_no_text_and_no_folder_is_one_line(tmp_path):
     path = annotations(tmp_path, "", "a.mp4")
-    path.write_bytes((HEADER + "x,a,0,10,t\n").encode() + b"\xff")
-    with pytest.raises(ConfigError, match=r"train\.csv: not UTF-8 text"):
+    path.write_bytes(HEADER.encode() + b"x\xff,a,0,10,t\n")
+    with pytest.raises(ConfigError, match=r"train\.csv, line 2: .* it is not UTF-8 text"):
         open_data(path)
     path.write_text(HEADER + "x,a,0,10,t\n")
     with pytest.raises(VideoError, match=r"nowhere: no such file or folder; give the folder of th"):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +90,7 @@ def test_videos_beside_a_manifest_move_with_it_and_others_stay(tmp_path: Path) -
 
 
 def test_a_name_that_no_manifest_can_hold_is_told(tmp_path: Path) -> None:
-    for name in (os.fsdecode(b"\xff.mp4"), "line\nbreak.mp4"):
-        with pytest.raises(ConfigError, match="a manifest cannot hold such a name; rename"):
+    for name in ("line\nbreak.mp4", "escape\x1b.mp4"):
+        with pytest.raises(ConfigError, match=r"cannot hold a name with line ends .*; rename"):
             write_samples(tmp_path / "all.csv", data_set(sample(tmp_path / name)), [0])
     assert np.all([path.suffix != ".csv" for path in tmp_path.iterdir()])

@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from movinet.data.manifest import read_span, read_table, unique_keys
+from movinet.data.manifest import check_label, read_span, read_table, unique_keys
 from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, VideoError
-from movinet.text import printable
+from movinet.text import printable, same_form
 from movinet.video.files import find_videos
 from movinet.video.media import VideoFile
 
@@ -28,9 +28,9 @@ def is_kinetics(path: Path) -> bool:
     if path.suffix.lower() != ".csv":
         return False
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             first = next(csv.reader([file.readline(10_000)]), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except (OSError, csv.Error):
         return False  # whoever reads it as a manifest says what is wrong
     return "youtube_id" in (name.strip() for name in first)
 
@@ -54,7 +54,7 @@ def read_kinetics(path: Path, root: Path) -> list[Labelled]:
         UserWarning: With the number of videos that are not there.
     """
     records = [
-        (line, {name: cell.strip() for name, cell in record.items()})
+        (line, {name: same_form(cell.strip()) for name, cell in record.items()})
         for line, record in read_table(path, _check_columns)
     ]
     if not records:
@@ -125,6 +125,7 @@ def _clip(where: str, record: Mapping[str, str], videos: _Found) -> Labelled | N
         if not record.get(name):
             raise ConfigError(f"{where}: {name} is empty")
     identity, label = record["youtube_id"], record["label"]
+    check_label(where, label)
     start, end = read_span(where, record, ("time_start", "time_end"))
     cut = whole = None
     if start is not None and end is not None:
@@ -143,4 +144,5 @@ def _choose(videos: _Found, stem: str, label: str) -> Path | None:
     """The video with a name; of several, the one in a folder with the name of the label."""
     found = videos.get(stem, [])
     folders = (label, label.replace(" ", "_"))
-    return next((video for video in found if video.parent.name in folders), next(iter(found), None))
+    named = (video for video in found if same_form(video.parent.name) in folders)
+    return next(named, next(iter(found), None))

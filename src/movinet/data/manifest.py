@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 
 from movinet.errors import ConfigError
 from movinet.files import replacing
+from movinet.text import is_name, same_form
 from movinet.weights.wire import shown
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -24,6 +27,8 @@ SEPARATOR = "|"
 _MAX_BYTES = 1 << 30
 #: Longer texts are no names of classes.
 _MAX_NAME = 500
+#: What stands for bytes that are no UTF-8.
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Row(NamedTuple):
@@ -123,7 +128,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
         for row in rows:
             labels = list(row.labels) if several else row.labels[0]
             record = dict(zip(names, _cells(row, optional, labels), strict=True))
-            text.write(json.dumps(record, ensure_ascii=False) + "\n")
+            is_text = row.path.isascii() or not _SURROGATES.search(row.path)
+            text.write(json.dumps(record, ensure_ascii=not is_text) + "\n")
     else:
         writer = csv.writer(text, delimiter=_delimiter(path), lineterminator="\n")
         writer.writerow(names)
@@ -136,7 +142,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
             writer.writerow(_cells(row, optional, SEPARATOR.join(row.labels)))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")
 
 
 def _cells(row: Row, optional: list[str], labels: Any) -> list[Any]:
@@ -151,9 +157,16 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes; a manifest is a list")
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of Excel
+            return data.decode("utf-16")
+        # Names of files are bytes; whatever else is no UTF-8 is refused where it is used.
+        text = data.decode("utf-8-sig", errors="surrogateescape")
+        if _SURROGATES.search(text.partition("\n")[0]):
+            raise ConfigError(f"{path}: not UTF-8 text")
+        return text
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text") from None
+        raise ConfigError(f"{path}: not UTF-16 text, as its first bytes say") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -255,7 +268,7 @@ def read_labels(where: str, record: Mapping[str, Any]) -> tuple[str | int, ...]:
         found = given.split(SEPARATOR) if isinstance(given, str) and given else given or []
         if not isinstance(found, list):
             raise ConfigError(f"{where}: labels must be a list, not {given!r}")
-    labels = tuple(label.strip() if isinstance(label, str) else label for label in found)
+    labels = tuple(same_form(label.strip()) if isinstance(label, str) else label for label in found)
     for label in labels:
         check_label(where, label)
     return labels
@@ -264,11 +277,13 @@ def read_labels(where: str, record: Mapping[str, Any]) -> tuple[str | int, ...]:
 def check_label(where: str, label: object) -> None:
     """Raise ConfigError for what cannot be the name or number of a class."""
     if isinstance(label, str):
-        allowed = label.isprintable() and label == label.strip() and 0 < len(label) <= _MAX_NAME
+        allowed = is_name(label) and label == label.strip() and 0 < len(label) <= _MAX_NAME
     else:
         allowed = isinstance(label, int) and not isinstance(label, bool)
     if not allowed:
-        raise ConfigError(f"{where}: {shown(label)} is no name of a class")
+        is_bytes = isinstance(label, str) and _SURROGATES.search(label)
+        why = ": it is not UTF-8 text, in which lists are saved" if is_bytes else ""
+        raise ConfigError(f"{where}: {shown(label)} is no name of a class{why}")
 
 
 def read_span(

@@ -192,7 +192,7 @@ class _Shards:
     def add(self, number: int, content: _Content, record: dict[str, object]) -> None:
         """Write the members of a sample."""
         tar = self._shard()
-        text = json.dumps(record, ensure_ascii=False).encode()
+        text = json.dumps(record).encode()  # keys are names of files, which may be no UTF-8
         with content.region.path.open("rb") as file:
             file.seek(content.region.offset)
             self._member(tar, f"{number:08d}{content.suffix}", file, content.region.size)

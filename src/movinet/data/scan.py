@@ -12,6 +12,7 @@ from movinet.data.manifest import Row, write_rows
 from movinet.data.probe import Header, read_header
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, VideoError
+from movinet.text import is_file_name
 from movinet.video.media import Media, VideoFile
 
 Progress = Callable[[int, int], None]
@@ -133,7 +134,10 @@ def _row(data: DataSet, index: int, folder: Path) -> Row:
         )
     video = media.source.absolute()
     name = str(video.relative_to(folder) if video.is_relative_to(folder) else video)
-    if not name.isprintable():
-        raise ConfigError(f"{name!r}: a manifest cannot hold such a name; rename the file")
+    if not is_file_name(name):
+        raise ConfigError(
+            f"{name!r}: a manifest cannot hold a name with line ends or control characters; rename "
+            "the file"
+        )
     labels = tuple(data.labels[c] for c in sample.labels)
     return Row(name, labels, sample.start, sample.end, sample.group)

@@ -16,6 +16,7 @@ from movinet.data.manifest import parse_json, read_group, read_labels, read_span
 from movinet.data.packed import by_name, names_beside, with_keys
 from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, VideoError
+from movinet.text import is_file_name
 from movinet.video.container import Region
 from movinet.video.files import VIDEO_SUFFIXES
 from movinet.video.media import VideoFile
@@ -93,7 +94,7 @@ def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo
         split = _NAME.fullmatch(name)
         if not member.isfile() or split is None or _ABOUT_SHARD.match(name):
             continue
-        if not name.isprintable() or ".." in PurePosixPath(name).parts or name.startswith("/"):
+        if not is_file_name(name) or ".." in PurePosixPath(name).parts or name.startswith("/"):
             raise ConfigError(f"{path}: {name!r} is not allowed as the name of a member")
         if member.issparse():
             raise VideoError(f"{path}: {name!r} is stored with holes; pack it without --sparse")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from movinet.data.samples import DataSet, Labelled, Sample
 from movinet.data.shards import read_shards
 from movinet.data.tfrecords import read_records
 from movinet.errors import ConfigError, VideoError
-from movinet.text import printable
+from movinet.text import printable, same_form
 from movinet.video.files import VIDEO_SUFFIXES, find_videos, local_path, natural_order
 from movinet.video.media import VideoFile
 
@@ -110,7 +111,8 @@ def _folder(folder: Path) -> list[Labelled]:
             ) from None
         for video in videos:
             key = video.relative_to(folder).as_posix()
-            found.append(Labelled(key, VideoFile(video, "NONE"), (each.name,), str(video)))
+            label = same_form(each.name.strip())
+            found.append(Labelled(key, VideoFile(video, "NONE"), (label,), str(video)))
     if loose:
         found_loose = "1 video is" if len(loose) == 1 else f"{len(loose)} videos are"
         warnings.warn(
@@ -133,8 +135,8 @@ def _table(path: Path, root: Path | None) -> list[Labelled]:
     found, missing = [], []
     for row in rows:
         where = f"{path}, line {row.line}"
-        video = resolve(where, row.path, folder, confined=root is not None)
-        if not _is_file(video):
+        video = _in_any_form(resolve(where, row.path, folder, confined=root is not None))
+        if video is None:
             missing.append(f"{printable(row.path)} (line {row.line})")
             continue
         part = f"#{row.start or 0:g}-{'' if row.end is None else f'{row.end:g}'}"
@@ -150,6 +152,12 @@ def _table(path: Path, root: Path | None) -> list[Labelled]:
         )
     keys = unique_keys([item.key for item in found])
     return [item._replace(key=key) for item, key in zip(found, keys, strict=True)]
+
+
+def _in_any_form(path: Path) -> Path | None:
+    """The file of a name; of one with accents in either form, as lists and disks may differ."""
+    forms = [path, *(Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))]
+    return next((form for form in forms if _is_file(form)), None)
 
 
 def _is_file(path: Path) -> bool:
@@ -169,9 +177,10 @@ def _assembled(
         _check_labels(item, multi_label)
     if labels is None:
         labels = _classes(name, found)
-    elif len(set(labels)) < len(labels):
-        raise ConfigError(f"the class {max(labels, key=labels.count)!r} stands twice in the labels")
-    numbers = {label: i for i, label in enumerate(labels)}
+    names = [same_form(label) for label in labels]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"the class {max(names, key=names.count)!r} stands twice in the labels")
+    numbers = {label: i for i, label in enumerate(names)}
     samples = []
     for item in found:
         classes = tuple(_number(item.where, label, numbers) for label in item.labels)
@@ -196,7 +205,11 @@ def _check_labels(item: Labelled, multi_label: bool) -> None:
 
 def _classes(name: str, found: Sequence[Labelled]) -> list[str]:
     """The classes of samples: their names in natural order, or all numbers up to the largest."""
-    labels = {label for item in found for label in item.labels}
+    labels = {
+        same_form(label) if isinstance(label, str) else label
+        for item in found
+        for label in item.labels
+    }
     names = {label for label in labels if isinstance(label, str)}
     numbers = {label for label in labels if isinstance(label, int)}
     if names and numbers:
@@ -216,6 +229,7 @@ def _number(where: str, label: str | int, numbers: Mapping[str, int]) -> int:
         if not 0 <= label < len(numbers):
             raise ConfigError(f"{where}: class {label}; there are {len(numbers)}, counted from 0")
         return label
+    label = same_form(label)
     if label not in numbers:
         near = difflib.get_close_matches(label, numbers, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -18,6 +18,7 @@ from movinet.evaluation.looking import Frames, Look, stream_frames, window_clips
 from movinet.evaluation.metrics import predicted
 from movinet.probabilities import to_probabilities
 from movinet.runtime.base import Runtime
+from movinet.text import same_form
 from movinet.video.container import SkippedPacket
 
 #: Called with the samples done and all samples.
@@ -130,7 +131,7 @@ def _check(runtime: Runtime, data: DataSet, look: Look) -> None:
             "open the data with the model's labels"
         )
     for number, (wanted, given) in enumerate(zip(info.labels, data.labels, strict=True)):
-        if wanted != given:
+        if same_form(wanted) != same_form(given):
             raise ConfigError(
                 f"class {number} is {wanted!r} for {info.name} and {given!r} in {data.name}: "
                 "open the data with the model's labels"

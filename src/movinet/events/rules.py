@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from movinet.errors import ConfigError
-from movinet.text import one_line
+from movinet.text import one_line, same_form
 
 #: The longest time in a rule, seconds; the longest TOML file, bytes.
 MAX_SECONDS, _MAX_BYTES = 86_400.0, 1 << 20
@@ -85,12 +85,14 @@ class Rules:
         Raises:
             ConfigError: If a rule names a class that the model does not have.
         """
-        for label in self.classes:
-            if label not in labels:
-                near = difflib.get_close_matches(label, labels, n=1)
+        rules = {same_form(label): rule for label, rule in self.classes.items()}
+        names = [same_form(label) for label in labels]
+        for label in rules:
+            if label not in names:
+                near = difflib.get_close_matches(label, names, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(f"the model has no class {one_line(repr(label))}{hint}")
-        found = {i: self.classes.get(label, self.default) for i, label in enumerate(labels)}
+        found = {i: rules.get(label, self.default) for i, label in enumerate(names)}
         return {i: rule for i, rule in found.items() if rule is not None}
 
 

@@ -21,7 +21,7 @@ from movinet.exporting.native import check_precision
 from movinet.exporting.quantize import check_quantize, quantized
 from movinet.exporting.verify import Agreement, compare
 from movinet.factory import LoadedModel
-from movinet.files import file_path, replacing
+from movinet.files import file_path, model_path, replacing
 from movinet.model import MoViNet
 from movinet.presets import input_spec
 from movinet.runtime.base import ModelInfo
@@ -188,6 +188,7 @@ def check_output(path: Path) -> None:
         raise OSError(f"{path}: cannot be written (there is no folder {path.parent})")
     if path.is_dir():
         raise OSError(f"{path}: cannot be written (it is a folder)")
+    model_path(path)
 
 
 def _loaded(

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from movinet.errors import ConfigError
+from movinet.text import is_name, same_form
 
 #: name of a bundled list -> its file here
 _BUNDLED = {
@@ -28,7 +29,7 @@ def load_labels(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
     Args:
         name_or_path: "kinetics-400", "kinetics-600" or "kinetics-700", or the path of a UTF-8 text
             file with one label a line (at most 1 MiB). White space around labels and empty lines at
-            the end are ignored.
+            the end are ignored; labels are given in Unicode's form NFC.
 
     Returns:
         The labels: not empty, each once.
@@ -83,13 +84,13 @@ def _parse(data: bytes, origin: str) -> tuple[str, ...]:
         raise ConfigError(f"labels {origin!r}, line {line}: not UTF-8 text") from None
     first_line: dict[str, int] = {}
     for number, line in enumerate(text.rstrip().split("\n"), start=1):
-        label = line.strip()
+        label = same_form(line.strip())
         if not label:
             raise ConfigError(
                 f"labels {origin!r}, line {number}: empty, so all later labels would name the "
                 "wrong class; remove the line or name the class"
             )
-        if not label.isprintable():
+        if not is_name(label):
             raise ConfigError(f"labels {origin!r}, line {number}: control characters in {label!r}")
         if label in first_line:
             raise ConfigError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from movinet.embedded import EMBEDDED, exported_path
 from movinet.errors import CheckpointError, ConfigError, MovinetError
-from movinet.files import file_path
+from movinet.files import file_path, model_path
 from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.fitting import not_loaded
 from movinet.runtime.manifest import Manifest
@@ -64,7 +64,7 @@ def load(
     """
     if isinstance(path, str) and path in EMBEDDED:
         path = exported_path(path)
-    path = file_path(path)
+    path = model_path(path)
     if path.suffix not in ENGINES:
         raise ConfigError(
             f"{path}: an exported model ends in one of {', '.join(ENGINES)}, or is "

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from movinet import __version__
 from movinet.config import MAX_CHANNELS, MAX_FRAMES, InputSpec
 from movinet.errors import CheckpointError, ConfigError
-from movinet.text import one_line
+from movinet.text import is_name, one_line
 
 #: A reader refuses files of a later version.
 FORMAT_VERSION = 1
@@ -149,7 +149,7 @@ class Manifest:
         for text in (*texts, *self.labels, *self.notes):
             if not isinstance(text, str):
                 raise ConfigError(f"labels and other texts must be strings, not {text!r}")
-            if not text.isprintable():
+            if not is_name(text):
                 raise ConfigError(f"text with control characters: {text!r}")
         if not isinstance(self.weights_sha256, str) or not _SHA256.fullmatch(self.weights_sha256):
             raise ConfigError("weights_sha256 must be 64 hexadecimal digits, or empty")

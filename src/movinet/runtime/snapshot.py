@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError
 from movinet.files import file_path, replacing
-from movinet.text import one_line
+from movinet.text import is_name, one_line
 
 #: A reader refuses files of a later version.
 FORMAT_VERSION = 1
@@ -161,7 +161,7 @@ def _parsed(data: bytes) -> StreamSnapshot:
     if time is not None and (type(time) not in (int, float) or not math.isfinite(time)):
         raise ValueError("its time is no number of seconds")
     texts = metadata["model"], metadata["weights_sha256"]
-    if not all(isinstance(text, str) and text.isprintable() and len(text) < 1000 for text in texts):
+    if not all(isinstance(text, str) and is_name(text) and len(text) < 1000 for text in texts):
         raise ValueError("its model or weights_sha256 is no printable text")
     return StreamSnapshot(texts[0], counts, values, texts[1], decay, time)
 

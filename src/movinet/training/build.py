@@ -15,6 +15,7 @@ from movinet.factory import LoadedModel, load_model
 from movinet.layers import Block
 from movinet.model import MoViNet
 from movinet.presets import preset_config
+from movinet.text import same_form
 from movinet.training.config import InputSection, ModelSection
 from movinet.weights.loading import PUBLISHED
 
@@ -183,7 +184,8 @@ def _check_classes(loaded: LoadedModel, labels: Sequence[str], weights: str) -> 
         raise ConfigError(
             f"model.weights: {weights} has {len(theirs)} classes, the data {len(labels)}; {advice}"
         )
-    if "labels" not in loaded.assumed and tuple(theirs) != tuple(labels):
+    theirs, labels = [same_form(each) for each in theirs], [same_form(each) for each in labels]
+    if "labels" not in loaded.assumed and theirs != labels:
         pairs = enumerate(zip(theirs, labels, strict=True))
         odd = next(i for i, (their, our) in pairs if their != our)
         near = difflib.get_close_matches(labels[odd], theirs, n=1)

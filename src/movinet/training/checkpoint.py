@@ -16,6 +16,7 @@ import torch
 from movinet.data.samples import DataSet
 from movinet.errors import CheckpointError, ConfigError
 from movinet.files import replacing
+from movinet.text import same_form
 from movinet.training.config import TrainConfig
 
 #: Of the content; another one is refused.
@@ -214,7 +215,7 @@ def check_config(
 
 def check_data(content: Mapping[str, Any], identity: Identity, path: Path) -> None:
     """Raise ConfigError unless a checkpoint is of a run on this data."""
-    if tuple(content["labels"]) != identity.labels:
+    if [*map(same_form, content["labels"])] != [*map(same_form, identity.labels)]:
         raise ConfigError(
             f"{path} is of a run with other classes ({len(content['labels'])}, now "
             f"{len(identity.labels)}): choose another run.folder for a new run"

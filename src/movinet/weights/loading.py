@@ -19,13 +19,13 @@ from movinet.convolution import ConvBias
 from movinet.embedded import EMBEDDED, embedded_path
 from movinet.errors import CheckpointError, ConfigError
 from movinet.presets import input_spec
-from movinet.text import one_line
+from movinet.text import is_name, one_line
 from movinet.weights.cache import cached_weights
 from movinet.weights.cards import PUBLISHED, Card, find_card
 from movinet.weights.checkpoint import read_tf_checkpoint
 from movinet.weights.convert import port_to_torch, tf_to_torch
 from movinet.weights.identify import COUNTER, Shapes, check_fit, is_tf
-from movinet.weights.metadata import METADATA_KEY, Metadata
+from movinet.weights.metadata import METADATA_KEY, Metadata, read_metadata
 from movinet.weights.movinet_pytorch import is_ported, network_names, recognise
 from movinet.weights.saving import save_weights
 from movinet.weights.torch_files import is_torch_file, read_state_dict
@@ -215,15 +215,25 @@ def _unwrapped(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 def _read_safetensors(path: Path) -> RawWeights:
     try:
+        if not is_name(str(path)):  # safetensors opens no name that is not UTF-8
+            metadata = read_metadata(path)
+            tensors = safetensors.torch.load(path.read_bytes())
+            return _of_safetensors(path, tensors, metadata)
         with safetensors.safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(METADATA_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{path}: not a readable .safetensors file: {reason}") from None
-    if text is None:
+    return _of_safetensors(path, tensors, None if text is None else Metadata.parse(text, str(path)))
+
+
+def _of_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Metadata | None
+) -> RawWeights:
+    if metadata is None:
         return _foreign(path, tensors)
-    return RawWeights(str(path), tensors, Metadata.parse(text, str(path)))
+    return RawWeights(str(path), tensors, metadata)
 
 
 def _read_torch(path: Path) -> RawWeights:

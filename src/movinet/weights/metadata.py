@@ -11,7 +11,7 @@ from typing import Any
 from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.presets import ENSEMBLES, list_models, preset_config
-from movinet.text import one_line
+from movinet.text import is_name, one_line
 
 #: Key of the metadata, as JSON, in the header of a .safetensors file.
 METADATA_KEY = "movinet"
@@ -140,5 +140,5 @@ def _tuple(name: str, value: Any) -> tuple[Any, ...]:
 
 def _check_text(name: str, value: Any) -> None:
     """Raise ConfigError unless `value` is text that does nothing to a terminal."""
-    if not isinstance(value, str) or not value.isprintable():
+    if not isinstance(value, str) or not is_name(value):
         raise ConfigError(f"{name} must be text without control characters, not {value!r}")

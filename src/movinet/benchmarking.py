@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from movinet.data.processes import deaf
 from movinet.embedded import exported_path
 from movinet.errors import ConfigError, MovinetError
 from movinet.model_names import resolve
@@ -202,7 +203,8 @@ def _worker(subject: Subject, streams: int, threads: int) -> Iterator[_Worker]:
     context = multiprocessing.get_context("spawn")  # a fork would share the parent's memory
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, subject, streams, threads), daemon=True)
-    process.start()
+    with deaf():  # Ctrl-C is for this process; the other one ends when its pipe is closed
+        process.start()
     theirs.close()
     try:
         yield _Worker(subject, ours)

@@ -70,3 +70,56 @@ def test_who_works_for_a_killed_process_ends(tmp_path: Path, name: str) -> None:
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left
+
+
+#: Start working processes, press Ctrl-C while they still import what they need, and work on.
+INTERRUPTED = """
+import multiprocessing, os, signal, threading, time
+from multiprocessing.forkserver import _forkserver
+
+def press():
+    while not (_forkserver._forkserver_pid or multiprocessing.active_children()):
+        time.sleep(0.001)
+    for _ in range(4):
+        time.sleep(0.1)
+        os.killpg(0, signal.SIGINT)
+
+if __name__ == "__main__":
+    pressed = []
+    signal.signal(signal.SIGINT, lambda *_: pressed.append(1))
+    threading.Thread(target=press, daemon=True).start()
+    START
+    print(done, bool(pressed), flush=True)
+"""
+STARTS = {
+    "pool": """
+    from movinet.data.processes import in_processes
+    done = sum(in_processes(abs, range(-3, 0), 2))
+""",
+    "loader": """
+    from data_sets.loading import config_of, data_of, videos
+    from movinet.data.loader import TrainLoader
+    loader = TrainLoader(data_of(*videos(8)), config_of(data__workers=2))
+    done = len(list(loader.batches(0)))
+""",
+}
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
+@pytest.mark.parametrize(("name", "done"), [("pool", 6), ("loader", 2)])
+def test_ctrl_c_is_nothing_to_processes_that_start(tmp_path: Path, name: str, done: int) -> None:
+    """Not even while they import PyTorch; the process that started them decides."""
+    program = tmp_path / "program.py"
+    program.write_text(INTERRUPTED.replace("START", STARTS[name].strip()))
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    ended = subprocess.run(
+        [sys.executable, str(program)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == (f"{done} True\n", "", 0)

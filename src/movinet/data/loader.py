@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from movinet.data.balance import BalancedOrder, ShuffledOrder
 from movinet.data.clips import training_view
-from movinet.data.processes import serve_parent, without_script
+from movinet.data.processes import deaf, serve_parent, without_script
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.training.build import test_input
@@ -294,7 +294,7 @@ def guarded(loader: Iterable[B | MovinetError]) -> Iterator[B]:
         MovinetError: If a worker process dies, or an error comes in place of a batch.
     """
     try:
-        with without_script():
+        with without_script(), deaf():
             batches = iter(loader)  # starts the workers
         for batch in batches:
             if isinstance(batch, MovinetError):

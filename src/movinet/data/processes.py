@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -62,12 +63,13 @@ class _Processes(Generic[T, R]):
         self._pool, self._single = _pool(workers), _pool(1)  # processes start when they are needed
 
     def submit(self, item: T) -> Future[R]:
-        try:
-            return self._pool.submit(self._function, item)
-        except BrokenProcessPool:
-            self._pool.shutdown(wait=False)
-            self._pool = _pool(self._workers)
-            return self._pool.submit(self._function, item)
+        with deaf():  # it starts processes
+            try:
+                return self._pool.submit(self._function, item)
+            except BrokenProcessPool:
+                self._pool.shutdown(wait=False)
+                self._pool = _pool(self._workers)
+                return self._pool.submit(self._function, item)
 
     def result(self, item: T, future: Future[R]) -> R | None:
         try:
@@ -77,7 +79,9 @@ class _Processes(Generic[T, R]):
 
     def _alone(self, item: T) -> R | None:
         try:
-            return self._single.submit(self._function, item).result()
+            with deaf():
+                future = self._single.submit(self._function, item)
+            return future.result()
         except BrokenProcessPool:
             self._single.shutdown(wait=False)
             self._single = _pool(1)
@@ -100,6 +104,25 @@ class _Processes(Generic[T, R]):
 def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")  # forks of threads hang
     return ProcessPoolExecutor(workers, context, initializer=serve_parent)
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that are started inside never see Ctrl-C, from their first instruction on.
+
+    `serve_parent` comes too late for that: while they still import what they need, they would end
+    in tracebacks. A signal that this process gets meanwhile waits until the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # It unblocks the signal when it is started, which would be inside.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

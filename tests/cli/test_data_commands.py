@@ -80,6 +80,27 @@ def test_check_as_json(run: Run) -> None:
     assert set(told["findings"][0]) == {"name", "kind", "reason", "start", "end"}
 
 
+@pytest.mark.parametrize("by", ["absolute path", "link"])
+def test_videos_that_lie_elsewhere_are_told_of(run: Run, tmp_path: Path, by: str) -> None:
+    """A stranger's list or folder could have files of one's own checked, packed and passed on."""
+    mine = write_clip(tmp_path / "private" / "mine.mp4", 0, count=8)
+    inside = write_clip(tmp_path / "theirs" / "a" / "0.mp4", 1, count=8)
+    data: Path = tmp_path / "theirs"
+    if by == "link":
+        (data / "a" / "1.mp4").symlink_to(mine)
+    else:
+        data = data / "list.csv"
+        data.write_text(f"path,label\n{mine},a\na/{inside.name},a\n")
+    for done in (
+        run("check", data, "--workers", "1"),
+        run("pack", data, "-o", tmp_path / "shards"),
+    ):
+        told = " ".join(done.stderr.split())
+        assert f"1 of 2 videos are not in {tmp_path / 'theirs'}" in told
+        assert ("1.mp4" if by == "link" else "mine.mp4") + " the first" in told
+    assert "are not in" not in run("check", tmp_path / "private", "--workers", "1").stderr
+
+
 @pytest.mark.usefixtures("videos")
 def test_scan_without_bad_files_is_a_manifest(run: Run, tmp_path: Path) -> None:
     run("check", "videos", "-o", "bad.txt", "--workers", 1)

@@ -43,6 +43,7 @@ _LABEL = st.text(
 _TIME = st.none() | st.floats(0, 1e6)
 
 
+@pytest.mark.filterwarnings("ignore:.*begins like a formula")
 @given(st.lists(st.tuples(_TEXT, _LABEL, _TIME, st.none() | _LABEL), min_size=1, max_size=5))
 def test_any_names_are_read_back(tmp_path_factory, made):
     rows = [Row(p, (label,), start, None, group) for p, label, start, group in made]
@@ -173,3 +174,13 @@ def test_what_is_no_text_is_one_line(tmp_path):
         read_rows(tmp_path / "none.csv")
     with pytest.raises(MovinetError, match=r"a manifest is one of \.csv, \.tsv, \.jsonl"):
         write_rows(tmp_path / "list.txt", ROWS)
+
+
+@pytest.mark.parametrize("label", ["=1+2", "+x", "-x", "@x"])
+def test_names_like_formulas_are_read_back_and_warned_of(tmp_path, label):
+    rows = [Row("a.mp4", (label,), None, None, None, 0)]
+    with pytest.warns(UserWarning, match="begins like a formula"):
+        write_rows(tmp_path / "list.csv", rows)
+    assert read_rows(tmp_path / "list.csv")[0].labels == (label,)
+    write_rows(tmp_path / "list.jsonl", rows)
+    assert read_rows(tmp_path / "list.jsonl")[0].labels == (label,)

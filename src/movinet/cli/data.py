@@ -13,6 +13,7 @@ import typer
 from movinet.cli.common import FAILED, guarded, out, printable, say
 from movinet.cli.data_common import (
     finding_lines,
+    note_what_is_outside,
     open_samples,
     parse_bytes,
     progress_bar,
@@ -145,6 +146,7 @@ def check(
     from movinet.data.quarantine import write_quarantine
 
     found = open_samples(data, root, multi_label)
+    note_what_is_outside(found, data, root)
     with progress_bars("checking", "comparing") as (progress, comparing):
         findings = check_data(
             found,
@@ -281,6 +283,7 @@ def pack(
 
     shard_bytes = parse_bytes("--shard-size", shard_size)
     found = open_samples(data, root, multi_label, exclude)
+    note_what_is_outside(found, data, root)
     is_new = size is not None or rate is not None
     with progress_bar("packing") as progress:
         packed = pack_data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,6 +52,29 @@ def open_samples(
     also = f"; {unused} entries of {excluded} are not in {data}" if unused else ""
     say("note", f"{len(found) - len(kept)} of {len(found)} samples are excluded{also}")
     return kept
+
+
+def note_what_is_outside(found: DataSet, data: str, root: str | None) -> None:
+    """Say how many videos lie elsewhere, by absolute paths or links: a stranger's list may mean it.
+
+    Args:
+        found: The data set.
+        data: As it was given: a folder or a list.
+        root: Likewise.
+    """
+    from movinet.video.media import VideoFile
+
+    named = Path(root or data)
+    base = Path(os.path.realpath(named if named.is_dir() else named.parent))
+    sources = {each.media.source for each in found.samples if isinstance(each.media, VideoFile)}
+    files = {source for source in sources if isinstance(source, Path)}
+    outside = sorted(file for file in files if base not in Path(os.path.realpath(file)).parents)
+    if outside:
+        say(
+            "note",
+            f"{len(outside)} of {len(files)} videos are not in {base}, to which absolute paths or "
+            f"symbolic links lead, {outside[0]} the first: are they meant?",
+        )
 
 
 def parse_bytes(option: str, text: str) -> int:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 from movinet.errors import ConfigError
 from movinet.files import replacing
-from movinet.text import is_name, same_form
+from movinet.text import is_name, printable, same_form
 from movinet.weights.wire import shown
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -27,6 +28,7 @@ SEPARATOR = "|"
 _MAX_BYTES = 1 << 30
 #: Longer texts are no names of classes.
 _MAX_NAME = 500
+_FORMULAS = ("=", "+", "-", "@")
 #: What stands for bytes that are no UTF-8.
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -131,6 +133,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
             is_text = row.path.isascii() or not _SURROGATES.search(row.path)
             text.write(json.dumps(record, ensure_ascii=not is_text) + "\n")
     else:
+        _warn_of_formulas(path, rows)
         writer = csv.writer(text, delimiter=_delimiter(path), lineterminator="\n")
         writer.writerow(names)
         for row in rows:
@@ -143,6 +146,19 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")
+
+
+def _warn_of_formulas(path: Path, rows: Iterable[Row]) -> None:
+    """Names are written as they are, to be read back; spreadsheets may take some for formulas."""
+    texts = (text for row in rows for text in (*row.labels, row.path, row.group or ""))
+    if found := next((text for text in texts if text.startswith(_FORMULAS)), None):
+        warnings.warn(
+            printable(
+                f"{path}: {found!r} begins like a formula: where a spreadsheet opens the list, "
+                "have it import the columns as text, or write a .jsonl"
+            ),
+            stacklevel=3,
+        )
 
 
 def _cells(row: Row, optional: list[str], labels: Any) -> list[Any]:

@@ -76,7 +76,7 @@ MODEL_HALF = {
 EXTRAS = (
     *("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL"),
     *("braceexpand", "tensorboard", "torchmetrics", "webdataset", "sklearn", "scipy", "yaml"),
-    *("executorch", "onnx", "onnxruntime", "openvino"),
+    *("executorch", "onnx", "onnxruntime", "openvino", "paho"),
 )
 #: As if the extras were not installed.
 WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS!r}))\n"

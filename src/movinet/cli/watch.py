@@ -90,7 +90,7 @@ def command(
             "--to",
             metavar="TARGET",
             help="Where results and events go, besides: a file with the suffix .jsonl, .csv, .srt "
-            "or .vtt; a webhook's URL; exec:COMMAND. May be repeated.",
+            "or .vtt; a webhook's URL; mqtt://HOST/TOPIC; exec:COMMAND. May be repeated.",
         ),
     ] = None,
     as_json: Annotated[

@@ -22,7 +22,7 @@ class Sinks:
 
     Args:
         targets: A file with the suffix ``.jsonl``, ``.csv``, ``.srt`` or ``.vtt``, an ``http`` or
-            ``https`` URL, or ``exec:COMMAND`` each.
+            ``https`` URL, ``mqtt://HOST/TOPIC`` or ``exec:COMMAND`` each.
         sources: Names of all sources, if they are known.
         top: Classes of a result.
         limits: What a sink may take.
@@ -31,6 +31,7 @@ class Sinks:
 
     Raises:
         ConfigError: If a target is not possible; nothing is opened yet.
+        MissingExtraError: If MQTT is asked for and paho-mqtt is not installed.
     """
 
     def __init__(

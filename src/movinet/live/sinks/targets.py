@@ -10,6 +10,7 @@ from pathlib import Path
 from movinet.errors import ConfigError
 from movinet.live.sinks.command import Command
 from movinet.live.sinks.files import CsvFile, JsonLines, Subtitles
+from movinet.live.sinks.mqtt import Mqtt
 from movinet.live.sinks.webhook import Webhook
 from movinet.live.sinks.worker import Sink
 from movinet.text import one_line
@@ -28,6 +29,7 @@ def make_sinks(targets: Sequence[str], sources: Sequence[str]) -> list[Sink]:
 
     Raises:
         ConfigError: If one is none, or two are the same file.
+        MissingExtraError: If MQTT is asked for and paho-mqtt is not installed.
     """
     files: set[Path] = set()
     sinks = []
@@ -55,6 +57,8 @@ def _make(target: str, sources: Sequence[str]) -> Sink:
         name = scheme[1].lower()
         if name in ("http", "https"):
             return Webhook(target)
+        if name in ("mqtt", "mqtts"):
+            return Mqtt(target, sources)
         raise ConfigError(f"{one_line(name)}://***: nothing is sent there; expected {_ALLOWED}")
     path = Path(target)
     suffix = path.suffix.lower()

@@ -197,8 +197,8 @@ def test_subtitles_are_in_order_and_safe(tmp_path: Path, suffix: str) -> None:
     mark = "," if suffix == ".srt" else "."
     label = r"<b>x\n->" if suffix == ".srt" else r"&lt;b&gt;x\n-&gt;"
     expected = "" if suffix == ".srt" else "WEBVTT\n\n"
-    expected += f"1\n00:00:01{mark}000 --> 02:01:01{mark}500\ndoor: falling\n\n"
-    expected += f"2\n00:00:02{mark}000 --> 00:00:04{mark}000\nyard: {label}\n\n"
+    expected += f"1\n00:00:01{mark}000 --> 02:01:01{mark}500\ndoor: falling (90%)\n\n"
+    expected += f"2\n00:00:02{mark}000 --> 00:00:04{mark}000\nyard: {label} (90%)\n\n"
     assert path.read_text("utf-8") == expected
     assert os.listdir(tmp_path) == [path.name]  # noqa: PTH208
     with pytest.raises(ConfigError, match="it exists, and the times of its cues"):
@@ -210,7 +210,7 @@ def test_cues_of_one_source_do_not_name_it(tmp_path: Path) -> None:
     path = tmp_path / "out.vtt"
     with Sinks([str(path)], sources=["door"]) as sinks:
         sinks.send(result(3.0, change("new", 1.0, 1.0), change("end", 1.0, 1.0)))
-    assert path.read_text() == "WEBVTT\n\n1\n00:00:01.000 --> 00:00:01.001\nfalling\n\n"
+    assert path.read_text() == "WEBVTT\n\n1\n00:00:01.000 --> 00:00:01.001\nfalling (90%)\n\n"
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

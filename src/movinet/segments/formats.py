@@ -19,6 +19,7 @@ from typing import Any
 
 from movinet.errors import ConfigError
 from movinet.events import Event
+from movinet.events.subtitles import VTT_HEAD, cue
 from movinet.files import file_path, replacing
 from movinet.segments.finding import Segments
 from movinet.text import printable
@@ -119,32 +120,19 @@ def _json(segments: Segments) -> str:
 
 
 def _vtt(segments: Segments) -> str:
-    """WebVTT: https://www.w3.org/TR/webvtt1/."""
-    cues = [
-        f"{_clock(e.start, '.')} --> {_clock(e.end, '.')}\n"
-        + _cue(e).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        for e in segments.events
-    ]
-    return "\n\n".join(["WEBVTT", *cues]) + "\n"
+    cues = (cue(e.start, e.end, _said(e), vtt=True) for e in segments.events)
+    return VTT_HEAD + "\n\n".join(cues) + "\n" if segments.events else VTT_HEAD
 
 
 def _srt(segments: Segments) -> str:
     return "".join(
-        f"{number}\n{_clock(e.start, ',')} --> {_clock(e.end, ',')}\n{_cue(e)}\n\n"
+        f"{number}\n{cue(e.start, e.end, _said(e), vtt=False)}\n\n"
         for number, e in enumerate(segments.events, start=1)
     )
 
 
-def _cue(event: Event) -> str:
-    return f"{printable(event.label)} ({event.peak:.0%})"
-
-
-def _clock(seconds: float, point: str) -> str:
-    total = round(seconds * 1000)
-    return (
-        f"{total // 3_600_000:02}:{total // 60_000 % 60:02}:{total // 1000 % 60:02}"
-        f"{point}{total % 1000:03}"
-    )
+def _said(event: Event) -> str:
+    return f"{event.label} ({event.peak:.0%})"
 
 
 def _chapters(segments: Segments) -> str:

@@ -9,11 +9,12 @@ import json
 import os
 import re
 import stat
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from movinet.errors import ConfigError
+from movinet.events.subtitles import VTT_HEAD, cue
+from movinet.files import replacing
 from movinet.live.sinks.reports import EVERYTHING, Kind, Report
 from movinet.live.sinks.worker import Sink, TryAgainError
 from movinet.text import one_line, printable
@@ -151,24 +152,20 @@ class Subtitles(FileSink):
     def __init__(self, path: Path, *, vtt: bool, named: bool) -> None:
         super().__init__(path)
         self._vtt, self._named = vtt, named
-        self._head = "WEBVTT\n\n" if vtt else ""
+        self._head = VTT_HEAD if vtt else ""
         self._cues, self._last, self._ordered = 0, 0.0, True
         if path.exists() and path.stat().st_size:
             self._refuse()
 
     def deliver(self, report: Report, seconds: float) -> None:  # noqa: ARG002
         """Append a cue."""
-        start = report.values["start"]
-        text = printable(report.values["label"])
+        values = report.values
+        text = f"{values['label']} ({values['peak']:.0%})"
         if self._named:
-            text = f"{printable(report.source)}: {text}"
-        # A line with an arrow would be taken for the times of a cue.
-        text = text.replace("-->", "->")
-        if self._vtt:
-            text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        end = max(report.values["end"], start + 0.001)
-        times = f"{self._clock(start)} --> {self._clock(end)}"
-        self._append(f"{self._cues + 1}\n{times}\n{text}\n\n")
+            text = f"{report.source}: {text}"
+        shown = cue(values["start"], values["end"], text, vtt=self._vtt)
+        self._append(f"{self._cues + 1}\n{shown}\n\n")
+        start = values["start"]
         self._cues += 1
         self._ordered, self._last = self._ordered and start >= self._last, start
 
@@ -190,27 +187,13 @@ class Subtitles(FileSink):
             "it or name another file"
         )
 
-    def _clock(self, seconds: float) -> str:
-        milliseconds = round(seconds * 1000)
-        minutes, rest = divmod(milliseconds, 60_000)
-        hours, minutes = divmod(minutes, 60)
-        mark = "." if self._vtt else ","
-        return f"{hours:02}:{minutes:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
-
     def _sort(self) -> None:
         text = self._path.read_text("utf-8").removeprefix(self._head)
         cues = [cue.split("\n", 1)[1] for cue in text.split("\n\n") if cue]
         cues.sort(key=_start)
         body = "".join(f"{number}\n{cue}\n\n" for number, cue in enumerate(cues, 1))
-        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".movinet-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(self._head + body)
-            Path(name).chmod(stat.S_IMODE(self._path.stat().st_mode))
-            Path(name).replace(self._path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(self._path) as name:
+            name.write_text(self._head + body, "utf-8", newline="\n")
 
 
 def _start(cue: str) -> tuple[int, ...]:

@@ -62,6 +62,9 @@ class ColourStream:
     def embedding(self) -> np.ndarray:
         return self._total / self._count
 
+    def fade(self, missed: int) -> None:
+        del missed
+
     def reset(self) -> None:
         self._total, self._count = np.zeros(3, np.float32), 0
 

@@ -4,6 +4,7 @@ import bisect
 import random
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -168,7 +169,7 @@ def test_program_and_transport_streams_have_the_same_frames_after_a_seek(tmp_pat
     assert_all_ways_agree(path)
 
 
-OFTEN = {"options": {"bf": "0", "preset": "ultrafast"}}
+OFTEN: dict[str, Any] = {"options": {"bf": "0", "preset": "ultrafast"}}
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])

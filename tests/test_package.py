@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import movinet
+from movinet.errors import install_command
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "movinet"
@@ -154,8 +155,53 @@ for name in ("create_model", "export"):
 """
     done = run(WITHOUT_EXTRAS + code)
     model, export = done.stdout.splitlines()
-    assert "pip install 'movinet[torch]'" in model
-    assert "pip install 'movinet[export]'" in export
+    assert "pip install -e '.[torch]' in " in model
+    assert "pip install -e '.[export]' in " in export
+
+
+@pytest.mark.parametrize(
+    ("installed", "command"),
+    [
+        ("src/movinet/errors.py", "pip install -e '.[plot]' in {root}"),
+        ("lib/python3.11/site-packages/movinet/errors.py", "pip install 'movinet[plot]'"),
+    ],
+)
+def test_the_hint_fits_how_it_was_installed(tmp_path: Path, installed: str, command: str) -> None:
+    """There is no package of this name in an index: in a checkout pip has to be given that."""
+    file = tmp_path / installed
+    file.parent.mkdir(parents=True)
+    if installed.startswith("src"):
+        (tmp_path / "pyproject.toml").touch()
+    assert install_command("plot", file) == command.format(root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "blocked", "extra"),
+    [
+        (".xml", ("onnx",), "openvino"),
+        (".xml", ("openvino",), "openvino"),
+        (".onnx", ("onnx",), "onnx"),
+        (".tflite", ("flatbuffers",), "export"),
+        (".pte", ("executorch",), "executorch"),
+        (".xml", ("torch",), "export,openvino"),
+        (".onnx", ("torch",), "export,onnx"),
+        (".mvn", ("torch",), "export"),
+    ],
+)
+def test_an_export_names_the_extra_of_its_format(
+    tmp_path: Path, suffix: str, blocked: tuple[str, ...], extra: str
+) -> None:
+    code = f"""
+import sys
+for name in {blocked!r}:
+    sys.modules[name] = None
+from movinet.cli import main
+main()
+"""
+    done = run(code, "export", "motions", "-o", str(tmp_path / f"a{suffix}"))
+    assert done.returncode == 1
+    assert f".[{extra}]' in " in done.stderr.splitlines()[-1], done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_command_line_without_an_extra_is_one_line() -> None:
@@ -165,7 +211,7 @@ def test_command_line_without_an_extra_is_one_line() -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1, done.stderr
-    assert "pip install 'movinet[torch]'" in done.stderr
+    assert "pip install -e '.[torch]' in " in done.stderr
 
 
 def test_version_is_said_once() -> None:

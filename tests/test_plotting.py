@@ -189,7 +189,7 @@ def test_without_matplotlib_it_says_what_to_install(
     tmp_path: Path, crossing: list[Prediction], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'movinet\[plot\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '.\[plot\]'"):
         plot_predictions(crossing, tmp_path / "plot.png")
 
 

@@ -1,5 +1,7 @@
 """The exceptions of movinet: one small tree, each message one line that says what to do."""
 
+from pathlib import Path
+
 from movinet.text import printable
 
 
@@ -38,4 +40,17 @@ class MissingExtraError(MovinetError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an extra: pip install 'movinet[{extra}]'")
+        super().__init__(f"{feature} needs an extra: {install_command(extra)}")
+
+
+def install_command(extra: str, package: str | Path = __file__) -> str:
+    """The command that adds extras to this installation.
+
+    Args:
+        extra: One or several, with commas between them.
+        package: A file of the package: in a checkout, pip adds extras to that.
+    """
+    root = Path(package).absolute().parents[2]
+    if (root / "pyproject.toml").is_file() and (root / "src" / "movinet").is_dir():
+        return f"pip install -e '.[{extra}]' in {root}"
+    return f"pip install 'movinet[{extra}]'"

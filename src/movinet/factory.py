@@ -16,7 +16,7 @@ from movinet.architectures import ARCHITECTURES
 from movinet.config import InputSpec, MoViNetConfig
 from movinet.ensemble import Ensemble
 from movinet.errors import CheckpointError, ConfigError
-from movinet.labels import assumed_labels
+from movinet.labels import as_labels, assumed_labels
 from movinet.model import MoViNet
 from movinet.model_names import resolve_network
 from movinet.presets import ENSEMBLES, input_spec, list_models, preset_config, unknown_model_message
@@ -129,7 +129,7 @@ def load_model(
     name: str | None,
     weights: str | os.PathLike[str] | None = None,
     *,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
     multi_label: bool | None = None,
     **config_overrides: Any,
@@ -139,7 +139,8 @@ def load_model(
     Args:
         name: A preset or ensemble, or None to infer it from the tensors of `weights`.
         weights: As in `create_model`.
-        labels: Names of the classes, where they are not those of the weights.
+        labels: Names of the classes, where they are not those of the weights: a list, or what
+            `load_labels` takes.
         num_classes: As in `create_model`.
         multi_label: Whether a clip may have any number of the labels; None for what the weights
             say, and exclusive classes where they say nothing.
@@ -148,6 +149,8 @@ def load_model(
     if name is not None and name not in list_models():
         raise ConfigError(unknown_model_message(str(name)))
     num_classes = _class_count(num_classes)
+    if labels is not None:
+        labels = as_labels(labels)
     if multi_label is not None:
         loaded = load_model(
             name, weights, labels=labels, num_classes=num_classes, **config_overrides

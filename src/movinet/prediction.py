@@ -82,7 +82,7 @@ def predict(
     model: str | os.PathLike[str] | Runtime | None = None,
     *,
     weights: str | os.PathLike[str] | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     head_activation: str | None = None,
     multi_label: bool | None = None,
     views: int | None = None,
@@ -104,7 +104,7 @@ def predict(
         model: What `movinet.open_model` takes (an exported file, a preset, "motions" or a file of
             weights), or an opened model. None if `weights` determine it.
         weights: Of a preset, as in `movinet.open_model`.
-        labels: Names of the classes, if the weights do not have them.
+        labels: As in `movinet.open_model`.
         head_activation: As in `movinet.open_model`.
         multi_label: As in `movinet.open_model`.
         views: Base models: number of windows spread evenly over the video, up to 1000; default 1.

@@ -261,5 +261,5 @@ def test_without_torch_one_line_names_the_extra(tmp_path: Path) -> None:
             [sys.executable, "-c", run, *arguments], capture_output=True, text=True, cwd=tmp_path
         )
         assert result.returncode == 1
-        assert "pip install 'movinet[torch]'" in result.stderr
+        assert "pip install -e '.[torch]' in " in result.stderr
         assert "Traceback" not in result.stderr

@@ -221,7 +221,7 @@ def test_help_tells_where_a_manifest_comes_from(command: str) -> None:
         (
             "predict {clip} -w {folder}/stream.tflite",
             1,
-            "needs an extra: pip install 'movinet[torch]'",
+            "needs an extra: pip install -e '.[torch]' in ",
         ),
         ("predict {clip} -m none.tflite", 1, "none.tflite: there is no such file"),
         ("predict {clip} -m {clip}.tflite", 1, "there is no such file"),
@@ -248,8 +248,8 @@ def test_help_tells_where_a_manifest_comes_from(command: str) -> None:
         ("predict {clip} -w motions --manifest x.json", 2, "and motions is not one: omit it"),
         ("eval --data {folder}/data --manifest x.json", 2, "and motions is not one: omit it"),
         ("info {folder}/clip.tflite --frames 3", 2, "is an exported model"),
-        ("export motions -o {folder}/new.tflite", 1, "pip install 'movinet[export]'"),
-        ("predict {clip} -m a0_stream", 1, "pip install 'movinet[torch]'"),
+        ("export motions -o {folder}/new.tflite", 1, "pip install -e '.[export]' in "),
+        ("predict {clip} -m a0_stream", 1, "pip install -e '.[torch]' in "),
     ],
 )
 def test_what_a_file_cannot_do_is_one_line(

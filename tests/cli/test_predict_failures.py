@@ -164,7 +164,7 @@ def test_a_missing_extra_is_told_before_any_work(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = run(video, "-m", "a0_stream", option, "x.png" if option == "--plot" else "x.gif")
     assert result.exit_code == 1
-    assert "pip install 'movinet[plot]'" in result.stderr
+    assert "pip install -e '.[plot]' in " in result.stderr
     assert loaded == []
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from fakes import write_video
 from movinet.cli import build_app
+from movinet.errors import install_command
 from movinet.training.config import TrainConfig
 from movinet.training.recipes import list_recipes, load_config
 
@@ -151,7 +152,7 @@ def test_looking_at_recipes_does_not_need_torch(arguments: list[str]) -> None:
 def test_without_the_extra_it_says_what_to_install(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = "error: training needs an extra: pip install 'movinet[train]'\n"
+    expected = f"error: training needs an extra: {install_command('train')}\n"
     result = without(["yaml"], "train", "--list")
     assert (result.returncode, result.stderr) == (1, expected)
 

@@ -154,7 +154,7 @@ def test_needs_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_tf_checkpoint(tmp_path / "ckpt-1", TENSORS)
     monkeypatch.setitem(sys.modules, "google_crc32c", None)
 
-    with pytest.raises(MissingExtraError, match=r"pip install 'movinet\[torch\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '.\[torch\]'"):
         read_tf_checkpoint(tmp_path)
     with pytest.raises(MissingExtraError):
         write_tf_checkpoint(tmp_path / "ckpt-2", TENSORS)

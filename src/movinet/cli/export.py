@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Of the counted operations, those that are named.
 _NAMED = 6
+#: What writes and runs a format, beside the extra "export".
+_EXTRAS = {".onnx": ("onnx",), ".xml": ("openvino",), ".pte": ("executorch",)}
 
 
 def command(
@@ -185,7 +187,8 @@ def _export(
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "safetensors"):
             raise
-        raise MissingExtraError("exporting models", "export") from None
+        extra = ",".join(("export", *_EXTRAS.get(output.suffix, ())))
+        raise MissingExtraError("exporting models", extra) from None
     check_output(output)  # before anything is fetched
     overrides: dict[str, Any] = {}
     if head_activation is not None:

@@ -17,6 +17,7 @@ from movinet.data.samples import DataSet, Labelled, Sample
 from movinet.data.shards import read_shards
 from movinet.data.tfrecords import read_records
 from movinet.errors import ConfigError, VideoError
+from movinet.labels import as_labels
 from movinet.text import printable, same_form
 from movinet.video.files import VIDEO_SUFFIXES, find_videos, local_path, natural_order
 from movinet.video.media import VideoFile
@@ -37,7 +38,7 @@ def open_data(
     where: str | os.PathLike[str],
     *,
     root: str | os.PathLike[str] | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     multi_label: bool = False,
 ) -> DataSet:
     """Open a data set.
@@ -49,9 +50,11 @@ def open_data(
             file, a folder of them or a pattern such as ``train-*.tfrecord``).
         root: Where the relative paths of a manifest or Kinetics CSV start, and which they may not
             leave; by default its folder.
-        labels: The classes, in the order of a model's outputs; by default those of a labels.txt
-            beside shards or TFRecords, or else those that are found, in natural order. Where
-            samples have numbers, these count the labels.txt, or else the classes, from 0.
+        labels: The classes, in the order of a model's outputs: a list, or what
+            `movinet.load_labels` takes, such as a text file with a label a line; by default those
+            of a labels.txt beside shards or TFRecords, or else those that are found, in natural
+            order. Where samples have numbers, these count the labels.txt, or else the classes,
+            from 0.
         multi_label: Whether a sample may have any number of labels.
 
     Raises:
@@ -62,6 +65,8 @@ def open_data(
     Warns:
         UserWarning: If videos are left out.
     """
+    if labels is not None:
+        labels = as_labels(labels)
     try:
         path = local_path(where)
         path.exists()

@@ -35,7 +35,7 @@ def evaluate(
     data: str | os.PathLike[str] | DataSet,
     *,
     weights: str | os.PathLike[str] | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     root: str | os.PathLike[str] | None = None,
     exclude: str | os.PathLike[str] | None = None,
     multi_label: bool = False,
@@ -58,7 +58,8 @@ def evaluate(
         data: What `movinet.open_data` takes (a folder with a folder per class, an annotation file,
             shards), which is opened with the model's labels; or an opened data set.
         weights: Of a preset, as in `movinet.open_model`.
-        labels: Names of the model's classes, if its weights do not have them.
+        labels: Names of the model's classes, if its weights do not have them: a list, or what
+            `movinet.load_labels` takes.
         root: As in `movinet.open_data`.
         exclude: A list of files to omit, as ``movinet data check -o`` writes it.
         multi_label: Whether a sample may have any number of labels; always so for a multi-label

@@ -22,6 +22,7 @@ from movinet.exporting.quantize import check_quantize, quantized
 from movinet.exporting.verify import Agreement, compare
 from movinet.factory import LoadedModel
 from movinet.files import file_path, model_path, replacing
+from movinet.labels import as_labels
 from movinet.model import MoViNet
 from movinet.presets import input_spec
 from movinet.runtime.base import ModelInfo
@@ -74,7 +75,7 @@ def export(
     source_size: tuple[int, int] | None = None,
     quantize: Literal["float16", "dynamic", "int8", "mixed"] | None = None,
     calibration: Calibration | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     input_spec: InputSpec | None = None,
     multi_label: bool | None = None,
 ) -> Exported:
@@ -101,7 +102,8 @@ def export(
             classifier and float16 elsewhere; "int8", int8 frames and activations too.
         calibration: For "int8": a folder of videos like those to come, or clips of frames,
             (time, height, width, 3) uint8 each.
-        labels: Names of the classes, where the model doesn't know.
+        labels: Names of the classes, where the model doesn't know: a list, or what
+            `movinet.load_labels` takes.
         input_spec: How the model wants its video, where it doesn't know.
         multi_label: Whether a clip may have any number of the labels, where the model doesn't know;
             the file says so, and whoever loads it gets sigmoids.
@@ -193,7 +195,7 @@ def check_output(path: Path) -> None:
 
 def _loaded(
     model: MoViNet | LoadedModel,
-    labels: Sequence[str] | None,
+    labels: Sequence[str] | str | os.PathLike[str] | None,
     spec: InputSpec | None,
     image_size: int | None,
 ) -> LoadedModel:
@@ -218,8 +220,7 @@ def _loaded(
     network = model.model if isinstance(model, LoadedModel) else model
     assert isinstance(network, MoViNet)
     if labels is not None:
-        if isinstance(labels, str) or not isinstance(labels, Sequence):
-            raise ConfigError(f"labels must be a list of names, not {type(labels).__name__}")
+        labels = as_labels(labels)
         if len(labels) != network.config.num_classes:
             raise ConfigError(f"{len(labels)} labels for {network.config.num_classes} classes")
         info = dataclasses.replace(info, labels=tuple(labels))

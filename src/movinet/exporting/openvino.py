@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from movinet.errors import MissingExtraError
-from movinet.exporting.onnx import make_model
 from movinet.exporting.program import Program
 from movinet.runtime.fitting import channels_first
 from movinet.runtime.manifest import Manifest
 
 try:
+    import onnx  # noqa: F401 - the graph is made with it
     import openvino
 except ModuleNotFoundError:
     raise MissingExtraError("writing OpenVINO's .xml files", "openvino") from None
@@ -29,6 +29,8 @@ def write_openvino(program: Program, manifest: Manifest, path: Path) -> Manifest
     Returns:
         The manifest as written: 4-D states have channels before rows and columns.
     """
+    from movinet.exporting.onnx import make_model  # whose error names another extra
+
     manifest = channels_first(manifest)
     model = openvino.Core().read_model(make_model(program).SerializeToString(), b"")
     model.set_rt_info(manifest.to_json(), ["movinet"])

@@ -7,6 +7,7 @@ https://www.deepmind.com/open-source/kinetics.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -43,6 +44,24 @@ def load_labels(name_or_path: str | os.PathLike[str]) -> tuple[str, ...]:
         return _parse(text, str(name_or_path))
     path = Path(name_or_path)
     return _parse(_read(path), str(path))
+
+
+def as_labels(labels: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
+    """Class names that a caller gives: a list of them, or what `load_labels` takes.
+
+    Raises:
+        ConfigError: If it is neither, or as `load_labels`.
+    """
+    if isinstance(labels, str | os.PathLike):
+        return load_labels(labels)
+    names = tuple(labels) if isinstance(labels, Iterable) else (labels,)
+    if not all(isinstance(name, str) for name in names):
+        odd = next(name for name in names if not isinstance(name, str))
+        raise ConfigError(
+            f"labels are a list of names, {', '.join(_BUNDLED)}, or the path of a text file with "
+            f"one label a line, not {type(odd).__name__}"
+        )
+    return tuple(map(str, names))
 
 
 def assumed_labels(classes: int) -> tuple[tuple[str, ...], str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from movinet.embedded import exported_path
 from movinet.errors import ConfigError
-from movinet.labels import assumed_labels
+from movinet.labels import as_labels, assumed_labels
 from movinet.model_names import is_exported, resolve
 from movinet.runtime.base import Runtime
 from movinet.runtime.exported import ExportedRuntime
@@ -20,7 +20,7 @@ def open_model(
     model: str | os.PathLike[str] | None = None,
     *,
     weights: str | os.PathLike[str] | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     head_activation: str | None = None,
     num_threads: int = 1,
     manifest: str | os.PathLike[str] | None = None,
@@ -35,7 +35,8 @@ def open_model(
             exported files run without PyTorch.
         weights: Of a preset: "kinetics-600" or "kinetics-400", fetched on first use, or a file;
             None for random ones.
-        labels: Names of the classes, if the weights do not have them.
+        labels: Names of the classes, if the weights do not have them: a list, or what
+            `movinet.load_labels` takes, such as a text file with a label a line.
         head_activation: Activation of the classifier's hidden layer, if not the preset's.
         num_threads: Threads per step of an exported file.
         manifest: As in `movinet.load`, for an exported file.
@@ -52,6 +53,8 @@ def open_model(
         CheckpointError, DownloadError: If the file or the weights cannot be loaded.
         MissingExtraError: If the packages that run it are not installed.
     """
+    if labels is not None:
+        labels = as_labels(labels)
     named = resolve(model, weights)
     if manifest is not None:
         check_takes_manifest(named.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from movinet.config import InputSpec
 from movinet.decay import decay_from_half_life
 from movinet.errors import ConfigError, MissingExtraError
+from movinet.labels import as_labels
 from movinet.runtime.base import ModelInfo, check_numbers
 from movinet.video import preprocess
 
@@ -56,7 +58,7 @@ def load_torch_runtime(
 
 def wrap(
     model: MoViNet | Ensemble,
-    labels: Sequence[str],
+    labels: Sequence[str] | str | os.PathLike[str],
     spec: InputSpec | None = None,
     *,
     name: str = "model",
@@ -77,6 +79,7 @@ def wrap(
         ConfigError: If it is no model of movinet, the input or the number of labels does not fit,
             or it gives more than one prediction a clip (`pooling`).
     """
+    labels = as_labels(labels)
     if not isinstance(model, MoViNet | Ensemble):
         raise ConfigError(f"wrap takes a MoViNet or an Ensemble, not {type(model).__name__}")
     model.eval()

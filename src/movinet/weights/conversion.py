@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import tarfile
 import tempfile
@@ -44,7 +45,7 @@ def convert_weights(
     *,
     model: str | None = None,
     layout: Layout | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     multi_label: bool | None = None,
     **config_overrides: Any,
 ) -> Converted:

@@ -13,6 +13,7 @@ from torch import Tensor
 from movinet import files
 from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
+from movinet.labels import as_labels
 from movinet.text import one_line
 from movinet.weights.metadata import METADATA_KEY, Metadata
 
@@ -24,7 +25,7 @@ def save_weights(
     config: MoViNetConfig,
     input_spec: InputSpec,
     preset: str | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     origin: str = "",
     assumed: Sequence[str] = (),
     run: str | None = None,
@@ -38,7 +39,8 @@ def save_weights(
         config: The network.
         input_spec: Size and frame rate that it was trained for.
         preset: Name of the preset that the config came from, if any.
-        labels: Names of the classes, in the order of the outputs.
+        labels: Names of the classes, in the order of the outputs: a list, or what
+            `movinet.load_labels` takes.
         origin: Where the weights come from, for people; one printable line, cut where long.
         assumed: What of this nobody said: "preset", "head_activation", "classifier"; a note
             wherever the file is loaded.
@@ -51,7 +53,7 @@ def save_weights(
             or not printable, or the preset has another architecture.
         ConfigError: If no file can be called `path`.
     """
-    names = None if labels is None else tuple(labels)
+    names = None if labels is None else as_labels(labels)
     try:
         metadata = Metadata(
             config,

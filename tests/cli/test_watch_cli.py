@@ -80,6 +80,7 @@ def test_a_terminal_gets_one_view(capsys: pytest.CaptureFixture[str]) -> None:
         ([str(CLIP), "--events", "none.toml"], 2, "none.toml: cannot be read"),
         ([str(CLIP), "--for", "0"], 2, "seconds must be a positive number"),
         ([str(CLIP), "--to", "http://u:s3cret@/x"], 2, "it is no URL with a host"),
+        ([str(CLIP), "--clips", "."], 2, "clips are of live sources"),
         ([str(CLIP), "--to", "out.txt"], 2, "expected a file with the suffix .jsonl, .csv"),
         ([str(CLIP), "--to", "/dev/null/x.csv"], 2, "there is no such folder"),
     ],

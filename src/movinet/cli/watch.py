@@ -93,6 +93,16 @@ def command(
             "or .vtt; a webhook's URL; mqtt://HOST/TOPIC; exec:COMMAND. May be repeated.",
         ),
     ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where a video of each event of live sources goes."),
+    ] = None,
+    pre: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Of a clip, before its event.")
+    ] = 5.0,
+    post: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Of a clip, after its event.")
+    ] = 5.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="A line of JSON for each result on stdout.")
     ] = False,
@@ -116,7 +126,7 @@ def command(
 
       movinet watch 0 --to events.csv --to https://example.org/hook
     """
-    from movinet.live import watch
+    from movinet.live import Clips, watch
     from movinet.live.sinks import Sinks
     from movinet.live.sources import parse_sources
     from movinet.runtime.choosing import open_model
@@ -137,6 +147,7 @@ def command(
         read_timeout=timeout,
         open_timeout=max(timeout, 10.0),
         on_status=statuses.see,
+        clips=None if clips is None else Clips(clips, pre=pre, post=post, say=say),
     )
     # Sources end first, and then what waits for sinks is passed on.
     with sinks, contextlib.closing(results), statuses.view(top) as view:

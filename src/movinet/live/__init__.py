@@ -1,6 +1,7 @@
 """Live video: cameras and network streams, newest frame first, for weeks."""
 
+from movinet.live.clips import Clips
 from movinet.live.results import LiveResult, SourceStatus
 from movinet.live.watching import watch
 
-__all__ = ["LiveResult", "SourceStatus", "watch"]
+__all__ = ["Clips", "LiveResult", "SourceStatus", "watch"]

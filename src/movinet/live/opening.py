@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -86,20 +87,34 @@ class Connection:
         told = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
         return float(told) if told and told > 0 else 1.0
 
-    def pictures(self) -> Iterator[Picture]:
+    @property
+    def stream(self) -> VideoStream:
+        """What is decoded."""
+        return self._stream
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether its timestamps are its own, and not made up from a rate that is guessed."""
+        return self._container.format.name not in _WITHOUT_CLOCK
+
+    def pictures(self, see: Callable[[Packet], None] = lambda _: None) -> Iterator[Picture]:
         """Decoded frames as they arrive, from the first keyframe on.
+
+        Args:
+            see: Called with each packet before it is decoded.
 
         Raises:
             VideoError: When it is lost, or ends.
         """
         stream, name = self._stream, self.source.name
-        has_clock = self._container.format.name not in _WITHOUT_CLOCK
+        has_clock = self.has_clock
         tick, waiting, in_row = float(stream.time_base or 0), True, 0
         try:
             for packet in self._container.demux(stream):
                 if waiting and packet.size and not packet.is_keyframe:
                     continue  # half a group of pictures decodes to grey
                 waiting = False
+                see(packet)
                 try:
                     decoded = packet.decode()
                 except FFmpegError:

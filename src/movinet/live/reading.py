@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from av.packet import Packet
 from numpy.typing import NDArray
 
 from movinet.errors import MovinetError, VideoError
+from movinet.live.clips.recording import Recorder
 from movinet.live.clock import StreamClock
 from movinet.live.opening import Connection
 from movinet.live.results import SourceStatus
@@ -67,6 +69,7 @@ class SourceReader:
         patience: How long to wait for it.
         start: Stream time of its first frame, seconds.
         on_status: Called in the thread when it connects, is lost or ends.
+        recorder: Gets the packets of streams.
 
     Attributes:
         status: How it is doing.
@@ -80,11 +83,12 @@ class SourceReader:
         patience: Patience,
         start: float,
         on_status: Callable[[SourceStatus], None],
+        recorder: Recorder | None = None,
     ) -> None:
         self.source, self.status = source, SourceStatus(source.name, "connecting")
         self._rate, self._wake, self._patience = rate, wake, patience
         self._clock, self._ticker = StreamClock(start), Ticker(rate)
-        self._on_status = on_status
+        self._on_status, self._recorder = on_status, recorder
         self._waiting: Waiting | None = None
         self._ended = False
         self._stop = threading.Event()
@@ -175,7 +179,9 @@ class SourceReader:
             self._clock.restart()
             self._ticker.pause()
             captured, began = 0.0, None
-            for stamp, picture in connection.pictures():
+            if self._recorder is not None:
+                self._recorder.connect(connection.stream, clock=connection.has_clock)
+            for stamp, picture in connection.pictures(self._record):
                 if self._stop.is_set():
                     return
                 if not self.status.connected:
@@ -194,8 +200,14 @@ class SourceReader:
                 captured = now
                 self.status.broken, self.status.jumps = connection.broken, self._clock.jumps
         finally:
+            if self._recorder is not None:
+                self._recorder.disconnect()
             with contextlib.suppress(Exception):
                 connection.close()
+
+    def _record(self, packet: Packet) -> None:
+        if self._recorder is not None:
+            self._recorder.see(packet, self._clock.time or 0.0)
 
     def _offer(self, due: Due[NDArray[np.uint8]], captured: float) -> None:
         """Let a frame wait; it takes the place of one that nobody took."""

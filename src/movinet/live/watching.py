@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from movinet.errors import ConfigError
 from movinet.events import Detector, Rules
+from movinet.live.clips import Clips
 from movinet.live.reading import Patience, SourceReader, Waiting
 from movinet.live.results import LiveResult, SourceStatus
 from movinet.live.sources import LiveSource, parse_sources
@@ -73,6 +74,7 @@ def watch(
     open_timeout: float = 10.0,
     read_timeout: float = 5.0,
     on_status: Callable[[SourceStatus], None] | None = None,
+    clips: Clips | None = None,
 ) -> Generator[LiveResult]:
     """Watch cameras, network streams and files, newest frame first.
 
@@ -97,6 +99,7 @@ def watch(
         open_timeout: For a source to open, seconds.
         read_timeout: Silence after which a source is lost, seconds.
         on_status: Called, in a thread of the source, when it connects, is lost or ends.
+        clips: Where the video around each event goes; closed at the end.
 
     Yields:
         A result for each tick that was seen, and a last one for each source that ends.
@@ -113,7 +116,7 @@ def watch(
     check_for_files(runtime, None)
     if not runtime.info.streaming or runtime.members:
         raise ConfigError(f"{runtime.info.name} is no stream model: live video is seen by streams")
-    watcher = Watcher(listed, runtime, options, on_status or (lambda _: None))
+    watcher = Watcher(listed, runtime, options, on_status or (lambda _: None), clips)
     return watcher.results()
 
 
@@ -138,14 +141,23 @@ class Watcher:
         runtime: Runtime,
         options: WatchOptions,
         on_status: Callable[[SourceStatus], None],
+        clips: Clips | None = None,
     ) -> None:
-        self._runtime, self._options = runtime, options
+        self._runtime, self._options, self._clips = runtime, options, clips
         self._rate = runtime.info.input.frame_rate
         self._wake = threading.Condition()
         half_life = None if math.isinf(options.half_life) else options.half_life
         self._watched = [
             _Watched(
-                SourceReader(source, self._rate, self._wake, options.patience, 0.0, on_status),
+                SourceReader(
+                    source,
+                    self._rate,
+                    self._wake,
+                    options.patience,
+                    0.0,
+                    on_status,
+                    None if clips is None else clips.recorder(source, options.rules),
+                ),
                 runtime.stream(half_life=half_life),
                 None
                 if options.rules is None
@@ -172,6 +184,8 @@ class Watcher:
         finally:
             for watched in self._watched:
                 watched.reader.stop()
+            if self._clips is not None:
+                self._clips.close()
 
     def _next(self, end: float) -> tuple[_Watched, Waiting | None] | None:
         """What has waited longest, or a source that has ended; None if all have, or at the end."""
@@ -242,7 +256,7 @@ class Watcher:
         if probabilities is None:
             probabilities = np.zeros(len(labels), np.float32)
         number = watched.seen or 0
-        return LiveResult(
+        result = LiveResult(
             watched.reader.source.name,
             number,
             number / self._rate,
@@ -255,3 +269,6 @@ class Watcher:
             events,
             ended,
         )
+        if self._clips is not None:
+            self._clips.see(result)
+        return result

@@ -30,7 +30,7 @@ CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 SOURCE = parse_source("door=http://127.0.0.1/x")
 
 
-def decoded(data: Any) -> list[np.ndarray]:
+def decoded(data: str | io.BytesIO) -> list[np.ndarray]:
     with av.open(data, "r") as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 

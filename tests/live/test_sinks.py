@@ -152,6 +152,9 @@ def test_events_that_last_end_with_the_run(tmp_path: Path) -> None:
         sinks.send(result(2.0, change("new", 1.0, 2.0), change("new", 1.0, 2.0, "waving")))
         sinks.send(result(3.0, change("end", 1.0, 2.5)))
         sinks.send(result(4.0))
+    sinks.close()  # again: nothing happens
+    sinks.send(result(5.0))
+    assert sinks.counts[str(path)].dropped == {"result": 1}
     events = [line for line in lines(path) if line["type"] == "event"]
     assert [(e["kind"], e["label"]) for e in events[2:]] == [("end", "falling"), ("end", "waving")]
     assert "cut" not in events[2]

@@ -47,6 +47,7 @@ class Sinks:
         self._top, self._limits = top, limits or Limits()
         self._say: Say = say or (lambda _kind, _line: None)
         self._workers: list[Worker] = []
+        self._closed = False
         self._wants_results = any("result" in sink.wants for sink in self._sinks)
         #: Of each source: what its time is short of the wall clock's, and its newest time.
         self._clocks: dict[str, tuple[float, float]] = {}
@@ -103,18 +104,23 @@ class Sinks:
             self._put(self._report(source, change))
 
     def close(self) -> None:
-        """End what lasts, pass on what waits, for a bounded time; the rest is dropped and told."""
+        """End what lasts, pass on what waits, for a bounded time; the rest is dropped and told.
+
+        What is sent afterwards is dropped and counted.
+        """
+        if self._closed:
+            return
         for source, events in self._open.items():
             for key, values in list(events.items()):
                 del events[key]
                 end = max(values["end"], round(self._clocks[source][1], 6))
                 last = {**values, "kind": "end", "end": end, "cut": True}
                 self._put(Report("end", source, last, _labels(events)))
-        workers = self._workers
+        self._closed = True
         end = time.monotonic() + self._limits.closing
-        for worker in workers:
+        for worker in self._workers:
             worker.close(end)
-        for worker in workers:
+        for worker in self._workers:
             worker.join()
 
     def _put(self, report: Report) -> None:

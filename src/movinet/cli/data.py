@@ -53,6 +53,10 @@ Exclude = Annotated[
 Several = Annotated[
     bool, typer.Option("--multi-label", help="A sample may have any number of labels.")
 ]
+SkipMissing = Annotated[
+    bool,
+    typer.Option("--skip-missing", help="Leave out, and count, listed files that are missing."),
+]
 Workers = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=256, help="Processes.")]
 Seed = Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Decides which samples go where.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The summary as JSON on stdout.")]
@@ -71,6 +75,7 @@ def scan(
     exclude: Exclude = None,
     root: Root = None,
     multi_label: Several = False,
+    skip_missing: SkipMissing = False,
     workers: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, max=256, help="Threads that read.")
     ] = _PROCESSORS,
@@ -88,7 +93,7 @@ def scan(
     """
     from movinet.data.scan import scan_data, write_samples
 
-    found = open_samples(data, root, multi_label, exclude)
+    found = open_samples(data, root, multi_label, exclude, skip_missing=skip_missing)
     if output is not None:
         write_samples(output, found, range(len(found)))
     with progress_bar("scanning") as progress:
@@ -125,6 +130,7 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any is bad.")] = False,
     root: Root = None,
     multi_label: Several = False,
+    skip_missing: SkipMissing = False,
     workers: Workers = _PROCESSORS,
     as_json: AsJson = False,
 ) -> None:
@@ -145,7 +151,7 @@ def check(
     from movinet.data.check import check_data
     from movinet.data.quarantine import write_quarantine
 
-    found = open_samples(data, root, multi_label)
+    found = open_samples(data, root, multi_label, skip_missing=skip_missing)
     note_what_is_outside(found, data, root)
     with progress_bars("checking", "comparing") as (progress, comparing):
         findings = check_data(
@@ -200,6 +206,7 @@ def split(
     exclude: Exclude = None,
     root: Root = None,
     multi_label: Several = False,
+    skip_missing: SkipMissing = False,
     as_json: AsJson = False,
 ) -> None:
     """Split a data set into parts, each class by its share.
@@ -216,7 +223,7 @@ def split(
     from movinet.data.scan import write_samples
     from movinet.data.split import split_data
 
-    found = open_samples(data, root, multi_label, exclude)
+    found = open_samples(data, root, multi_label, exclude, skip_missing=skip_missing)
     shares = {"valid": valid} | ({"test": test} if test else {})
     result = split_data(found, shares, seed=seed, by_group=by == "group")
     for name, indices in result.parts.items():
@@ -263,6 +270,7 @@ def pack(
     exclude: Exclude = None,
     root: Root = None,
     multi_label: Several = False,
+    skip_missing: SkipMissing = False,
     workers: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, max=256, help="Processes that encode.")
     ] = _PROCESSORS,
@@ -282,7 +290,7 @@ def pack(
     from movinet.data.pack import Encoding, pack_data
 
     shard_bytes = parse_bytes("--shard-size", shard_size)
-    found = open_samples(data, root, multi_label, exclude)
+    found = open_samples(data, root, multi_label, exclude, skip_missing=skip_missing)
     note_what_is_outside(found, data, root)
     is_new = size is not None or rate is not None
     with progress_bar("packing") as progress:

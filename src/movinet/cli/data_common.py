@@ -36,6 +36,8 @@ def open_samples(
     multi_label: bool,
     excluded: Path | None = None,
     labels: Sequence[str] | None = None,
+    *,
+    skip_missing: bool = False,
 ) -> DataSet:
     """A data set, without what a list has; how much that is, is told on stderr."""
     try:
@@ -45,7 +47,9 @@ def open_samples(
         if (error.name or "").startswith("movinet"):
             raise
         raise MissingExtraError("data sets", "train") from None
-    found = open_data(data, root=root, labels=labels, multi_label=multi_label)
+    found = open_data(
+        data, root=root, labels=labels, multi_label=multi_label, skip_missing=skip_missing
+    )
     if excluded is None:
         return found
     kept, unused = exclude(found, excluded)

@@ -36,8 +36,8 @@ def command(
             "--data",
             "-d",
             metavar="FOLDER_OR_FILE",
-            help="A folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a Kinetics "
-            "CSV, shards (.tar) or TFRecords.",
+            help="A folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a list of "
+            "paths and labels (.txt), a Kinetics CSV, shards (.tar) or TFRecords.",
             show_default=False,
         ),
     ] = "",
@@ -71,6 +71,10 @@ def command(
     ] = None,
     multi_label: Annotated[
         bool, typer.Option("--multi-label", help="A sample may have any number of labels.")
+    ] = False,
+    skip_missing: Annotated[
+        bool,
+        typer.Option("--skip-missing", help="Leave out, and count, listed files that are missing."),
     ] = False,
     views: Annotated[
         int, typer.Option(metavar="NUMBER", help="Base models: windows to average over.")
@@ -128,7 +132,9 @@ def command(
         check_report(report)
     runtime = _load(model, weights, labels, manifest)
     multi_label = multi_label or runtime.info.multi_label
-    samples = open_samples(data, root, multi_label, exclude, runtime.info.labels)
+    samples = open_samples(
+        data, root, multi_label, exclude, runtime.info.labels, skip_missing=skip_missing
+    )
     with progress_bar("evaluating") as step:
         evaluation = evaluate(
             runtime,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from movinet.data.manifest import check_label, read_span, read_table, unique_keys
+from movinet.data.manifest import check_label, note_unknown, read_span, unique_keys
 from movinet.data.samples import Labelled
+from movinet.data.tables import column_names, read_table, read_text
 from movinet.errors import ConfigError, VideoError
 from movinet.text import printable, same_form
 from movinet.video.files import find_videos
@@ -25,14 +25,10 @@ _Found = Mapping[str, list[Path]]
 
 def is_kinetics(path: Path) -> bool:
     """Whether a file's column names are those of Kinetics."""
-    if path.suffix.lower() != ".csv":
+    if path.suffix.lower() not in (".csv", ".tsv"):
         return False
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            first = next(csv.reader([file.readline(10_000)]), [])
-    except (OSError, csv.Error):
-        return False  # whoever reads it as a manifest says what is wrong
-    return "youtube_id" in (name.strip() for name in first)
+    names = column_names(path, read_text(path))
+    return "youtube_id" in names and "path" not in names
 
 
 def read_kinetics(path: Path, root: Path) -> list[Labelled]:
@@ -51,8 +47,9 @@ def read_kinetics(path: Path, root: Path) -> list[Labelled]:
         VideoError: If there is not one of the videos.
 
     Warns:
-        UserWarning: With the number of videos that are not there.
+        UserWarning: With the number of videos that are not there; if there are other columns.
     """
+    note_unknown(path, column_names(path, read_text(path)), _COLUMNS)
     records = [
         (line, {name: same_form(cell.strip()) for name, cell in record.items()})
         for line, record in read_table(path, _check_columns)
@@ -99,10 +96,9 @@ def read_kinetics(path: Path, root: Path) -> list[Labelled]:
 
 
 def _check_columns(where: str, names: list[str]) -> None:
-    unknown = [name for name in names if name not in _COLUMNS]
     missing = [name for name in _NEEDED if name not in names]
-    if unknown or missing or len(set(names)) < len(names):
-        problem = f"unknown column {unknown[0]!r}" if unknown else "a column stands twice"
+    if missing or any(names.count(name) > 1 for name in _COLUMNS):
+        problem = "a column stands twice"
         if missing:
             problem = f"the column {missing[0]!r} is missing"
         raise ConfigError(f"{where}: {problem}; Kinetics has {', '.join(_COLUMNS)}")

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 import math
 import os
-import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from movinet.data.tables import (
+    LIST_SUFFIXES,
+    SURROGATES,
+    column_names,
+    default_delimiter,
+    is_list,
+    list_records,
+    read_table,
+    read_text,
+)
 from movinet.errors import ConfigError
 from movinet.files import replacing
 from movinet.text import is_name, printable, same_form
 from movinet.weights.wire import shown
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
+#: Files that are read as lists of samples.
+READ_SUFFIXES = (*SUFFIXES, *LIST_SUFFIXES)
 #: Columns of a manifest; `path` and one of `label` and `labels` must be there.
 COLUMNS = ("path", "label", "labels", "start", "end", "group")
 #: Between several labels of a sample.
 SEPARATOR = "|"
-_MAX_BYTES = 1 << 30
 #: Longer texts are no names of classes.
 _MAX_NAME = 500
 _FORMULAS = ("=", "+", "-", "@")
-#: What stands for bytes that are no UTF-8.
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Row(NamedTuple):
@@ -58,16 +65,24 @@ def read_rows(path: Path) -> list[Row]:
 
     Args:
         path: A .csv or .tsv with a line of column names, or a .jsonl with an object a line;
-            columns are `COLUMNS`. Several labels stand in `labels`, with "|" between them or as a
-            JSON list.
+            columns are `COLUMNS`, and others are ignored. Several labels stand in `labels`, with
+            "|" between them or as a JSON list. Or a list without column names: a path and its
+            label on each line.
 
     Raises:
-        ConfigError: If the file cannot be read, has unknown columns, a row is not allowed, or two
-            rows give the same sample other labels or groups.
+        ConfigError: If the file cannot be read, lacks a column, a row is not allowed, or two rows
+            give the same sample other labels or groups.
+
+    Warns:
+        UserWarning: Once, if there are other columns.
     """
+    records: Iterator[tuple[int, dict[str, Any]]]
     if path.suffix.lower() == ".jsonl":
-        records: Iterator[tuple[int, dict[str, Any]]] = _json_records(path)
+        records = _json_records(path)
+    elif is_list(path, text := read_text(path)):
+        records = list_records(path, text)
     else:
+        note_unknown(path, column_names(path, text), COLUMNS)
         records = read_table(path, check_columns)
     rows: list[Row] = []
     seen: dict[tuple[Any, ...], Row] = {}
@@ -130,11 +145,11 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
         for row in rows:
             labels = list(row.labels) if several else row.labels[0]
             record = dict(zip(names, _cells(row, optional, labels), strict=True))
-            is_text = row.path.isascii() or not _SURROGATES.search(row.path)
+            is_text = row.path.isascii() or not SURROGATES.search(row.path)
             text.write(json.dumps(record, ensure_ascii=not is_text) + "\n")
     else:
         _warn_of_formulas(path, rows)
-        writer = csv.writer(text, delimiter=_delimiter(path), lineterminator="\n")
+        writer = csv.writer(text, delimiter=default_delimiter(path), lineterminator="\n")
         writer.writerow(names)
         for row in rows:
             if several and any(SEPARATOR in label for label in row.labels):
@@ -165,67 +180,13 @@ def _cells(row: Row, optional: list[str], labels: Any) -> list[Any]:
     return [row.path, labels, *(getattr(row, name) for name in optional)]
 
 
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix.lower() == ".tsv" else ","
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes; a manifest is a list")
-        data = path.read_bytes()
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of Excel
-            return data.decode("utf-16")
-        # Names of files are bytes; whatever else is no UTF-8 is refused where it is used.
-        text = data.decode("utf-8-sig", errors="surrogateescape")
-        if _SURROGATES.search(text.partition("\n")[0]):
-            raise ConfigError(f"{path}: not UTF-8 text")
-        return text
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-16 text, as its first bytes say") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def read_table(
-    path: Path, check: Callable[[str, list[str]], None]
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a .csv or .tsv with a line of column names: line numbers and cells by column.
-
-    Empty cells are left out, and so are empty lines.
-
-    Args:
-        path: The file.
-        check: Called with the place and the column names; raises ConfigError.
-
-    Raises:
-        ConfigError: If the file cannot be read, or a row has too many or few cells.
-    """
-    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=_delimiter(path))
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        check(f"{path}, line 1", names)
-        for cells in reader:
-            if not any(cells):
-                continue
-            if len(cells) != len(names):
-                raise ConfigError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells for the {len(names)} "
-                    f"columns {', '.join(names)}"
-                )
-            record = zip(names, cells, strict=True)
-            yield reader.line_num, {name: cell for name, cell in record if cell}
-    except csv.Error as error:
-        raise ConfigError(f"{path}, line {reader.line_num}: {error}") from None
-
-
 def check_columns(where: str, names: list[str]) -> None:
-    """Raise ConfigError unless the names of columns are those of a manifest."""
-    unknown = [name for name in names if name not in COLUMNS]
-    if unknown or len(set(names)) < len(names):
-        odd = unknown[0] if unknown else max(names, key=names.count)
-        what = "unknown" if unknown else "repeated"
-        raise ConfigError(f"{where}: {what} column {odd!r}; columns: {', '.join(COLUMNS)}")
+    """Raise ConfigError unless names of columns are those of a manifest, among others."""
+    repeated = [name for name in COLUMNS if names.count(name) > 1]
+    if repeated:
+        raise ConfigError(
+            f"{where}: repeated column {repeated[0]!r}; columns: {', '.join(COLUMNS)}"
+        )
     if "path" not in names or ("label" in names) == ("labels" in names):
         raise ConfigError(
             f"{where}: a manifest needs the column path and one of label and labels, "
@@ -233,15 +194,29 @@ def check_columns(where: str, names: list[str]) -> None:
         )
 
 
+def note_unknown(path: Path, names: Sequence[str], known: Sequence[str]) -> None:
+    """Warn of columns that are ignored: one of them may be a known one, written otherwise."""
+    if unknown := list(dict.fromkeys(name for name in names if name not in known)):
+        columns = "column" if len(unknown) == 1 else "columns"
+        warnings.warn(
+            f"{path}: {columns} {', '.join(map(shown, unknown[:5]))}"
+            f"{', ...' if len(unknown) > 5 else ''} ignored; known are {', '.join(known)}",
+            stacklevel=2,
+        )
+
+
 def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    names: dict[str, None] = {}
     # Not splitlines: JSON texts may have other ends of line than this one in them.
-    for line, content in enumerate(_text(path).split("\n"), start=1):
+    for line, content in enumerate(read_text(path).split("\n"), start=1):
         if not content.strip():
             continue
         where = f"{path}, line {line}"
         record = parse_json(where, content)
         check_columns(where, list(record))
+        names |= dict.fromkeys(record)
         yield line, record
+    note_unknown(path, list(names), COLUMNS)
 
 
 def parse_json(where: str, text: str | bytes) -> dict[str, Any]:
@@ -297,7 +272,7 @@ def check_label(where: str, label: object) -> None:
     else:
         allowed = isinstance(label, int) and not isinstance(label, bool)
     if not allowed:
-        is_bytes = isinstance(label, str) and _SURROGATES.search(label)
+        is_bytes = isinstance(label, str) and SURROGATES.search(label)
         why = ": it is not UTF-8 text, in which lists are saved" if is_bytes else ""
         raise ConfigError(f"{where}: {shown(label)} is no name of a class{why}")
 

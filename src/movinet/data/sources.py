@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from movinet.data.kinetics import is_kinetics, read_kinetics
-from movinet.data.manifest import SUFFIXES, check_label, read_rows, resolve, unique_keys
+from movinet.data.manifest import READ_SUFFIXES, check_label, read_rows, resolve, unique_keys
 from movinet.data.packed import find_packed, names_beside, visible
 from movinet.data.samples import DataSet, Labelled, Sample
 from movinet.data.shards import read_shards
@@ -23,8 +23,8 @@ from movinet.video.files import VIDEO_SUFFIXES, find_videos, local_path, natural
 from movinet.video.media import VideoFile
 
 KINDS = (
-    "a folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a Kinetics CSV, WebDataset "
-    "shards (.tar) or TFRecords (.tfrecord)"
+    "a folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a list of paths and labels "
+    "(.txt), a Kinetics CSV, WebDataset shards (.tar) or TFRecords (.tfrecord)"
 )
 #: How many missing files a message names.
 _NAMED = 5
@@ -40,11 +40,14 @@ def open_data(
     root: str | os.PathLike[str] | None = None,
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
     multi_label: bool = False,
+    skip_missing: bool = False,
 ) -> DataSet:
     """Open a data set.
 
     Args:
-        where: A folder with a folder per class; a manifest; an annotation CSV of Kinetics; shards
+        where: A folder with a folder per class; a manifest (.csv, .tsv, .jsonl); a list with a path
+            and a label on each line (.txt, .csv), the label a name or a number that counts the
+            classes from 0; an annotation CSV of Kinetics; shards
             of WebDataset (one .tar, a folder of them, or a pattern such as
             ``train-{000..011}.tar``); or TFRecords of SequenceExample as the reference reads (a
             file, a folder of them or a pattern such as ``train-*.tfrecord``).
@@ -56,6 +59,8 @@ def open_data(
             order. Where samples have numbers, these count the labels.txt, or else the classes,
             from 0.
         multi_label: Whether a sample may have any number of labels.
+        skip_missing: Leave out the samples of a list whose files are missing, with a warning that
+            counts them.
 
     Raises:
         ConfigError: If there is no such data set, or a sample has no or an unknown label; names
@@ -82,8 +87,10 @@ def open_data(
         found = read_shards(files)
     elif kind == "records":
         found = read_records(files)
-    elif path.suffix.lower() in SUFFIXES and path.is_file():
-        found = _table(path, None if root is None else Path(root))
+    elif path.suffix.lower() in READ_SUFFIXES and path.is_file():
+        found = _table(path, None if root is None else Path(root), skip_missing)
+        if labels is not None:
+            found = _as_numbers(found, labels)
     elif path.is_dir():
         found = _folder(path)
     else:
@@ -130,7 +137,7 @@ def _folder(folder: Path) -> list[Labelled]:
     return found
 
 
-def _table(path: Path, root: Path | None) -> list[Labelled]:
+def _table(path: Path, root: Path | None, skip_missing: bool) -> list[Labelled]:
     """The samples of a manifest or a Kinetics CSV."""
     folder = path.parent if root is None else root
     if is_kinetics(path):
@@ -148,15 +155,46 @@ def _table(path: Path, root: Path | None) -> list[Labelled]:
         key = row.path + (part if parts[row.path] > 1 else "")
         media = VideoFile(video, "NONE")
         found.append(Labelled(key, media, row.labels, where, row.start, row.end, row.group))
-    if missing:
+    if missing and found and skip_missing:
+        warnings.warn(
+            f"{path}: {len(missing)} of {len(rows)} files are missing below {folder} and left out, "
+            f"{missing[0]} the first",
+            stacklevel=2,
+        )
+    elif missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise VideoError(
             f"{path}: {len(missing)} of {len(rows)} files are missing below {folder}: "
             f"{', '.join(missing[:_NAMED])}{more}; correct the paths, or give the folder that they "
             "start from (root)"
+            + (
+                ""
+                if skip_missing
+                else ", or leave them out (skip_missing, --skip-missing, data.missing=skip)"
+            )
         )
     keys = unique_keys([item.key for item in found])
     return [item._replace(key=key) for item, key in zip(found, keys, strict=True)]
+
+
+def _as_numbers(found: list[Labelled], labels: Sequence[str]) -> list[Labelled]:
+    """Samples of a list whose labels are numbers of classes, not names of them.
+
+    Warns:
+        UserWarning: If none is 0: numbers that count from 1 would name the next class.
+    """
+    named = {same_form(label) for label in labels}
+    given = {str(label) for item in found for label in item.labels}
+    if given <= named or not all(label.isdecimal() and len(label) < 10 for label in given):
+        return found
+    if len(given) > 1 and min(map(int, given)) > 0:
+        where = found[0].where.rpartition(", line")[0]
+        warnings.warn(
+            f"{where}: no sample is of class 0, with which numbers "
+            "begin: if they count from 1, each names the class behind its own",
+            stacklevel=2,
+        )
+    return [item._replace(labels=tuple(map(int, item.labels))) for item in found]
 
 
 def _in_any_form(path: Path) -> Path | None:

@@ -26,7 +26,7 @@ _CONTENT = {"config": dict, "labels": list, "data": list, "progress": dict, "mod
 #: Settings that may change while a run goes on: they change neither weights nor what is compared.
 _FREE = frozenset(
     {
-        *("data.workers", "data.prefetch"),
+        *("data.workers", "data.prefetch", "data.missing"),
         *("engine.device", "engine.threads", "engine.compile", "engine.timeout"),
         *("run.folder", "run.mode", "run.eval_epochs", "run.checkpoint_seconds", "run.log_steps"),
         *("run.eval_batch_size", "run.wait_seconds"),

@@ -98,6 +98,8 @@ class SourceSection(Section):
         labels: Text file with one class a line; by default the classes that `train` has.
         exclude: List of bad files, as ``movinet data check -o`` writes it; both leave them out.
         multi_label: A sample may have any number of labels; losses and metrics change with it.
+        missing: What becomes of the lines of a list whose files are missing: "refuse" ends the run
+            before it begins, "skip" leaves them out and says how many.
     """
 
     train: str | None = None
@@ -106,6 +108,7 @@ class SourceSection(Section):
     labels: str | None = None
     exclude: str | None = None
     multi_label: bool = False
+    missing: Literal["refuse", "skip"] = "refuse"
 
 
 class DataSection(SourceSection):

@@ -115,7 +115,13 @@ def find_checkpoint(
 
 def _open(where: str, config: TrainConfig | ProbeConfig, labels: tuple[str, ...] | None) -> DataSet:
     section = config.data
-    data = open_data(where, root=section.root, labels=labels, multi_label=section.multi_label)
+    data = open_data(
+        where,
+        root=section.root,
+        labels=labels,
+        multi_label=section.multi_label,
+        skip_missing=section.missing == "skip",
+    )
     if not len(data):
         raise ConfigError(f"{data.name}: there is no sample in it")
     if section.exclude is None:

@@ -11,7 +11,8 @@ from native_programs import check, example, replay
 
 native = pytest.importorskip("movinet._native", reason="the native engine is not built")
 
-pytestmark = pytest.mark.heavy
+# It compiles the engine where nobody has, and where its sources have changed since.
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

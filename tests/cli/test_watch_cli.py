@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,9 +16,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import movinet
+from hub_tflite import write_hub
 from movinet.cli import build_app
 from movinet.cli.watch_view import live_view
 from movinet.live import watch
+from networks import make_model, tiny_stream
 
 CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 
@@ -126,7 +129,7 @@ def test_an_event_that_lasts_when_time_is_up_ends(tmp_path: Path) -> None:
     events = [json.loads(line) for line in out.read_text().splitlines() if '"event"' in line]
     new = {event["id"] for event in events if event["kind"] == "new"}
     assert new
-    assert {event["id"] for event in events if event["kind"] == "end" and event["cut"]} == new
+    assert {event["id"] for event in events if event["kind"] == "end"} == new
 
 
 def test_stdin_is_a_source() -> None:
@@ -138,3 +141,36 @@ def test_stdin_is_a_source() -> None:
     assert lines[-1]["ended"]
     assert {line["source"] for line in lines} == {"stdin"}
     assert lines[-1]["top"][0]["label"] == "turning right"
+
+
+def test_events_end_when_watching_does() -> None:
+    done = run(str(CLIP), "--for", "1.8", "--on", "0.01", "--off", "0.001", "--json")
+    kinds = [e["kind"] for line in done.stdout.splitlines() for e in json.loads(line)["events"]]
+    assert kinds.count("new") == kinds.count("end") >= 1
+    assert json.loads(done.stdout.splitlines()[-1])["ended"]
+
+
+def test_events_end_on_ctrl_c() -> None:
+    code = "from movinet.cli import main; main()"
+    command = [sys.executable, "-c", code, "watch", str(CLIP), "--json", "--on", "0.5"]
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(json.loads(line))
+            if any(event["kind"] == "new" for event in lines[-1]["events"]):
+                process.send_signal(signal.SIGINT)
+                break
+        lines += [json.loads(line) for line in process.stdout]
+        assert process.wait() == 130
+    kinds = [event["kind"] for line in lines for event in line["events"]]
+    assert kinds.count("new") == kinds.count("end")
+
+
+def test_a_model_without_a_decay_is_watched_with_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "hub.tflite"
+    write_hub(make_model(tiny_stream(se_type="2plus3d"), num_classes=5), path)
+    done = run(str(CLIP), "-m", str(path), "--for", "0.5")
+    assert done.exit_code == 0, done.output
+    assert "has no decay: it remembers all frames" in done.stderr
+    assert run(str(CLIP), "-m", str(path), "--half-life", "2").exit_code == 2

@@ -57,9 +57,11 @@ def command(
         ),
     ] = None,
     half_life: Annotated[
-        str,
-        typer.Option(metavar="SECONDS", help="Seconds after which a frame counts half, or inf."),
-    ] = "5",
+        str | None,
+        typer.Option(
+            metavar="SECONDS", help="Seconds after which a frame counts half, or inf. [5]"
+        ),
+    ] = None,
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Rules of events, TOML.")
     ] = None,
@@ -91,9 +93,10 @@ def command(
 
     jobs = plan_jobs(videos, None, None)
     outputs = _outputs(jobs, output or [], format)
-    rules, half = rules_of(events, on, off), half_life_of(half_life)
+    rules = rules_of(events, on, off)
     runtime = open_model(model, weights=weights)
     say_model(runtime.info, "", "segments")
+    half = half_life_of(half_life, runtime)
     failed = False
     for number, job in enumerate(jobs):
         try:

@@ -18,8 +18,9 @@ from movinet.errors import ConfigError
 if TYPE_CHECKING:
     from movinet.cli.watch_view import View
     from movinet.events import Rules
-    from movinet.live import SourceStatus
+    from movinet.live import LiveResult, SourceStatus
     from movinet.live.watching import GapPolicy
+    from movinet.runtime.base import Runtime
 
 
 def command(
@@ -44,13 +45,13 @@ def command(
         ),
     ] = None,
     half_life: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="SECONDS",
             help="Seconds after which a frame counts half; inf for the mean of all frames, which "
-            "goes stale in endless streams.",
+            "goes stale in endless streams. [5]",
         ),
-    ] = "5",
+    ] = None,
     events: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Rules of events, TOML. Without, all classes have some."),
@@ -140,7 +141,7 @@ def command(
     results = watch(
         sources,
         runtime,
-        half_life=half_life_of(half_life),
+        half_life=half_life_of(half_life, runtime),
         rules=rules,
         gap=cast("GapPolicy", gap),
         seconds=math.inf if seconds is None else seconds,
@@ -151,12 +152,23 @@ def command(
     )
     # Sources end first, and then what waits for sinks is passed on.
     with sinks, contextlib.closing(results), statuses.view(top) as view:
-        for result in results:
+
+        def show(result: LiveResult) -> None:
             sinks.send(result)
             if as_json:
                 print(json.dumps(result.to_json(top)), flush=True)
             else:
                 view(result)
+
+        try:
+            for result in results:
+                show(result)
+        except KeyboardInterrupt:
+            with contextlib.suppress(KeyboardInterrupt):  # the events that last end now
+                show(results.throw(KeyboardInterrupt()))
+                for result in results:
+                    show(result)
+            raise
     if statuses.all_failed:
         raise typer.Exit(1)
 
@@ -209,8 +221,19 @@ def rules_of(path: Path | None, on: float | None, off: float | None) -> Rules:
     return Rules(Rule(on=begins, off=min(0.4, begins) if off is None else off))
 
 
-def half_life_of(text: str) -> float:
-    """What --half-life says, seconds."""
+def half_life_of(text: str | None, runtime: Runtime) -> float:
+    """What --half-life says, seconds; if it says nothing, what is usual for the model."""
+    from movinet.live.watching import usual_half_life
+
+    if text is None:
+        usual = usual_half_life(runtime)
+        if math.isinf(usual):
+            say(
+                "note",
+                f"{runtime.info.name} has no decay: it remembers all frames, and no longer changes "
+                "its mind in a long stream; 'movinet convert' makes weights of it that have one",
+            )
+        return usual
     try:
         value = float(text)
     except ValueError:

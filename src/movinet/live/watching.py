@@ -66,7 +66,7 @@ def watch(
     sources: str | Sequence[str],
     model: str | os.PathLike[str] | Runtime = "motions",
     *,
-    half_life: float = HALF_LIFE,
+    half_life: float | None = None,
     rules: Rules | None = None,
     gap: GapPolicy = "fade",
     reset_after: float = 10.0,
@@ -90,6 +90,7 @@ def watch(
             it gives it a name.
         model: A stream model, as `movinet.open_model` takes it.
         half_life: Seconds after which a frame counts half; ``math.inf`` for the mean of all frames.
+            None for 5, or for the mean if the model has no decay.
         rules: When events begin and end; None to look for none.
         gap: What a stream makes of ticks that it did not see: "fade" (it forgets as much as if it
             had seen them), "hold" (it sees the next frame in their place), "skip" (nothing) or
@@ -102,7 +103,8 @@ def watch(
         clips: Where the video around each event goes; closed at the end.
 
     Yields:
-        A result for each tick that was seen, and a last one for each source that ends.
+        A result for each tick that was seen, and a last one for each source when it, or watching,
+        ends (`seconds`, Ctrl-C).
 
     Raises:
         ConfigError: If a source, the model or an option is not possible.
@@ -110,14 +112,21 @@ def watch(
         MovinetError: While iterating, if the model gives no numbers.
     """
     patience = Patience(opening=open_timeout, silence=read_timeout)
-    options = WatchOptions(half_life, rules, gap, reset_after, seconds, patience)
     listed = parse_sources([sources] if isinstance(sources, str) else sources)
     runtime = as_runtime(model)
     check_for_files(runtime, None)
+    half_life = usual_half_life(runtime) if half_life is None else half_life
+    options = WatchOptions(half_life, rules, gap, reset_after, seconds, patience)
     if not runtime.info.streaming or runtime.members:
         raise ConfigError(f"{runtime.info.name} is no stream model: live video is seen by streams")
     watcher = Watcher(listed, runtime, options, on_status or (lambda _: None), clips)
     return watcher.results()
+
+
+def usual_half_life(runtime: Runtime) -> float:
+    """The half-life, seconds, if nobody says one; infinity if the model has no decay."""
+    manifest = getattr(runtime, "manifest", None)
+    return HALF_LIFE if manifest is None or manifest.decays else math.inf
 
 
 @dataclass(eq=False)
@@ -175,17 +184,28 @@ class Watcher:
             while True:
                 chosen = self._next(end)
                 if chosen is None:
-                    return
+                    break
                 watched, waiting = chosen
                 if waiting is None:
                     yield self._end(watched)
                 else:
                     yield from self._see(watched, waiting)
+            yield from self._end_the_rest()
+        except KeyboardInterrupt:
+            yield from self._end_the_rest()
+            raise
         finally:
             for watched in self._watched:
                 watched.reader.stop()
             if self._clips is not None:
                 self._clips.close()
+
+    def _end_the_rest(self) -> Iterator[LiveResult]:
+        """End the events of the sources that are still going, since watching stops."""
+        for watched in self._watched:
+            if not watched.done and watched.seen is not None:
+                watched.done = True
+                yield self._end(watched)
 
     def _next(self, end: float) -> tuple[_Watched, Waiting | None] | None:
         """What has waited longest, or a source that has ended; None if all have, or at the end."""

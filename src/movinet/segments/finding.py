@@ -10,7 +10,7 @@ from pathlib import Path
 
 from movinet.errors import ConfigError, VideoError
 from movinet.events import Detector, Event, Rules
-from movinet.live.watching import HALF_LIFE
+from movinet.live.watching import usual_half_life
 from movinet.runtime.base import Runtime
 from movinet.runtime.choosing import as_runtime, check_for_files
 from movinet.video.reader import VideoReader
@@ -48,7 +48,7 @@ def find_segments(
     model: str | os.PathLike[str] | Runtime = "motions",
     rules: Rules | None = None,
     *,
-    half_life: float = HALF_LIFE,
+    half_life: float | None = None,
     on_time: Callable[[float], None] | None = None,
 ) -> Segments:
     """Find what happens from when to when in a recording.
@@ -60,6 +60,7 @@ def find_segments(
         model: A stream model, as `movinet.open_model` takes it.
         rules: When events begin and end.
         half_life: Seconds after which a frame counts half; ``math.inf`` for the mean of all.
+            None for 5, or for the mean if the model has no decay.
         on_time: Called with the time of each frame that was seen, seconds.
 
     Raises:
@@ -71,6 +72,7 @@ def find_segments(
     info = runtime.info
     if not info.streaming or runtime.members:
         raise ConfigError(f"{info.name} is no stream model: segments are found by streams")
+    half_life = usual_half_life(runtime) if half_life is None else half_life
     stream = runtime.stream(half_life=None if math.isinf(half_life) else half_life)
     detector = Detector(info.labels, rules)
     events: list[Event] = []

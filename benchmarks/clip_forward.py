@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from movinet.model import MoViNet
-from movinet.presets import input_spec, preset_config
+from movinet.network.model import MoViNet
+from movinet.network.presets import input_spec, preset_config
 from timing import report, take_turns
 
 

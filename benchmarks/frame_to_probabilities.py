@@ -19,10 +19,10 @@ import numpy as np
 
 import movinet
 from decoding import moving_pattern
-from movinet.factory import create_model
-from movinet.model import MoViNet
+from movinet.network.model import MoViNet
 from movinet.runtime.exported import ExportedRuntime
 from movinet.video import VideoReader
+from movinet.weights.factory import create_model
 
 FILES = {"tflite": ("tflite", None), "mvn": ("mvn", None), "mvn int8": ("mvn", "dynamic")}
 

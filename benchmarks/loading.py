@@ -19,8 +19,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from movinet.data.loader import TrainLoader
 from movinet.data.samples import DataSet, Sample
+from movinet.training.batches.loader import TrainLoader
 from movinet.training.recipes import load_config
 from movinet.video import VideoFile, VideoWriter, find_videos
 

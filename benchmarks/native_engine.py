@@ -23,15 +23,15 @@ import numpy as np
 import torch
 
 from movinet import _native_kernels
-from movinet.complexity import count_multiply_adds
-from movinet.exporting.folding import Folded, fold
-from movinet.exporting.graph import GraphOptions, build_graph
-from movinet.exporting.native import write_native
-from movinet.factory import create_model
-from movinet.model import MoViNet
-from movinet.presets import input_spec
+from movinet.catalog.complexity import count_multiply_adds
+from movinet.exporting.graph.folding import Folded, fold
+from movinet.exporting.graph.graph import GraphOptions, build_graph
+from movinet.exporting.writers.native import write_native
+from movinet.network.model import MoViNet
+from movinet.network.presets import input_spec
+from movinet.runtime.engines.native import NativeEngine
 from movinet.runtime.manifest import Manifest, TensorSpec
-from movinet.runtime.native import NativeEngine
+from movinet.weights.factory import create_model
 from timing import report, take_turns
 
 SPIN = 20_000_000

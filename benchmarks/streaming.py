@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 import movinet
-from movinet.presets import input_spec
+from movinet.network.presets import input_spec
 from stream_contenders import (
     OurStreams,
     ReferenceLoop,

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from movinet.model import MoViNet
-from movinet.presets import preset_config
+from movinet.network.model import MoViNet
+from movinet.network.presets import preset_config
 from movinet.training.config import OptimizerSection
 from movinet.training.memory import keep_freed_memory
 from movinet.training.optimizers import clip_each_, make_optimizer

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import movinet
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError
 from movinet.exporting.export import Exported
+from movinet.network.config import InputSpec, MoViNetConfig
 from networks import TINY, make_model
 
 SPEC = InputSpec(image_size=32, short_side=36, frame_rate=5.0, num_frames=4)

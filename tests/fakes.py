@@ -10,8 +10,8 @@ from typing import Any
 import av
 import numpy as np
 
-from movinet.config import InputSpec
 from movinet.errors import ConfigError
+from movinet.network.config import InputSpec
 from movinet.runtime import ModelInfo, Runtime
 
 COLOURS = ("red", "green", "blue")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from ai_edge_litert import schema_py_generated as schema
 
-from movinet.model import MoViNet
+from movinet.network.model import MoViNet
 from tflite_graph import STEP, TYPES, Graph
 
 Storage = Literal["float32", "float16", "dynamic", "int8", "int8_per_tensor"]

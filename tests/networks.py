@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from movinet.config import Architecture, Group, MoViNetConfig
-from movinet.model import MoViNet
-from movinet.presets import list_models, preset_config
+from movinet.network.config import Architecture, Group, MoViNetConfig
+from movinet.network.model import MoViNet
+from movinet.network.presets import list_models, preset_config
 
 PRESETS = [name for name in list_models() if not name.startswith("a6")]
 STREAMS = [name for name in PRESETS if name.endswith("stream")]

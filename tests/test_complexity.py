@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from movinet.complexity import (
+from movinet.catalog.complexity import (
     count_multiply_adds,
     count_parameters,
     count_state_bytes,
     receptive_field,
 )
-from movinet.config import MoViNetConfig
 from movinet.errors import ConfigError
-from movinet.model import MoViNet
-from movinet.presets import input_spec, preset_config
+from movinet.network.config import MoViNetConfig
+from movinet.network.model import MoViNet
+from movinet.network.presets import input_spec, preset_config
 from networks import PRESETS, STREAMS, make_model, make_video, tiny_base, tiny_stream
 
 #: Every option that changes what is computed how often.
@@ -161,5 +161,5 @@ def test_an_empty_input_is_refused(frames: int, image_size: tuple[int, int]) -> 
 
 
 def test_counting_needs_no_torch() -> None:
-    code = "import sys, movinet.complexity; sys.exit('torch' in sys.modules)"
+    code = "import sys, movinet.catalog.complexity; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from movinet.architectures import ARCHITECTURES
-from movinet.config import Architecture, Group, InputSpec, MoViNetConfig
 from movinet.errors import ConfigError
-from movinet.presets import preset_config
+from movinet.network.architectures import ARCHITECTURES
+from movinet.network.config import Architecture, Group, InputSpec, MoViNetConfig
+from movinet.network.presets import preset_config
 from networks import TINY
 
 GROUPS = TINY.groups

@@ -23,11 +23,11 @@ import pytest
 from typer.testing import CliRunner
 
 import movinet
+from movinet.catalog.complexity import count_multiply_adds, count_parameters, count_state_bytes
+from movinet.catalog.published import all_cards
 from movinet.cli import build_app
-from movinet.complexity import count_multiply_adds, count_parameters, count_state_bytes
-from movinet.presets import input_spec, list_models, preset_config
+from movinet.network.presets import input_spec, list_models, preset_config
 from movinet.video import VideoWriter
-from movinet.weights.cards import all_cards
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -12,11 +12,11 @@ import movinet
 from fakes import gradient, write_video
 from movinet.cli import build_app
 from movinet.cli.common import guarded, say
-from movinet.config import InputSpec
 from movinet.errors import CheckpointError, ConfigError
 from movinet.model_names import ModelName, resolve
+from movinet.network.config import InputSpec
 from movinet.runtime.exported import ExportedRuntime
-from movinet.runtime.torch_engine import TorchRuntime
+from movinet.torch_runtime import TorchRuntime
 from networks import make_model, tiny_stream
 
 

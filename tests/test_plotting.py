@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from movinet.errors import ConfigError, MissingExtraError
-from movinet.plotting import (
+from movinet.drawing.predictions import (
     PALETTE,
     PLOT_SUFFIXES,
     ceiling,
@@ -21,6 +20,7 @@ from movinet.plotting import (
     plot_predictions,
     spread_out,
 )
+from movinet.errors import ConfigError, MissingExtraError
 from movinet.prediction import Prediction
 from movinet.text import shorten
 
@@ -163,7 +163,7 @@ def test_control_characters_are_shown_escaped(tmp_path: Path) -> None:
 
 
 def test_missing_glyphs_are_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("movinet.plotting._FALLBACK_FONTS", ())
+    monkeypatch.setattr("movinet.drawing.predictions._FALLBACK_FONTS", ())
     shown = predictions([(0.5, 0.3, 0.2)] * 2, ("\U00013000\U00013001", "\U00013002", "z"))
     with pytest.warns(UserWarning, match="no installed font") as caught:
         plot_predictions(shown, tmp_path / "plot.png")

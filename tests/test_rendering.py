@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fakes import gradient, write_video
+from movinet.drawing.video import Panel, render
 from movinet.errors import ConfigError, MissingExtraError, VideoError
 from movinet.prediction import Prediction
-from movinet.rendering import Panel, render
 from video.synthetic import make_video
 
 LABELS = ("falling", "rising")

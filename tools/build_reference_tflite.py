@@ -41,7 +41,7 @@ from official.projects.movinet.modeling import movinet, movinet_model
 from official.projects.movinet.tools import export_saved_model
 
 from movinet.files import replacing
-from movinet.presets import input_spec, preset_config
+from movinet.network.presets import input_spec, preset_config
 
 MODELS = ("a0", "a1", "a2", "a3", "a4", "a5")
 

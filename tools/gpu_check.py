@@ -36,7 +36,7 @@ from gpu_measurements import Row, Setting
 
 import movinet
 from movinet.files import replacing
-from movinet.presets import ENSEMBLES
+from movinet.network.presets import ENSEMBLES
 
 CHECKS = {
     "parity": measure.parity,

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from gpu_networks import make_model, peer_model, random_video
 from torch import Tensor, nn
 
-from movinet.model import MoViNet
-from movinet.presets import input_spec
+from movinet.network.model import MoViNet
+from movinet.network.presets import input_spec
 
 #: Limits of figures, as parts of the largest value on the CPU. There, float32 is within 2e-6 of
 #: float64, float16 within 3e-3 of float32 and bfloat16 within 2e-2 (TF32 keeps as many bits of

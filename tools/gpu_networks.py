@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from movinet.model import MoViNet
-from movinet.presets import preset_config
+from movinet.network.model import MoViNet
+from movinet.network.presets import preset_config
 
 CLASSES = 64
 

@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from gpu_networks import make_model
 from torch import Tensor
 
-from movinet.data.loader import Batch
+from movinet.training.batches.loader import Batch
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes
 from movinet.training.step import Trainer

@@ -13,9 +13,9 @@ from pathlib import Path
 from movinet.data.synth import render_clip
 from movinet.embedded import embedded_path, exported_path
 from movinet.exporting.export import export
-from movinet.factory import load_model
-from movinet.model import MoViNet
+from movinet.network.model import MoViNet
 from movinet.video import VideoWriter
+from movinet.weights.factory import load_model
 from movinet.weights.saving import save_weights
 
 DEMO = Path(__file__).parent.parent / "src" / "movinet" / "demo"

@@ -22,8 +22,8 @@ import tensorflow as tf
 import tf_keras
 from verify_with_tensorflow import build_reference
 
-from movinet.weights.checkpoint import write_tf_checkpoint
-from movinet.weights.object_graph import GRAPH_KEY
+from movinet.checkpoints.object_graph import GRAPH_KEY
+from movinet.checkpoints.tensorflow import write_tf_checkpoint
 from reference_weights import video, weight
 
 NUM_CLASSES = 7

@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import movinet
-from movinet.config import Architecture, Group
-from movinet.model import MoViNet
-from movinet.presets import preset_config
+from movinet.network.config import Architecture, Group
+from movinet.network.model import MoViNet
+from movinet.network.presets import preset_config
 
 OUT = Path(__file__).parent.parent / "docs" / "images" / "decay.png"
 RATE, SIZE, HOUR = 2, 32, 3600

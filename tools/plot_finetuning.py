@@ -13,7 +13,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from movinet.plotting import PALETTE
+from movinet.drawing.predictions import PALETTE
 
 OUT = Path(__file__).parent.parent / "docs" / "images" / "finetuning.png"
 

@@ -36,7 +36,7 @@ import numpy as np
 import tensorflow as tf
 from official.projects.movinet.modeling import movinet, movinet_model
 
-from movinet.weights.checkpoint import read_tf_checkpoint
+from movinet.checkpoints.tensorflow import read_tf_checkpoint
 
 
 def main() -> int:

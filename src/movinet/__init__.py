@@ -20,58 +20,58 @@ from movinet.errors import (
 )
 
 if TYPE_CHECKING:
-    from movinet.config import InputSpec, MoViNetConfig
+    from movinet.checkpoints.tensorflow import read_tf_checkpoint, write_tf_checkpoint
     from movinet.data.sources import open_data
     from movinet.decay import decay_from_half_life
-    from movinet.ensemble import Ensemble, temporal_ensemble
+    from movinet.drawing.predictions import plot_predictions
+    from movinet.drawing.video import render
     from movinet.evaluation import evaluate
     from movinet.exporting.export import export
-    from movinet.factory import create_model
     from movinet.labels import load_labels
     from movinet.live import watch
-    from movinet.model import MoViNet
-    from movinet.plotting import plot_predictions
+    from movinet.network.config import InputSpec, MoViNetConfig
+    from movinet.network.ensemble import Ensemble, temporal_ensemble
+    from movinet.network.model import MoViNet
+    from movinet.network.presets import list_models
+    from movinet.network.state import StreamState
+    from movinet.opening import open_model
     from movinet.prediction import Prediction, predict
-    from movinet.presets import list_models
-    from movinet.rendering import render
-    from movinet.runtime.choosing import open_model
     from movinet.runtime.loading import load
-    from movinet.state import StreamState
     from movinet.training.train import TrainResult, train
-    from movinet.weights.checkpoint import read_tf_checkpoint, write_tf_checkpoint
-    from movinet.weights.convert import tf_to_torch, torch_to_tf
+    from movinet.weights.factory import create_model
+    from movinet.weights.layouts import tf_to_torch, torch_to_tf
     from movinet.weights.saving import save_weights
 
 __version__ = "0.1.0"
 
 #: public name -> module that defines it
 _LAZY = {
-    "Ensemble": "movinet.ensemble",
-    "InputSpec": "movinet.config",
-    "MoViNet": "movinet.model",
-    "MoViNetConfig": "movinet.config",
+    "Ensemble": "movinet.network.ensemble",
+    "InputSpec": "movinet.network.config",
+    "MoViNet": "movinet.network.model",
+    "MoViNetConfig": "movinet.network.config",
     "Prediction": "movinet.prediction",
-    "StreamState": "movinet.state",
+    "StreamState": "movinet.network.state",
     "TrainResult": "movinet.training.train",
-    "create_model": "movinet.factory",
+    "create_model": "movinet.weights.factory",
     "decay_from_half_life": "movinet.decay",
     "evaluate": "movinet.evaluation",
     "export": "movinet.exporting.export",
-    "list_models": "movinet.presets",
+    "list_models": "movinet.network.presets",
     "load": "movinet.runtime.loading",
     "load_labels": "movinet.labels",
     "open_data": "movinet.data.sources",
-    "open_model": "movinet.runtime.choosing",
-    "plot_predictions": "movinet.plotting",
+    "open_model": "movinet.opening",
+    "plot_predictions": "movinet.drawing.predictions",
     "predict": "movinet.prediction",
-    "render": "movinet.rendering",
-    "read_tf_checkpoint": "movinet.weights.checkpoint",
+    "render": "movinet.drawing.video",
+    "read_tf_checkpoint": "movinet.checkpoints.tensorflow",
     "save_weights": "movinet.weights.saving",
-    "temporal_ensemble": "movinet.ensemble",
-    "tf_to_torch": "movinet.weights.convert",
-    "torch_to_tf": "movinet.weights.convert",
+    "temporal_ensemble": "movinet.network.ensemble",
+    "tf_to_torch": "movinet.weights.layouts",
+    "torch_to_tf": "movinet.weights.layouts",
     "train": "movinet.training.train",
-    "write_tf_checkpoint": "movinet.weights.checkpoint",
+    "write_tf_checkpoint": "movinet.checkpoints.tensorflow",
     "watch": "movinet.live",
 }
 

@@ -25,7 +25,7 @@ from movinet.data.processes import deaf
 from movinet.embedded import exported_path
 from movinet.errors import ConfigError, MovinetError
 from movinet.model_names import resolve
-from movinet.runtime.choosing import open_model
+from movinet.opening import open_model
 from movinet.runtime.loading import file_size
 
 #: What each model's time is split into.

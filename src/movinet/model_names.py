@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from movinet.catalog.published import PUBLISHED
 from movinet.embedded import EMBEDDED
 from movinet.errors import CheckpointError, ConfigError
-from movinet.presets import ENSEMBLES, list_models, unknown_model_message
+from movinet.network.presets import ENSEMBLES, list_models, unknown_model_message
 from movinet.runtime.loading import ENGINES
 from movinet.text import one_line
-from movinet.weights.cards import PUBLISHED
 
 #: In the folder of a training run: the network at the end, and that of the best evaluation.
 RUN_MODELS = ("model.safetensors", "best.safetensors")

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from movinet.errors import ConfigError, MovinetError
+from movinet.opening import as_runtime, check_for_files
 from movinet.probabilities import to_logits, to_probabilities
 from movinet.runtime.base import Runtime
-from movinet.runtime.choosing import as_runtime, check_for_files
 from movinet.text import printable
 
 if TYPE_CHECKING:
-    from movinet.config import InputSpec
+    from movinet.network.config import InputSpec
     from movinet.video import Frame, SkippedPacket, VideoReader
 
     OnSkipped = Callable[[SkippedPacket], None]
@@ -135,7 +135,7 @@ def predict(
         multi_label=multi_label,
     )
     _check_options(views, crops, stride, window)
-    from movinet.video.files import local_path
+    from movinet.video.finding import local_path
 
     members, path = _members(runtime), local_path(video)
     for member in members:

@@ -16,7 +16,7 @@ from fakes import (
     write_video,
 )
 from movinet.cli import build_app
-from movinet.presets import list_models
+from movinet.network.presets import list_models
 from movinet.runtime.base import RANDOM
 
 Run = Callable[..., Result]
@@ -43,7 +43,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             )
         )
 
-    monkeypatch.setattr("movinet.runtime.choosing.open_model", load)
+    monkeypatch.setattr("movinet.opening.open_model", load)
     return calls
 
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 import movinet
 from movinet.cli import build_app
-from movinet.config import InputSpec
 from movinet.exporting.export import export
-from movinet.model import MoViNet
+from movinet.network.config import InputSpec
+from movinet.network.model import MoViNet
 from networks import make_model, tiny_base, tiny_stream
 
 SPEC = InputSpec(32, 36, 5, 4)

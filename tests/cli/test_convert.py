@@ -13,10 +13,10 @@ import torch
 from typer.testing import CliRunner
 
 import movinet
+from movinet.checkpoints import tensorflow as checkpoint_module
 from movinet.cli import build_app
-from movinet.config import InputSpec
-from movinet.factory import load_model
-from movinet.weights import checkpoint as checkpoint_module
+from movinet.network.config import InputSpec
+from movinet.weights.factory import load_model
 from movinet.weights.saving import save_weights
 from networks import make_model, tiny_stream
 

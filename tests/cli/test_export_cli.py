@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import movinet
-from movinet.architectures import ARCHITECTURES
 from movinet.cli import build_app
 from movinet.embedded import exported_path
+from movinet.network.architectures import ARCHITECTURES
 
 Run = Callable[..., Result]
 CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"

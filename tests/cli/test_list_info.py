@@ -10,14 +10,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import movinet
+from movinet.catalog.complexity import count_multiply_adds, count_parameters, count_state_bytes
+from movinet.catalog.published import all_cards, find_card
 from movinet.cli import build_app
 from movinet.cli.info import quantity
-from movinet.complexity import count_multiply_adds, count_parameters, count_state_bytes
-from movinet.config import MoViNetConfig
 from movinet.embedded import EMBEDDED
-from movinet.factory import ENSEMBLES
-from movinet.presets import input_spec, list_models, preset_config
-from movinet.weights.cards import all_cards, find_card
+from movinet.network.config import MoViNetConfig
+from movinet.network.presets import input_spec, list_models, preset_config
+from movinet.weights.factory import ENSEMBLES
 from networks import PRESETS
 
 Run = Callable[..., Result]

@@ -13,13 +13,13 @@ import pytest
 
 import movinet
 from fakes import gradient, write_video
-from movinet.config import InputSpec
 from movinet.data.sources import open_data
 from movinet.evaluation import evaluate
 from movinet.exporting.export import export
-from movinet.model import MoViNet
-from movinet.runtime.choosing import open_model
-from movinet.runtime.torch_engine import load_torch_runtime
+from movinet.network.config import InputSpec
+from movinet.network.model import MoViNet
+from movinet.opening import open_model
+from movinet.torch_runtime import load_torch_runtime
 from movinet.weights.saving import save_weights
 from networks import make_model, tiny_base, tiny_stream
 

@@ -101,7 +101,7 @@ def test_names_that_are_no_text_are_plotted(
 def test_missing_glyphs_are_one_note(
     run: Run, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("movinet.plotting._FALLBACK_FONTS", ())
+    monkeypatch.setattr("movinet.drawing.predictions._FALLBACK_FONTS", ())
     (tmp_path / "labels.txt").write_text("\U00013000\U00013001\ntwo\nthree\n", "utf-8")
     result = run(
         video, "-m", "a0_stream", "-l", tmp_path / "labels.txt", "--plot", tmp_path / "p.png"
@@ -147,7 +147,7 @@ def test_weights_that_cannot_be_loaded_are_one_line(
     def load(*_args: object, **_kwargs: object) -> None:
         raise CheckpointError("w.ckpt: \x1b[31mtruncated")
 
-    monkeypatch.setattr("movinet.runtime.choosing.open_model", load)
+    monkeypatch.setattr("movinet.opening.open_model", load)
     result = run(video, "-w", "w.ckpt")
     assert result.exit_code == 1
     assert result.stderr == "error: w.ckpt: \\x1b[31mtruncated\n"  # nothing steers the terminal
@@ -207,7 +207,7 @@ def run_main(
     """The command in a process of its own, with a fake model; `before` is code to run first."""
     code = (
         "import os, sys, fakes, movinet.prediction, movinet.cli\n"
-        "movinet.runtime.choosing.open_model = lambda *_, **__: fakes.ColourRuntime()\n"
+        "movinet.opening.open_model = lambda *_, **__: fakes.ColourRuntime()\n"
         f"{before}\n"
         "sys.argv[0] = 'movinet'\n"
         "movinet.cli.main()"
@@ -260,8 +260,8 @@ def test_a_request_to_end_leaves_nothing_behind(video: Path, tmp_path: Path, nam
     number = getattr(signal, name)
     process = run_main(
         "predict", video, "-m", "x", "-w", "y", "--render", tmp_path / "out.mp4",
-        before="import movinet.rendering\n"
-        f"movinet.rendering.Panel.at = lambda *_: os.kill(os.getpid(), {int(number)})",
+        before="import movinet.drawing.video\n"
+        f"movinet.drawing.video.Panel.at = lambda *_: os.kill(os.getpid(), {int(number)})",
     )  # fmt: skip
     assert process.returncode == 128 + number
     assert "Traceback" not in process.stderr
@@ -272,7 +272,7 @@ def test_a_misspelt_model_is_told_without_torch(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "movinet.runtime.torch_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "movinet.torch_runtime", raising=False)
     result = CliRunner().invoke(build_app(), ["predict", str(video), "-m", "a0_streem"])
     assert result.exit_code == 2
     assert "no model 'a0_streem'; did you mean a0_stream?" in result.stderr

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from movinet.data.loader import Batch
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import VideoError
+from movinet.training.batches.loader import Batch
 from movinet.training.config import TrainConfig
 from movinet.training.recipes import check
 from movinet.video.container import SkippedPacket

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from movinet.data.augment import Crop, augment, draw_crop, resize_crop
-from movinet.data.policies import OPERATIONS, auto_augment, rand_augment
+from movinet.training.batches.augment import Crop, augment, draw_crop, resize_crop
+from movinet.training.batches.policies import OPERATIONS, auto_augment, rand_augment
 from movinet.training.config import AugmentSection
 from video.synthetic import corners, quadrants
 

@@ -11,8 +11,8 @@ import torch
 
 from data_sets.loading import Numbered, config_of, same
 from movinet.data.balance import BalancedOrder, ShuffledOrder, class_counts, loss_weights
-from movinet.data.loader import TrainLoader
 from movinet.data.samples import DataSet, Sample
+from movinet.training.batches.loader import TrainLoader
 
 
 def data_with(labels: Sequence[tuple[int, ...]], *, multi_label: bool = False) -> DataSet:

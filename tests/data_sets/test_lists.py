@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import movinet
-from movinet.data.manifest import Row, read_rows
+from movinet.data.annotations import Row, read_rows
 from movinet.errors import ConfigError, VideoError
 
 

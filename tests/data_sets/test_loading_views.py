@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from data_sets.loading import Numbered, config_of, numbers
-from movinet.config import InputSpec
-from movinet.data.clips import training_view
-from movinet.data.loader import TrainLoader
 from movinet.data.samples import DataSet, Sample
 from movinet.data.sampling import span_of, training_times
 from movinet.errors import VideoError
-from movinet.evaluation.looking import Look, window_pixels
+from movinet.evaluation.views import Look, window_pixels
+from movinet.network.config import InputSpec
+from movinet.training.batches.loader import TrainLoader
+from movinet.training.batches.views import training_view
 from movinet.training.config import AugmentSection
 from movinet.video import VideoFile
 from video.synthetic import make_video, number_of, numbered

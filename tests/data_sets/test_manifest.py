@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movinet.data.manifest import Row, read_rows, write_rows
+from movinet.data.annotations import Row, read_rows, write_rows
 from movinet.errors import ConfigError, MovinetError
 from movinet.text import same_form
 

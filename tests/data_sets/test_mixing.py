@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from movinet.data.mixing import mix
+from movinet.training.batches.mixing import mix
 from movinet.training.config import AugmentSection
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import movinet
 from fakes import gradient, write_video
 from movinet.cli import build_app
-from movinet.data.manifest import Row, read_rows, write_rows
+from movinet.data.annotations import Row, read_rows, write_rows
 from movinet.errors import ConfigError
 from movinet.labels import load_labels
 from movinet.text import is_name, printable

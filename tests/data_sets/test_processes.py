@@ -26,7 +26,7 @@ if __name__ == "__main__":
     "loader": """
 import time
 from data_sets.loading import config_of, data_of, videos
-from movinet.data.loader import TrainLoader
+from movinet.training.batches.loader import TrainLoader
 if __name__ == "__main__":
     loader = TrainLoader(data_of(*videos(8)), config_of(data__workers=2))
     next(loader.batches(0))
@@ -98,7 +98,7 @@ STARTS = {
 """,
     "loader": """
     from data_sets.loading import config_of, data_of, videos
-    from movinet.data.loader import TrainLoader
+    from movinet.training.batches.loader import TrainLoader
     loader = TrainLoader(data_of(*videos(8)), config_of(data__workers=2))
     done = len(list(loader.batches(0)))
 """,

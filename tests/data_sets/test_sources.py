@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_sets.records import clip, records, tar, video
-from movinet.data.manifest import Row, write_rows
+from movinet.data.annotations import Row, write_rows
 from movinet.data.scan import write_samples
 from movinet.data.sources import open_data
 from movinet.errors import ConfigError, VideoError

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from data_sets.records import clip, example, jpeg, records
-from movinet.config import InputSpec
 from movinet.data.sources import open_data
 from movinet.errors import ConfigError, VideoError
+from movinet.network.config import InputSpec
 from movinet.video.clips import read_views
 from movinet.video.preprocessing import preprocess
 from video.synthetic import number_of

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from data_sets.loading import Away, Broken, Deadly, Slow, config_of, data_of, same, videos
-from movinet.data.loader import Failure, TrainLoader
 from movinet.errors import ConfigError, MovinetError, VideoError
+from movinet.training.batches.loader import Failure, TrainLoader
 
 RANDOM = {
     "augment__crop_area": (0.1, 1),
@@ -164,7 +164,7 @@ def test_errors_of_workers_are_one_line() -> None:
 SCRIPT = """
 import sys, time
 from data_sets.loading import config_of, data_of, videos
-from movinet.data.loader import TrainLoader
+from movinet.training.batches.loader import TrainLoader
 
 if __name__ == "__main__":
     loader = TrainLoader(data_of(*videos(64)), config_of(data__workers=1))

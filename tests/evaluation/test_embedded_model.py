@@ -12,7 +12,7 @@ from movinet.data.sources import open_data
 from movinet.data.synth import TASKS, generate
 from movinet.embedded import embedded_path
 from movinet.evaluation import evaluate
-from movinet.runtime.choosing import open_model
+from movinet.opening import open_model
 
 SEED = 31_337  # of neither training nor validation
 CLIPS = 20

@@ -21,7 +21,8 @@ from fakes import (
 )
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
-from movinet.evaluation import Evaluation, MultiLabel, SingleLabel, evaluate, looking
+from movinet.evaluation import Evaluation, MultiLabel, SingleLabel, evaluate
+from movinet.evaluation import views as looking
 from movinet.prediction import predict
 from movinet.video import VideoFile
 

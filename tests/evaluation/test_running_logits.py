@@ -10,10 +10,10 @@ import torch
 from colour_data import BLUE, RED, make_data
 
 from fakes import COLOURS
-from movinet.config import InputSpec
+from movinet import torch_runtime as torch_engine
 from movinet.errors import ConfigError
 from movinet.evaluation import SingleLabel, evaluate
-from movinet.runtime import torch_engine
+from movinet.network.config import InputSpec
 from movinet.video import VideoReader
 from networks import make_model, tiny_base, tiny_stream
 

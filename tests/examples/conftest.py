@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 import movinet
-from movinet.factory import load_model
+from movinet.weights.factory import load_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

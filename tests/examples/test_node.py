@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import movinet
-from movinet.config import InputSpec
+from movinet.network.config import InputSpec
 from movinet.video import VideoReader, resample
 from movinet.video.preprocessing import crop_pixels
 

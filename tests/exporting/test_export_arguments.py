@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import movinet
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.exporting import export as exporting
+from movinet.network.config import InputSpec, MoViNetConfig
 from networks import TINY, make_model
 
 SPEC = InputSpec(image_size=32, short_side=36, frame_rate=5.0, num_frames=4)
@@ -120,7 +120,7 @@ def test_a_full_disk_is_one_line_whoever_writes(tmp_path: Path, monkeypatch) -> 
         path.write_bytes(b"half")
         raise RuntimeError("[enforce fail at inline_container.cc:815]\nframe #0: ...")
 
-    monkeypatch.setattr("movinet.exporting.litert.write_litert", full)
+    monkeypatch.setattr("movinet.exporting.writers.litert.write_litert", full)
     with pytest.raises(OSError, match=r"x\.tflite: cannot be written \(\[enforce") as caught:
         export(tmp_path / "x.tflite")
     assert "\n" not in str(caught.value)

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 import movinet
 from gate import only
-from movinet.config import InputSpec, MoViNetConfig
+from movinet.network.config import InputSpec, MoViNetConfig
 from networks import TINY, make_model
 
 SPEC = InputSpec(image_size=48, short_side=54, frame_rate=5.0, num_frames=4)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from movinet.config import MoViNetConfig
 from movinet.errors import ConfigError
-from movinet.exporting.folding import fold
-from movinet.exporting.graph import Graph, GraphOptions, build_graph
-from movinet.exporting.interpreter import ProgramModule
-from movinet.model import MoViNet
+from movinet.exporting.graph.folding import fold
+from movinet.exporting.graph.graph import Graph, GraphOptions, build_graph
+from movinet.exporting.graph.interpreter import ProgramModule
+from movinet.network.config import MoViNetConfig
+from movinet.network.model import MoViNet
 from networks import PRESETS, TINY, make_model
 
 #: Odd and different sides: every kind of padding.

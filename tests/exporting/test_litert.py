@@ -9,10 +9,10 @@ import torch
 
 import movinet
 from gate import only
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import ConfigError, MovinetError
 from movinet.exporting import export as exporting
 from movinet.exporting.verify import Agreement
+from movinet.network.config import InputSpec, MoViNetConfig
 from movinet.video.preprocessing import preprocess
 from networks import TINY, make_model
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import movinet
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import VideoError
 from movinet.exporting.calibration import measure_ranges, read_clips
-from movinet.exporting.folding import fold
-from movinet.exporting.graph import GraphOptions, build_graph
+from movinet.exporting.graph.folding import fold
+from movinet.exporting.graph.graph import GraphOptions, build_graph
 from movinet.exporting.quantize import activation_scale, to_int8
+from movinet.network.config import InputSpec, MoViNetConfig
 from movinet.probabilities import softmax
 from networks import TINY, make_model
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from native_files import assert_near, open_engine, run_engine, running_logits, write_file
 
-from movinet.config import Architecture, Group
-from movinet.model import MoViNet
-from movinet.presets import preset_config
-from movinet.weights.convert import tf_to_torch
+from movinet.network.config import Architecture, Group
+from movinet.network.model import MoViNet
+from movinet.network.presets import preset_config
+from movinet.weights.layouts import tf_to_torch
 from networks import make_model, make_video, tiny_stream
 from reference_weights import video as reference_video
 from reference_weights import weight

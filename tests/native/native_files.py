@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from movinet.config import InputSpec
-from movinet.exporting.folding import fold
-from movinet.exporting.graph import GraphOptions, build_graph
-from movinet.exporting.native import write_native
-from movinet.model import MoViNet
+from movinet.exporting.graph.folding import fold
+from movinet.exporting.graph.graph import GraphOptions, build_graph
+from movinet.exporting.writers.native import write_native
+from movinet.network.config import InputSpec
+from movinet.network.model import MoViNet
+from movinet.runtime.engines.native import NativeEngine
 from movinet.runtime.manifest import Manifest, TensorSpec
-from movinet.runtime.native import NativeEngine
 
 native = pytest.importorskip("movinet._native", reason="the native engine is not built")
 
@@ -31,7 +31,7 @@ class Oblong(Manifest):
 
 def open_engine(path: Path, kernels: str = "", num_threads: int = 1) -> NativeEngine:
     """An engine of a file whose frames need not be square."""
-    with patch("movinet.runtime.native.Manifest", Oblong):
+    with patch("movinet.runtime.engines.native.Manifest", Oblong):
         return NativeEngine(path, kernels, num_threads)
 
 

@@ -25,15 +25,15 @@ from native_files import (
     write_file,
 )
 
-from movinet.config import Activation, Gating
 from movinet.errors import CheckpointError, ConfigError
-from movinet.exporting.folding import Affine, fold
-from movinet.exporting.native import ACTIVATIONS, write_native
-from movinet.factory import load_model
-from movinet.model import MoViNet
-from movinet.presets import preset_config
-from movinet.runtime.native import NativeEngine
-from movinet.weights.convert import tf_to_torch
+from movinet.exporting.graph.folding import Affine, fold
+from movinet.exporting.writers.native import ACTIVATIONS, write_native
+from movinet.network.config import Activation, Gating
+from movinet.network.model import MoViNet
+from movinet.network.presets import preset_config
+from movinet.runtime.engines.native import NativeEngine
+from movinet.weights.factory import load_model
+from movinet.weights.layouts import tf_to_torch
 from networks import STREAMS, make_model, make_video, tiny_base, tiny_stream
 from reference_weights import video as reference_video
 from reference_weights import weight
@@ -410,7 +410,9 @@ def test_sums_of_the_largest_integers(tmp_path: Path) -> None:
     )
     logits = []
     for lowest in (-127, -128):
-        with patch("movinet.exporting.native.np.rint", lambda x, w=lowest: np.full(x.shape, w)):
+        with patch(
+            "movinet.exporting.writers.native.np.rint", lambda x, w=lowest: np.full(x.shape, w)
+        ):
             write_native(network, make_manifest(model, (8, 8), "dynamic"), path)
         engine = native.Engine(str(path))
         frames, one = np.zeros((1, 8, 8, 3), np.float32), np.ones(1, np.float32)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import movinet
-from movinet.config import InputSpec
 from movinet.errors import CheckpointError, ConfigError
+from movinet.network.config import InputSpec
 from networks import make_model, tiny_stream
 
 SPEC = InputSpec(40, 40, 5.0, 8)

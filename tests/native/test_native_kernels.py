@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from native_files import KERNELS
 
-from movinet.exporting.native import ACTIVATIONS as IN_FILES
+from movinet.exporting.writers.native import ACTIVATIONS as IN_FILES
 
 alone = pytest.importorskip(
     "movinet._native_kernels", reason="kernels alone are in a module that only `make` builds"

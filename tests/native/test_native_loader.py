@@ -10,7 +10,7 @@ import pytest
 from native_files import write_file
 
 from movinet.errors import CheckpointError
-from movinet.runtime.native import NativeEngine
+from movinet.runtime.engines.native import NativeEngine
 from networks import make_model, tiny_stream
 
 SIZE = 8  # where the header holds the file's size, and with it the place of its fields
@@ -122,7 +122,7 @@ STARVED = """
 import resource, sys
 from pathlib import Path
 from movinet.errors import MovinetError
-from movinet.runtime.native import NativeEngine
+from movinet.runtime.engines.native import NativeEngine
 engine = NativeEngine(Path(sys.argv[1]))
 limit = 400 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -159,7 +159,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 FORKED = """
 import os, signal, sys
 from pathlib import Path
-from movinet.runtime.native import NativeEngine
+from movinet.runtime.engines.native import NativeEngine
 engine = NativeEngine(Path(sys.argv[1]), num_threads=4)
 if (child := os.fork()) == 0:
     signal.alarm(30)
@@ -181,7 +181,7 @@ NO_THREADS = """
 import resource, sys
 from pathlib import Path
 from movinet.errors import ConfigError
-from movinet.runtime.native import NativeEngine
+from movinet.runtime.engines.native import NativeEngine
 resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
 try:
     NativeEngine(Path(sys.argv[1]), num_threads=8)

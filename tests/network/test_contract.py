@@ -6,11 +6,11 @@ from torch import Tensor
 
 from contract import check_streaming_contract
 from gate import only
-from movinet.config import MoViNetConfig
-from movinet.convolution import ConvNorm, to_frames, to_video
-from movinet.layers import Block, SqueezeExcitation
-from movinet.model import MoViNet
-from movinet.state import Clock, StreamState, running_sum
+from movinet.network.config import MoViNetConfig
+from movinet.network.convolution import ConvNorm, to_frames, to_video
+from movinet.network.layers import Block, SqueezeExcitation
+from movinet.network.model import MoViNet
+from movinet.network.state import Clock, StreamState, running_sum
 from networks import STREAMS, TINY, make_model, make_video, randomize, tiny_base, tiny_stream
 
 DECAYS = [None, 0.9]

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import movinet
-from movinet.config import InputSpec
-from movinet.ensemble import Ensemble, temporal_ensemble
 from movinet.errors import ConfigError
-from movinet.runtime.torch_engine import wrap
+from movinet.network.config import InputSpec
+from movinet.network.ensemble import Ensemble, temporal_ensemble
+from movinet.torch_runtime import wrap
 from movinet.video import VideoReader, preprocess
 from networks import make_model, make_video, tiny_base, tiny_stream
 from video.synthetic import make_video as write_video

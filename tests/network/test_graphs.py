@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from gate import only
-from movinet.config import MoViNetConfig
-from movinet.state import StreamState
+from movinet.network.config import MoViNetConfig
+from movinet.network.state import StreamState
 from networks import STREAMS, make_model, make_video, tiny_base, tiny_stream
 
 SIZE = 32

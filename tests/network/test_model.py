@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from movinet.convolution import same_padding
+from movinet.checkpoints.keys import make_divisible
 from movinet.errors import ConfigError
-from movinet.model import MoViNet
-from movinet.weights.keys import make_divisible
+from movinet.network.convolution import same_padding
+from movinet.network.model import MoViNet
 from networks import make_model, make_video, randomize, tiny_base, tiny_stream
 
 
@@ -44,7 +44,7 @@ def test_frames_in_small_portions(training: bool, monkeypatch: pytest.MonkeyPatc
         gradients = torch.autograd.grad(whole.square().sum(), list(model.parameters()))
         model.load_state_dict(make_model(config, double=True).state_dict())
         with monkeypatch.context() as patch:
-            patch.setattr("movinet.layers.CHUNK_BYTES", 20_000)
+            patch.setattr("movinet.network.layers.CHUNK_BYTES", 20_000)
             parts = model(video)
             torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
             again = torch.autograd.grad(parts.square().sum(), list(model.parameters()))
@@ -190,7 +190,7 @@ def test_frames_stay_in_channels_last_memory(
         orders.append(x.is_contiguous(memory_format=torch.channels_last))
         return convolve(x, *arguments, **options)
 
-    monkeypatch.setattr("movinet.layers.CHUNK_BYTES", 50_000)
+    monkeypatch.setattr("movinet.network.layers.CHUNK_BYTES", 50_000)
     model = make_model(tiny_stream(factorized=factorized))
     state = model.initial_state(2, (32, 32))
     monkeypatch.setattr(torch.nn.functional, "conv2d", watch)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from movinet.architectures import ARCHITECTURES
-from movinet.config import MoViNetConfig
-from movinet.model import MoViNet
-from movinet.state import StreamState
-from movinet.weights.convert import tf_to_torch, torch_to_tf
-from movinet.weights.keys import entries
+from movinet.checkpoints.keys import entries
+from movinet.network.architectures import ARCHITECTURES
+from movinet.network.config import MoViNetConfig
+from movinet.network.model import MoViNet
+from movinet.network.state import StreamState
+from movinet.weights.layouts import tf_to_torch, torch_to_tf
 from reference_weights import video as reference_video
 from reference_weights import weight
 

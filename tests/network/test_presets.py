@@ -5,9 +5,9 @@ import itertools
 
 import pytest
 
-from movinet.config import MoViNetConfig
 from movinet.errors import ConfigError
-from movinet.presets import input_spec, preset_config
+from movinet.network.config import MoViNetConfig
+from movinet.network.presets import input_spec, preset_config
 from networks import PRESETS, STREAMS
 
 

@@ -9,8 +9,8 @@ import torch
 
 from movinet.decay import decay_from_half_life
 from movinet.errors import ConfigError
-from movinet.layers import positional_encoding
-from movinet.state import Clock
+from movinet.network.layers import positional_encoding
+from movinet.network.state import Clock
 from networks import make_model, make_video, tiny_base, tiny_stream
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from movinet.config import MoViNetConfig
-from movinet.convolution import ConvNorm, to_frames
-from movinet.taps import TapGeometry
+from movinet.network.config import MoViNetConfig
+from movinet.network.convolution import ConvNorm, to_frames
+from movinet.network.tap_sum import TapGeometry
 from networks import TINY, make_model, make_video, randomize, tiny_base, tiny_stream
 
 

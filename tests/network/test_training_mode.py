@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from movinet.layers import Block
-from movinet.model import MoViNet
-from movinet.presets import preset_config
+from movinet.network.layers import Block
+from movinet.network.model import MoViNet
+from movinet.network.presets import preset_config
 from networks import make_model, make_video, tiny_base, tiny_stream
 
 
@@ -100,7 +100,7 @@ def test_hooks_see_what_a_layer_computed() -> None:
 
 def test_batch_statistics_alone_see_all_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recalibrating batch norms in an otherwise evaluating model: one update a forward pass."""
-    monkeypatch.setattr("movinet.layers.CHUNK_BYTES", 20_000)
+    monkeypatch.setattr("movinet.network.layers.CHUNK_BYTES", 20_000)
     model = make_model(tiny_base())
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

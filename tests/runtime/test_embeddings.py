@@ -13,7 +13,7 @@ from exported_formats import BASE, SPEC, STREAM, export, noise
 from movinet.decay import decay_from_half_life
 from movinet.errors import CheckpointError, ConfigError
 from movinet.runtime.base import Runtime
-from movinet.runtime.torch_engine import wrap
+from movinet.torch_runtime import wrap
 from networks import make_model, tiny_stream
 
 BOTH = ("logits", "embedding")

@@ -14,8 +14,8 @@ from small_stream import SPEC, STREAM
 
 import movinet
 from movinet.errors import CheckpointError, ConfigError
+from movinet.opening import open_model
 from movinet.runtime import manifest as manifests
-from movinet.runtime.choosing import open_model
 from networks import make_model
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 40, 50, 3), np.uint8)
@@ -53,7 +53,7 @@ def of_executorch(path: Path) -> None:
 
 
 def of_native(path: Path) -> None:
-    from movinet.exporting.native import _ALIGNMENT, _BLOCK, _HEADER
+    from movinet.exporting.writers.native import _ALIGNMENT, _BLOCK, _HEADER
 
     data = path.read_bytes()
     header = [*_HEADER.unpack_from(data)]

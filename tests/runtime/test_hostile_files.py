@@ -16,11 +16,11 @@ from small_stream import SPEC, STREAM
 
 import movinet
 from movinet.errors import CheckpointError, ConfigError, MovinetError
-from movinet.runtime import litert_engine
+from movinet.runtime.engines import litert as litert_engine
+from movinet.runtime.engines.tflite_file import read_tflite
 from movinet.runtime.exported import StreamSnapshot
 from movinet.runtime.manifest import Manifest
-from movinet.runtime.tflite_file import read_tflite
-from movinet.runtime.torch_engine import wrap
+from movinet.torch_runtime import wrap
 from networks import make_model
 
 FRAME = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)

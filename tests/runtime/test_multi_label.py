@@ -140,7 +140,7 @@ def test_exported_clips_are_sigmoids(tmp_path: Path, video: Path, suffix: str) -
 
 def test_a_model_keeps_it_through_export_and_reading_back(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
-    from movinet.factory import load_model
+    from movinet.weights.factory import load_model
 
     loaded = load_model(None, saved(tmp_path / "a.safetensors", STREAM, multi_label=True))
     movinet.export(loaded, tmp_path / "a.tflite")
@@ -166,7 +166,7 @@ def test_one_class_is_a_sigmoid_without_being_told(tmp_path: Path, video: Path) 
 
 
 def test_ensembles_average_logits_of_each_label(video: Path) -> None:
-    from movinet.runtime.torch_engine import wrap
+    from movinet.torch_runtime import wrap
 
     first, second = make_model(STREAM), make_model(STREAM)
     with torch.no_grad():
@@ -181,8 +181,8 @@ def test_ensembles_average_logits_of_each_label(video: Path) -> None:
 def test_evaluation_of_a_multi_label_model_counts_each_label(tmp_path: Path, video: Path) -> None:
     """Opened by its path, data take the model's side: a clip in a folder has one label of many."""
     from movinet.evaluation import MultiLabel
-    from movinet.evaluation.looking import Look
-    from movinet.evaluation.running import run_model
+    from movinet.evaluation.run import run_model
+    from movinet.evaluation.views import Look
 
     model = saved(tmp_path / "a.safetensors", STREAM, multi_label=True)
     table = tmp_path / "data.csv"

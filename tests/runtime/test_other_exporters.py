@@ -18,8 +18,8 @@ import movinet
 from hub_tflite import write_hub
 from movinet.cli import build_app
 from movinet.errors import CheckpointError, ConfigError
-from movinet.presets import input_spec
-from movinet.runtime.torch_engine import wrap
+from movinet.network.presets import input_spec
+from movinet.torch_runtime import wrap
 from networks import make_model, tiny_stream
 from real_material import real_file, real_video
 

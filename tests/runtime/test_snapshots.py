@@ -12,7 +12,7 @@ from small_stream import SPEC, STREAM
 
 import movinet
 from movinet.errors import CheckpointError, ConfigError
-from movinet.exporting.folding import fingerprint, fold
+from movinet.exporting.graph.folding import fingerprint, fold
 from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.manifest import Manifest
 from networks import make_model, tiny_stream

@@ -17,8 +17,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 import movinet
 from hub_tflite import write_hub
 from movinet.errors import CheckpointError
-from movinet.runtime.tflite_file import TfliteGraph, parse_tflite, read_tflite
-from movinet.runtime.tflite_shapes import check_sizes
+from movinet.runtime.engines.tflite_file import TfliteGraph, parse_tflite, read_tflite
+from movinet.runtime.engines.tflite_shapes import check_sizes
 from networks import make_model, tiny_stream
 from real_material import real_file
 from tflite_graph import Graph
@@ -192,7 +192,7 @@ def test_what_takes_more_than_its_input_justifies_is_refused(kind: str) -> None:
 
 
 def test_multiplications_are_in_proportion_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("movinet.runtime.tflite_shapes.PRODUCTS", 10**6)
+    monkeypatch.setattr("movinet.runtime.engines.tflite_shapes.PRODUCTS", 10**6)
     with pytest.raises(CheckpointError, match=r"x: it takes 3e\+07 multiplications for 1 numbers"):
         check_sizes(parse_tflite(swollen("small"), "x"))
 

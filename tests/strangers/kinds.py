@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import movinet
-from movinet.config import InputSpec, MoViNetConfig
+from movinet.network.config import InputSpec, MoViNetConfig
 
 #: Frames of what is read of a video, at most.
 FRAMES = 2000
@@ -70,13 +70,13 @@ def hub(path: Path) -> None:
 
 
 def weights(path: Path) -> None:
-    from movinet.factory import load_model
+    from movinet.weights.factory import load_model
 
     load_model(None, path)
 
 
 def tflite_weights(path: Path) -> None:
-    from movinet.weights.tflite_weights import read_tflite_weights
+    from movinet.checkpoints.tflite.weights import read_tflite_weights
 
     read_tflite_weights(path)
 
@@ -97,7 +97,7 @@ def pickled(path: Path, *, zipped: bool) -> None:
 
 
 def checkpoint(path: Path) -> None:
-    from movinet.weights.checkpoint import write_tf_checkpoint
+    from movinet.checkpoints.tensorflow import write_tf_checkpoint
 
     names = [f"model/layer_with_weights-0/layer_with_weights-{i}/_conv/kernel" for i in range(9)]
     tensors = {

@@ -27,7 +27,7 @@ def replaced(old: bytes, new: bytes) -> Damage:
 
 def swollen_tensor(data: bytes) -> bytes:
     """A computed tensor of a .tflite file states a million times its rows: 4 GB."""
-    from movinet.runtime.tflite_file import parse_tflite
+    from movinet.runtime.engines.tflite_file import parse_tflite
 
     graph = parse_tflite(data, "x")
     for operation in graph.operations:
@@ -41,7 +41,7 @@ def swollen_tensor(data: bytes) -> bytes:
 
 def empty_weights(data: bytes) -> bytes:
     """A buffer of a .tflite file says that it has no bytes."""
-    from movinet.runtime.tflite_file import parse_tflite
+    from movinet.runtime.engines.tflite_file import parse_tflite
 
     graph = parse_tflite(data, "x")
     largest = max((t.data for t in graph.tensors if t.data is not None), key=len)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from movinet.convolution import ConvNorm
 from movinet.errors import CheckpointError, ConfigError
-from movinet.layers import Block
-from movinet.model import MoViNet
-from movinet.presets import input_spec
+from movinet.network.convolution import ConvNorm
+from movinet.network.layers import Block
+from movinet.network.model import MoViNet
+from movinet.network.presets import input_spec
 from movinet.training.build import Built, build_model, set_training
 from movinet.training.config import ModelSection
 from movinet.weights.saving import save_weights

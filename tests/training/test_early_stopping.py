@@ -13,9 +13,9 @@ from tiny_runs import tiny_config
 from torch import Tensor
 
 from movinet.errors import ConfigError
-from movinet.factory import load_model
 from movinet.training.run import run
 from movinet.training.step import Trainer
+from movinet.weights.factory import load_model
 
 #: Step -> accuracy that its evaluation finds.
 SCORES = {1: 0.2, 2: 0.5, 3: 0.4, 4: 0.5, 5: 0.9, 6: 0.1, 7: 0.1, 8: 0.1}

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from data_sets.loading import Broken, Numbered, config_of, data_of, videos
-from movinet.config import InputSpec
-from movinet.data.loader import Failure
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, VideoError
+from movinet.network.config import InputSpec
+from movinet.training.batches.loader import Failure
 from movinet.training.evaluation_loader import EvalBatch, EvalLoader
 from movinet.video import VideoFile, views
 from video.synthetic import make_video, number_of, numbered

@@ -10,8 +10,8 @@ from test_norm_statistics import fold
 
 import movinet
 from movinet.data.synth.generate import generate
-from movinet.factory import load_model
-from movinet.model import MoViNet
+from movinet.network.model import MoViNet
+from movinet.weights.factory import load_model
 from movinet.weights.saving import save_weights
 
 CLASSES = ("circling left", "moving down right", "moving up left", "nodding", "pulsing")

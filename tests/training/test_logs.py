@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from movinet.data.loader import Failure
+from movinet.training.batches.loader import Failure
 from movinet.training.logs import Messages, Meter, RunLog, cut_log
 from movinet.training.plots import plot_curves
 

@@ -17,13 +17,13 @@ from torch._dynamo.exc import TorchDynamoException
 
 import movinet
 from movinet.errors import CheckpointError, ConfigError, TrainingError, VideoError
-from movinet.factory import load_model
 from movinet.training import step
 from movinet.training.build import build_model
 from movinet.training.distributed import Processes
 from movinet.training.loop import Loop
 from movinet.training.run import run
 from movinet.training.step import Trainer
+from movinet.weights.factory import load_model
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -82,7 +82,7 @@ def test_what_is_saved_is_the_average(tmp_path: Path) -> None:
 
 
 def batch_of(indices: Sequence[int], config: Any) -> Any:
-    from movinet.data.loader import TrainLoader
+    from movinet.training.batches.loader import TrainLoader
 
     batch = next(TrainLoader(made_up_data("train:10"), config).batches(0))
     return type(batch)(batch.video[indices], batch.targets[indices], batch.indices[indices])

@@ -9,9 +9,9 @@ from test_norm_statistics import fold
 from tiny_runs import LABELS, made_up_data, tiny_config
 from torch import Tensor
 
-from movinet.factory import load_model
-from movinet.presets import input_spec
+from movinet.network.presets import input_spec
 from movinet.training.run import run
+from movinet.weights.factory import load_model
 from movinet.weights.saving import save_weights
 from networks import make_model
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from movinet.convolution import ConvNorm
-from movinet.model import MoViNet
+from movinet.network.convolution import ConvNorm
+from movinet.network.model import MoViNet
 from movinet.training.distributed import Processes
 from movinet.training.norm_statistics import (
     folded_norms,

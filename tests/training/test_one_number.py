@@ -12,18 +12,17 @@ import torch
 
 from data_sets.loading import config_of
 from fakes import write_video
-from movinet.config import InputSpec
-from movinet.data.loader import Failure
 from movinet.data.samples import DataSet, Sample
 from movinet.data.sources import open_data
 from movinet.evaluation import evaluate
-from movinet.evaluation.looking import Look
-from movinet.evaluation.running import run_model
+from movinet.evaluation.run import run_model
+from movinet.evaluation.views import Look
 from movinet.exporting.export import export
-from movinet.factory import load_model
-from movinet.model import MoViNet
-from movinet.runtime.choosing import open_model
-from movinet.runtime.torch_engine import wrap
+from movinet.network.config import InputSpec
+from movinet.network.model import MoViNet
+from movinet.opening import open_model
+from movinet.torch_runtime import wrap
+from movinet.training.batches.loader import Failure
 from movinet.training.distributed import Processes
 from movinet.training.evaluation_loader import EvalLoader
 from movinet.training.recipes import check
@@ -31,6 +30,7 @@ from movinet.training.run import run
 from movinet.training.stopping import Stop
 from movinet.training.validation import Predictions, predict_samples, validate
 from movinet.video import VideoFile
+from movinet.weights.factory import load_model
 from networks import TINY, make_model, tiny_base, tiny_stream
 
 LABELS = ("a", "b", "c", "d", "e", "f", "g")

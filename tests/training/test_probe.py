@@ -18,7 +18,7 @@ import movinet
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import CheckpointError, ConfigError, TrainingError
 from movinet.evaluation import SingleLabel, evaluate
-from movinet.presets import input_spec
+from movinet.network.presets import input_spec
 from movinet.training.checks import check_probe
 from movinet.training.inputs import open_valid
 from movinet.training.probing.cache import EmbeddingCache

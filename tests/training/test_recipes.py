@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from movinet.config import InputSpec
+from movinet.catalog.published import find_card
 from movinet.errors import ConfigError
-from movinet.presets import input_spec, preset_config
+from movinet.network.config import InputSpec
+from movinet.network.presets import input_spec, preset_config
 from movinet.training.config import TrainConfig
 from movinet.training.recipes import list_recipes, load_any_config, load_config, to_yaml
-from movinet.weights.cards import find_card
 
 #: The published configurations: image size, frames and stride in training, frames in tests, frames
 #: a second, short side, dropout, AutoAugment, random stride in frames.

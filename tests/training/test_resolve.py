@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import torch
 
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.embedded import embedded_path
 from movinet.errors import CheckpointError, ConfigError
-from movinet.factory import load_model
-from movinet.presets import input_spec, preset_config
+from movinet.network.config import InputSpec, MoViNetConfig
+from movinet.network.presets import input_spec, preset_config
 from movinet.training.build import build_model
 from movinet.training.config import TrainConfig
 from movinet.training.recipes import load_config, to_yaml
 from movinet.training.resolve import TRAINING_FIELDS
+from movinet.weights.factory import load_model
 from movinet.weights.saving import save_weights
 from networks import make_model
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from synthetic import damage, make_video, numbered
 
-from movinet.config import InputSpec
 from movinet.errors import ConfigError, VideoError
+from movinet.network.config import InputSpec
 from movinet.video import VideoReader, preprocess, read_clip, views
 from movinet.video.preprocessing import THREE_CROPS, Crop
 

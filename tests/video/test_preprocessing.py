@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movinet.config import InputSpec
 from movinet.errors import ConfigError
-from movinet.presets import input_spec
+from movinet.network.config import InputSpec
+from movinet.network.presets import input_spec
 from movinet.video import center_crop, preprocess, resize_short_side
 from movinet.video.preprocessing import THREE_CROPS
 

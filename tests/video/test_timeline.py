@@ -13,7 +13,7 @@ from synthetic import make_video, number_of, numbered
 
 from movinet.data.probe import probe
 from movinet.data.samples import Sample
-from movinet.evaluation.looking import stream_times
+from movinet.evaluation.views import stream_times
 from movinet.video import SkippedPacket, VideoReader
 from movinet.video.decoding import extent
 from movinet.video.media import VideoFile

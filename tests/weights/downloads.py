@@ -6,18 +6,18 @@ import hashlib
 
 import pytest
 
+from movinet.catalog.published import find_card
 from movinet.errors import DownloadError
-from movinet.weights.cards import find_card
 from movinet.weights.download import fetch
+from movinet.weights.http import Patience
 from movinet.weights.store import cache_dir
-from movinet.weights.transfer import Patience
 
 CARD = find_card("a0_base", "kinetics-600")
 QUICK = Patience(timeout=10, attempts=3, backoff=0.001)
 ONCE = Patience(timeout=10, attempts=1)
 #: what another process does; the line on stderr appears if it waits
 FETCH = f"""
-from movinet.weights.cards import find_card
+from movinet.catalog.published import find_card
 from movinet.weights.download import fetch
 print(fetch(find_card({CARD.preset!r}, {CARD.dataset!r}), progress=True))
 """

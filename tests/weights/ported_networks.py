@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from movinet.config import BlockSpec, MoViNetConfig
-from movinet.model import MoViNet
-from movinet.presets import preset_config
+from movinet.network.config import BlockSpec, MoViNetConfig
+from movinet.network.model import MoViNet
+from movinet.network.presets import preset_config
 from networks import randomize
 
 Shape = tuple[int, ...]

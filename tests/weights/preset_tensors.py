@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from movinet.presets import preset_config
-from movinet.weights.keys import entries
+from movinet.checkpoints.keys import entries
+from movinet.network.presets import preset_config
 from reference_weights import weight
 
 

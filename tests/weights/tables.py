@@ -5,8 +5,8 @@ import struct
 
 import google_crc32c
 
-from movinet.weights.table import MAGIC
-from movinet.weights.wire import mask, varint
+from movinet.checkpoints.table import MAGIC
+from movinet.checkpoints.wire import mask, varint
 
 
 def signed(block: bytes, kind: int = 0) -> bytes:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from movinet.presets import preset_config
-from movinet.weights.files import folder
-from movinet.weights.keys import entries
-from movinet.weights.object_graph import GRAPH_KEY
-from movinet.weights.tensor_bundle import STRING, StoredTensor, read_index
-from movinet.weights.wire import crc32c, mask
+from movinet.checkpoints.bundle import STRING, StoredTensor, read_index
+from movinet.checkpoints.keys import entries
+from movinet.checkpoints.object_graph import GRAPH_KEY
+from movinet.checkpoints.sources import folder
+from movinet.checkpoints.wire import crc32c, mask
+from movinet.network.presets import preset_config
 from reference_weights import weight
 
 DATA = Path(__file__).parent.parent / "data" / "checkpoints"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from file_server import FileServer, make_archive, wait_until
 
+from movinet.catalog.published import find_card
 from movinet.errors import CheckpointError, DownloadError
 from movinet.weights.cache import cached_weights, converted_path
-from movinet.weights.cards import find_card
 from movinet.weights.download import download_path
 
 CARD = find_card("a0_stream", "kinetics-600")
@@ -147,7 +147,7 @@ def test_two_processes_convert_once(tmp_path) -> None:
     code = f"""
 import pathlib, time
 from movinet.weights.cache import cached_weights
-from movinet.weights.cards import find_card
+from movinet.catalog.published import find_card
 def convert(source, target):
     with open({str(log)!r}, "a") as file:
         file.write("converted\\n")
@@ -174,7 +174,7 @@ def test_killed_conversion_is_done_again(server, tmp_path) -> None:
     code = f"""
 import pathlib, time
 from movinet.weights.cache import cached_weights
-from movinet.weights.cards import find_card
+from movinet.catalog.published import find_card
 def convert(source, target):
     target.write_bytes(b"half")
     pathlib.Path({str(started)!r}).touch()

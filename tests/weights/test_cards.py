@@ -2,11 +2,11 @@ import math
 
 import pytest
 
+from movinet.catalog.published import all_cards, find_card
+from movinet.checkpoints.keys import entries
 from movinet.errors import ConfigError
 from movinet.labels import load_labels
-from movinet.presets import input_spec, list_models, preset_config
-from movinet.weights.cards import all_cards, find_card
-from movinet.weights.keys import entries
+from movinet.network.presets import input_spec, list_models, preset_config
 
 
 def test_cards_are_the_published_files() -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from tensorflow_files import network_tensors, rebuild
 
+from movinet.checkpoints import sources as files
+from movinet.checkpoints.keys import SUFFIX
+from movinet.checkpoints.tensorflow import read_tf_checkpoint, write_tf_checkpoint
 from movinet.errors import CheckpointError, MissingExtraError
-from movinet.weights import files
-from movinet.weights.checkpoint import read_tf_checkpoint, write_tf_checkpoint
-from movinet.weights.keys import SUFFIX
 
 STEM = f"model/layer_with_weights-0/layer_with_weights-0/_stem/_conv/kernel{SUFFIX}"
 BIAS = f"model/layer_with_weights-1/_head/_conv/bias{SUFFIX}"

@@ -19,15 +19,15 @@ import pytest
 from tables import compressed_block, make_table
 from tensorflow_files import unpack
 
+from movinet.checkpoints.bundle import read_index, write_bundle
+from movinet.checkpoints.hub import is_positional
+from movinet.checkpoints.keys import SUFFIX
+from movinet.checkpoints.object_graph import GRAPH_KEY, write_graph
+from movinet.checkpoints.sources import Files
+from movinet.checkpoints.table import read_table, write_table
+from movinet.checkpoints.tensorflow import read_tf_checkpoint
+from movinet.checkpoints.wire import read_varint, varint
 from movinet.errors import CheckpointError
-from movinet.weights.checkpoint import read_tf_checkpoint
-from movinet.weights.files import Files
-from movinet.weights.hub import is_positional
-from movinet.weights.keys import SUFFIX
-from movinet.weights.object_graph import GRAPH_KEY, write_graph
-from movinet.weights.table import read_table, write_table
-from movinet.weights.tensor_bundle import read_index, write_bundle
-from movinet.weights.wire import read_varint, varint
 
 INDEX, DATA = "c.index", "c.data-00000-of-00001"
 #: What hostile numbers say.

@@ -12,8 +12,8 @@ from file_server import cut_after, drip, make_archive, pause_after, status, wait
 
 from movinet.errors import ConfigError
 from movinet.weights.download import download_path, download_url, fetch
+from movinet.weights.http import Patience
 from movinet.weights.store import cache_dir
-from movinet.weights.transfer import Patience
 
 
 def test_first_use_downloads_and_later_use_does_not(server) -> None:

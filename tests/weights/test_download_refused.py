@@ -14,7 +14,8 @@ from downloads import CARD, FETCH, QUICK, failure, left_files, sha256
 from file_server import make_archive, status
 
 from movinet.errors import DownloadError
-from movinet.weights import download, store, transfer
+from movinet.weights import download, store
+from movinet.weights import http as transfer
 from movinet.weights.download import download_path, fetch
 from movinet.weights.store import cache_dir
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from tensorflow_files import NUM_CLASSES, network_tensors, rebuild, unpack
 
+from movinet.checkpoints.bundle import StoredTensor, read_index
+from movinet.checkpoints.hub import is_positional, ordinary_keys
+from movinet.checkpoints.keys import SUFFIX, entries
+from movinet.checkpoints.object_graph import read_names
+from movinet.checkpoints.sources import Files
+from movinet.checkpoints.tensorflow import read_tf_checkpoint, write_tf_checkpoint
 from movinet.errors import CheckpointError
-from movinet.presets import list_models, preset_config
-from movinet.weights.checkpoint import read_tf_checkpoint, write_tf_checkpoint
-from movinet.weights.files import Files
-from movinet.weights.hub import is_positional, ordinary_keys
-from movinet.weights.keys import SUFFIX, entries
-from movinet.weights.object_graph import read_names
-from movinet.weights.tensor_bundle import StoredTensor, read_index
+from movinet.network.presets import list_models, preset_config
 
 PRESETS = [name for name in list_models() if not name.startswith("a6")]
 

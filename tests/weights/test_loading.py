@@ -15,17 +15,17 @@ from preset_tensors import tensors_of
 from tensorflow_files import rebuild
 
 import movinet
-from movinet.config import InputSpec
-from movinet.ensemble import Ensemble
+from movinet.checkpoints.identify import identify
+from movinet.checkpoints.keys import entries
 from movinet.errors import CheckpointError, ConfigError
-from movinet.factory import load_model
 from movinet.labels import load_labels
-from movinet.model import MoViNet
-from movinet.presets import list_models, preset_config
-from movinet.runtime.torch_engine import wrap
-from movinet.weights.convert import tf_to_torch, torch_to_tf
-from movinet.weights.identify import identify
-from movinet.weights.keys import entries
+from movinet.network.config import InputSpec
+from movinet.network.ensemble import Ensemble
+from movinet.network.model import MoViNet
+from movinet.network.presets import list_models, preset_config
+from movinet.torch_runtime import wrap
+from movinet.weights.factory import load_model
+from movinet.weights.layouts import tf_to_torch, torch_to_tf
 from movinet.weights.saving import save_weights
 from networks import TINY, make_model, make_video, tiny_base, tiny_stream
 from reference_weights import video as reference_video
@@ -363,7 +363,7 @@ def test_loading_brings_in_no_compiler(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_weights(path, model.state_dict(), config=model.config, input_spec=SPEC)
     code = (
-        "import sys; from movinet.factory import load_model;"
+        "import sys; from movinet.weights.factory import load_model;"
         f"load_model(None, {str(path)!r}); print('sympy' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,11 +13,11 @@ from preset_tensors import tensors_of
 
 import movinet
 from movinet.errors import CheckpointError, ConfigError
-from movinet.factory import load_model
 from movinet.labels import load_labels
-from movinet.model import MoViNet
-from movinet.presets import preset_config
-from movinet.weights.convert import torch_to_tf
+from movinet.network.model import MoViNet
+from movinet.network.presets import preset_config
+from movinet.weights.factory import load_model
+from movinet.weights.layouts import torch_to_tf
 from movinet.weights.loading import read_weights
 from networks import make_video
 

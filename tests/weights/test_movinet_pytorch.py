@@ -22,15 +22,15 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import movinet
-import movinet.convolution
-import movinet.layers
+import movinet.network.convolution
+import movinet.network.layers
+from movinet.checkpoints.keys import entries
+from movinet.checkpoints.movinet_pytorch import port_names, recognise
 from movinet.cli import build_app
 from movinet.errors import CheckpointError
-from movinet.factory import load_model
-from movinet.model import MoViNet
-from movinet.presets import input_spec
-from movinet.weights.keys import entries
-from movinet.weights.movinet_pytorch import port_names, recognise
+from movinet.network.model import MoViNet
+from movinet.network.presets import input_spec
+from movinet.weights.factory import load_model
 from networks import make_video
 
 KINDS = [(causal, factorized) for causal in (False, True) for factorized in (False, True)]
@@ -45,7 +45,9 @@ def keras_hard_sigmoid(x: Tensor) -> Tensor:
 def activate_as_there(x: Tensor, name: str) -> Tensor:
     """Our activations, but its hard sigmoid."""
     return (
-        keras_hard_sigmoid(x) if name == "hard_sigmoid" else movinet.convolution.activate(x, name)
+        keras_hard_sigmoid(x)
+        if name == "hard_sigmoid"
+        else movinet.network.convolution.activate(x, name)
     )
 
 
@@ -89,7 +91,7 @@ def test_the_network_computes_what_theirs_does(
     assert isinstance(loaded.model, MoViNet)
     video = make_video(1, 3)
     found = loaded.model(video)
-    monkeypatch.setattr(movinet.layers, "activate", activate_as_there)
+    monkeypatch.setattr(movinet.network.layers, "activate", activate_as_there)
     expected = expected_model(state, config)(video)
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert loaded.model.config == config

@@ -1,9 +1,9 @@
 import pytest
 from tensorflow_files import network_tensors, unpack
 
-from movinet.weights.keys import SUFFIX
-from movinet.weights.object_graph import read_names, write_graph
-from movinet.weights.wire import FormatError, bytes_field, content, read_fields, text
+from movinet.checkpoints.keys import SUFFIX
+from movinet.checkpoints.object_graph import read_names, write_graph
+from movinet.checkpoints.wire import FormatError, bytes_field, content, read_fields, text
 
 
 def children(graph: bytes) -> list[dict[str, int]]:

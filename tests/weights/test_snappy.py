@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movinet.weights.snappy import decompress
-from movinet.weights.wire import FormatError
+from movinet.checkpoints.snappy import decompress
+from movinet.checkpoints.wire import FormatError
 
 #: Text that compresses: words repeat near and far.
 repetitive = st.lists(

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tables import make_block, make_table
 from tensorflow_files import unpack
 
-from movinet.weights import table
-from movinet.weights.table import read_table, write_table
-from movinet.weights.wire import FormatError, mask, varint
+from movinet.checkpoints import table
+from movinet.checkpoints.table import read_table, write_table
+from movinet.checkpoints.wire import FormatError, mask, varint
 
 MANY = {f"model/layer-{i:04}/kernel".encode(): bytes([i % 256]) * (i % 50) for i in range(2000)}
 

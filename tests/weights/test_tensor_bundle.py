@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tensorflow_files import rebuild, unpack
 
-from movinet.errors import CheckpointError
-from movinet.weights.files import Files, Member
-from movinet.weights.object_graph import GRAPH_KEY
-from movinet.weights.table import write_table
-from movinet.weights.tensor_bundle import DTYPES, Bundle, read_index, write_bundle
-from movinet.weights.wire import (
+from movinet.checkpoints.bundle import DTYPES, Bundle, read_index, write_bundle
+from movinet.checkpoints.object_graph import GRAPH_KEY
+from movinet.checkpoints.sources import Files, Member
+from movinet.checkpoints.table import write_table
+from movinet.checkpoints.wire import (
     bytes_field,
     crc32c,
     fixed32_field,
@@ -21,6 +20,7 @@ from movinet.weights.wire import (
     number_field,
     varint,
 )
+from movinet.errors import CheckpointError
 
 HEADER = number_field(1, 1) + bytes_field(3, number_field(1, 1))
 

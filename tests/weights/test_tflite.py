@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 import movinet
 from hub_tflite import write_hub
 from movinet.cli import build_app
-from movinet.config import Architecture, Group
 from movinet.errors import CheckpointError
-from movinet.factory import load_model
-from movinet.model import MoViNet
+from movinet.network.config import Architecture, Group
+from movinet.network.model import MoViNet
+from movinet.weights.factory import load_model
 from networks import make_model, make_video, tiny_stream
 
 #: Fields that no graph shows, as they do not change what a trained network computes.

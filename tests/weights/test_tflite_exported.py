@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import movinet
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError
-from movinet.factory import LoadedModel, load_model
+from movinet.network.config import InputSpec, MoViNetConfig
 from movinet.runtime.base import ModelInfo
+from movinet.weights.factory import LoadedModel, load_model
 from networks import TINY, make_model, make_video, tiny_base, tiny_stream
 
 SPEC = InputSpec(image_size=32, short_side=36, frame_rate=7.5, num_frames=4)

@@ -17,12 +17,12 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from hub_tflite import write_hub
-from movinet.config import Architecture, Group
+from movinet.checkpoints.tflite.arrays import LayerArrays
+from movinet.checkpoints.tflite.weights import read_tflite_weights
 from movinet.errors import CheckpointError
-from movinet.runtime import tflite_file
-from movinet.runtime.tflite_file import parse_tflite
-from movinet.weights.tflite_arrays import LayerArrays
-from movinet.weights.tflite_weights import read_tflite_weights
+from movinet.network.config import Architecture, Group
+from movinet.runtime.engines import tflite_file
+from movinet.runtime.engines.tflite_file import parse_tflite
 from networks import make_model, tiny_stream
 
 #: What hostile numbers say.

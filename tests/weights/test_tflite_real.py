@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import movinet
-from movinet.presets import input_spec
+from movinet.network.presets import input_spec
 from movinet.video import VideoReader, preprocess
 from real_material import real_file, real_video
 

@@ -55,8 +55,8 @@ def command(
     """
     from movinet.benchmarking import Subject, benchmark, machine
     from movinet.cli.data_common import progress_bar
+    from movinet.drawing.predictions import PLOT_SUFFIXES, check_output, require_matplotlib
     from movinet.model_names import resolve
-    from movinet.plotting import PLOT_SUFFIXES, check_output, require_matplotlib
 
     if plot is not None:
         require_matplotlib("--plot")
@@ -81,7 +81,7 @@ def command(
         _print(figures)
         say("note", f"{here['processor']}, {here['cores']} cores, {threads} of them for a step")
     if plot is not None:
-        from movinet.benchmark_plot import plot_benchmark
+        from movinet.drawing.benchmark import plot_benchmark
 
         plot_benchmark(figures, plot, here["processor"])
         say("note", f"wrote {plot}")

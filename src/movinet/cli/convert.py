@@ -14,8 +14,8 @@ from movinet.cli.models import MultiLabelOption
 from movinet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
+    from movinet.checkpoints.keys import Layout
     from movinet.weights.conversion import Converted
-    from movinet.weights.keys import Layout
 
 
 def command(
@@ -98,8 +98,8 @@ def _convert(
     overrides: dict[str, Any],
 ) -> Converted:
     """`movinet.weights.conversion.convert_weights`, with options as the command line has them."""
+    from movinet.checkpoints.keys import LAYOUTS
     from movinet.labels import load_labels
-    from movinet.weights.keys import LAYOUTS
 
     chosen: Layout | None = next((name for name in LAYOUTS if name == layout), None)
     if layout is not None and chosen is None:

@@ -124,8 +124,8 @@ def command(
         raise ConfigError("give --data, as in: movinet eval --data videos/")
     from movinet.cli.data_common import open_samples, progress_bar
     from movinet.evaluation import evaluate
-    from movinet.evaluation.looking import Look
     from movinet.evaluation.report import check_report, write_report
+    from movinet.evaluation.views import Look
 
     Look(views, crops, control, seed)  # what is wrong is told before anything is loaded
     if report is not None:
@@ -159,8 +159,8 @@ def _load(
     model: str | None, weights: str | None, labels: str | None, manifest: Path | None
 ) -> Runtime:
     """Load the model and say on stderr what it is."""
+    from movinet import opening as choosing
     from movinet.labels import load_labels
-    from movinet.runtime import choosing
 
     if model is None and weights is None:
         model = DEFAULT_MODEL

@@ -174,7 +174,7 @@ def _export(
     """Load the model, say on stderr what it is, and write it."""
     from movinet.labels import load_labels
     from movinet.model_names import resolve_network
-    from movinet.presets import ENSEMBLES
+    from movinet.network.presets import ENSEMBLES
 
     named = resolve_network(model, weights)
     if named.kind == "ensemble":
@@ -183,7 +183,7 @@ def _export(
     names = None if labels is None else load_labels(labels)
     try:
         from movinet.exporting.export import check_output, export
-        from movinet.factory import load_model
+        from movinet.weights.factory import load_model
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "safetensors"):
             raise

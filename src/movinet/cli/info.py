@@ -19,9 +19,9 @@ from movinet.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from movinet.config import MoViNetConfig
-    from movinet.facts import EnsembleFacts, ModelFacts
-    from movinet.weights.cards import Card
+    from movinet.catalog.model_card import EnsembleFacts, ModelFacts
+    from movinet.catalog.published import Card
+    from movinet.network.config import MoViNetConfig
 
 _LABEL = 17  # columns of a row's label
 _LONGEST_LINE = 100  # longer ones are hard to read
@@ -66,9 +66,9 @@ def command(
 
       movinet info exported.tflite --json > manifest.json
     """
-    from movinet.facts import EnsembleFacts, describe
+    from movinet.catalog.model_card import EnsembleFacts, describe
     from movinet.model_names import resolve
-    from movinet.runtime.choosing import check_takes_manifest
+    from movinet.opening import check_takes_manifest
 
     named = resolve(name)
     if manifest is not None:
@@ -138,7 +138,7 @@ def _show_exported(path: Path, given: Path | None, as_json: bool) -> None:
 
 def _show_bundled(facts: ModelFacts | EnsembleFacts, as_json: bool) -> None:
     """Facts of a bundled model, and what its exported file says."""
-    from movinet.facts import ModelFacts
+    from movinet.catalog.model_card import ModelFacts
     from movinet.runtime.loading import load
 
     assert isinstance(facts, ModelFacts)
@@ -161,11 +161,11 @@ def _first_labels(labels: Sequence[str]) -> str:
 
 def _show_file(name: str, image_size: int | None, frames: int | None, as_json: bool) -> None:
     """Facts of the network that a file of weights belongs to, and what the file says."""
-    from movinet.facts import describe_network
+    from movinet.catalog.model_card import describe_network
 
     try:
-        from movinet.factory import load_model
-        from movinet.model import MoViNet
+        from movinet.network.model import MoViNet
+        from movinet.weights.factory import load_model
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "safetensors"):
             raise
@@ -251,7 +251,7 @@ class _Page:
 
 
 def _print_model(page: _Page, facts: ModelFacts) -> None:
-    from movinet.facts import preprocessing
+    from movinet.catalog.model_card import preprocessing
 
     does = {
         "stream": "stream model: sees a video frame by frame, predicts at every frame",

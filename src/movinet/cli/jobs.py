@@ -30,8 +30,8 @@ class Job:
 
 def plan_jobs(videos: list[str], plot: Path | None, render: Path | None) -> list[Job]:
     """Find all videos and plan what to write, before any work is done."""
-    from movinet.plotting import PLOT_SUFFIXES, check_output, require_matplotlib
-    from movinet.rendering import RENDER_SUFFIXES
+    from movinet.drawing.predictions import PLOT_SUFFIXES, check_output, require_matplotlib
+    from movinet.drawing.video import RENDER_SUFFIXES
     from movinet.video import find_videos
 
     found: dict[str, Job] = {}

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from movinet.catalog.model_card import EnsembleFacts, ModelFacts, describe
 from movinet.cli.common import out
 from movinet.cli.info import quantity
-from movinet.facts import EnsembleFacts, ModelFacts, describe
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from movinet.weights.cards import Card
+    from movinet.catalog.published import Card
 
 _SHORT = {"kinetics-600": "K600", "kinetics-400": "K400"}
 _DATASET = "kinetics-600"  # whose accuracy is shown: every published preset has it
@@ -35,7 +35,7 @@ def command(
       movinet list --json
     """
     from movinet.embedded import EMBEDDED
-    from movinet.presets import list_models
+    from movinet.network.presets import list_models
 
     models = [describe(name) for name in (*list_models(), *EMBEDDED)]
     if as_json:

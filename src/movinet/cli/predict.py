@@ -223,8 +223,8 @@ def _load(
     multi_label: bool,
 ) -> Runtime:
     """Load the model and say on stderr what it is."""
+    from movinet import opening as choosing
     from movinet.labels import load_labels
-    from movinet.runtime import choosing
 
     names = None if labels is None else load_labels(labels)
     runtime = choosing.open_model(
@@ -270,8 +270,8 @@ def _run(job: Job, runtime: Runtime, view: _View, shown: _Shown, number: str) ->
 
 def _draw(job: Job, top: int, step: Callable[[str, float], None]) -> None:
     """Write the plot and the video that are wanted; warnings of either are notes."""
-    from movinet.plotting import MAX_PLOTTED, plot_predictions
-    from movinet.rendering import MAX_RENDERED, render
+    from movinet.drawing.predictions import MAX_PLOTTED, plot_predictions
+    from movinet.drawing.video import MAX_RENDERED, render
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from movinet.cli.common import out, printable
-from movinet.plotting import THRESHOLD, percent
+from movinet.drawing.predictions import THRESHOLD, percent
 from movinet.text import shorten
 
 if TYPE_CHECKING:

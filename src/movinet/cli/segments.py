@@ -89,7 +89,7 @@ def command(
 
       movinet segments video.mp4 -m motions -o pred.json --format activitynet
     """
-    from movinet.runtime.choosing import open_model
+    from movinet.opening import open_model
 
     jobs = plan_jobs(videos, None, None)
     outputs = _outputs(jobs, output or [], format)

@@ -130,7 +130,7 @@ def command(
     from movinet.live import Clips, watch
     from movinet.live.sinks import Sinks
     from movinet.live.sources import parse_sources
-    from movinet.runtime.choosing import open_model
+    from movinet.opening import open_model
 
     rules = rules_of(events, on, off)
     names = [source.name for source in parse_sources(sources)]

@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from movinet.data.manifest import check_label, note_unknown, read_span, unique_keys
+from movinet.data.annotations import check_label, note_unknown, read_span, unique_keys
 from movinet.data.samples import Labelled
 from movinet.data.tables import column_names, read_table, read_text
 from movinet.errors import ConfigError, VideoError
 from movinet.text import printable, same_form
-from movinet.video.files import find_videos
+from movinet.video.finding import find_videos
 from movinet.video.media import VideoFile
 
 #: Columns of the published files (https://www.deepmind.com/open-source/kinetics), and those that

@@ -20,7 +20,7 @@ from movinet.data.sampling import span_of
 from movinet.errors import ConfigError, VideoError
 from movinet.files import temporary_name
 from movinet.video.container import Region
-from movinet.video.files import VIDEO_SUFFIXES
+from movinet.video.finding import VIDEO_SUFFIXES
 from movinet.video.media import VideoFile
 from movinet.video.preprocessing import resize_short_side
 from movinet.video.sampling import tolerance

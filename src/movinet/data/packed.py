@@ -10,7 +10,7 @@ from pathlib import Path
 
 from movinet.errors import ConfigError, MissingExtraError
 from movinet.labels import load_labels
-from movinet.video.files import natural_order
+from movinet.video.finding import natural_order
 
 #: Kinds by the names of their files; TFRecords are often called train.tfrecord-00001-of-00009.
 _KINDS = {"shards": re.compile(r"\.tar$", re.I), "records": re.compile(r"\.tfrecords?(-|$)", re.I)}

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from movinet.data.manifest import Row, write_rows
+from movinet.data.annotations import Row, write_rows
 from movinet.data.probe import Header, read_header
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, VideoError

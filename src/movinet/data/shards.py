@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from movinet.data.manifest import parse_json, read_group, read_labels, read_span
+from movinet.data.annotations import parse_json, read_group, read_labels, read_span
 from movinet.data.packed import by_name, names_beside, with_keys
 from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, VideoError
 from movinet.text import is_file_name
 from movinet.video.container import Region
-from movinet.video.files import VIDEO_SUFFIXES
+from movinet.video.finding import VIDEO_SUFFIXES
 from movinet.video.media import VideoFile
 
 #: What says a sample's label: an object with it, its name, or its number in labels.txt.

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from movinet.data.annotations import READ_SUFFIXES, check_label, read_rows, resolve, unique_keys
 from movinet.data.kinetics import is_kinetics, read_kinetics
-from movinet.data.manifest import READ_SUFFIXES, check_label, read_rows, resolve, unique_keys
 from movinet.data.packed import find_packed, names_beside, visible
 from movinet.data.samples import DataSet, Labelled, Sample
 from movinet.data.shards import read_shards
@@ -19,7 +19,7 @@ from movinet.data.tfrecords import read_records
 from movinet.errors import ConfigError, VideoError
 from movinet.labels import as_labels
 from movinet.text import printable, same_form
-from movinet.video.files import VIDEO_SUFFIXES, find_videos, local_path, natural_order
+from movinet.video.finding import VIDEO_SUFFIXES, find_videos, local_path, natural_order
 from movinet.video.media import VideoFile
 
 KINDS = (

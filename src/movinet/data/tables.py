@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from movinet.errors import ConfigError
-from movinet.video.files import VIDEO_SUFFIXES
+from movinet.video.finding import VIDEO_SUFFIXES
 
 #: Lists without column names end in one of these, or begin with the path of a video.
 LIST_SUFFIXES = (".txt", ".lst", ".list")

@@ -13,13 +13,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from movinet.checkpoints.wire import FormatError, content, crc32c, mask, read_fields, read_varint
 from movinet.data.packed import by_name, names_beside, with_keys
 from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, MissingExtraError, VideoError
 from movinet.text import one_line
 from movinet.video.container import Region, SkippedPacket, check_size
 from movinet.video.media import Image
-from movinet.weights.wire import FormatError, content, crc32c, mask, read_fields, read_varint
 
 #: Where a record does not say it, frames are taken as of Kinetics, which the recipes' strides
 #: count in: frames per second.

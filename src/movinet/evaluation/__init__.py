@@ -10,12 +10,12 @@ from movinet.data.quarantine import exclude as without_excluded
 from movinet.data.samples import DataSet
 from movinet.data.sources import open_data
 from movinet.errors import ConfigError
-from movinet.evaluation.looking import CONTROLS, Control, Look
 from movinet.evaluation.over_time import OverTime
-from movinet.evaluation.running import Progress, Trouble, run_model
+from movinet.evaluation.run import Progress, Trouble, run_model
 from movinet.evaluation.summary import Evaluation, Mistake, MultiLabel, SingleLabel, summarize
+from movinet.evaluation.views import CONTROLS, Control, Look
+from movinet.opening import as_runtime
 from movinet.runtime.base import Runtime
-from movinet.runtime.choosing import as_runtime
 
 __all__ = [
     "CONTROLS",

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from movinet.drawing.predictions import PALETTE
 from movinet.errors import MissingExtraError
 from movinet.evaluation.metrics import BINS, Calibration
 from movinet.evaluation.over_time import OverTime
 from movinet.evaluation.summary import SingleLabel
-from movinet.plotting import PALETTE
 from movinet.text import printable, shorten
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.evaluation.metrics import label_scores, mean_of_known
-from movinet.evaluation.running import STEP, Running
+from movinet.evaluation.run import STEP, Running
 
 #: Points in time at which the mean average precision is worked out, at most.
 _MOST_POINTS = 60

@@ -14,12 +14,12 @@ from string import Template
 import numpy as np
 
 from movinet.data.sampling import span_of
+from movinet.drawing.predictions import check_output, require_matplotlib
 from movinet.errors import MissingExtraError, VideoError
 from movinet.evaluation.figures import plot_calibration, plot_confusion, plot_over_time
-from movinet.evaluation.running import Trouble
+from movinet.evaluation.run import Trouble
 from movinet.evaluation.summary import Evaluation, Mistake, MultiLabel, SingleLabel
 from movinet.files import replacing
-from movinet.plotting import check_output, require_matplotlib
 from movinet.text import printable
 
 #: Suffixes that a report may have.

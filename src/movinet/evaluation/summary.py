@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.data.samples import DataSet, Sample
-from movinet.evaluation.looking import Look
 from movinet.evaluation.metrics import (
     Calibration,
     ClassScores,
@@ -28,7 +27,8 @@ from movinet.evaluation.metrics import (
     score_labels,
 )
 from movinet.evaluation.over_time import OverTime, map_over_time, top1_over_time
-from movinet.evaluation.running import Outputs, Trouble
+from movinet.evaluation.run import Outputs, Trouble
+from movinet.evaluation.views import Look
 from movinet.runtime.base import ModelInfo
 
 #: How many mistakes are kept: the most confident ones.

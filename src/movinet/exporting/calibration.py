@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from movinet.config import InputSpec
 from movinet.errors import ConfigError, VideoError
-from movinet.exporting.graph import Graph
-from movinet.exporting.interpreter import ProgramModule
+from movinet.exporting.graph.graph import Graph
+from movinet.exporting.graph.interpreter import ProgramModule
+from movinet.network.config import InputSpec
 from movinet.video import VideoReader
 from movinet.video.preprocessing import crop_pixels
 

@@ -11,35 +11,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from movinet.architectures import ARCHITECTURES
-from movinet.config import MAX_IMAGE_SIZE, InputSpec
 from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.exporting.calibration import Calibration, read_clips
-from movinet.exporting.folding import fingerprint, fold
-from movinet.exporting.graph import Graph, GraphOptions, build_graph
-from movinet.exporting.native import check_precision
+from movinet.exporting.graph.folding import fingerprint, fold
+from movinet.exporting.graph.graph import Graph, GraphOptions, build_graph
 from movinet.exporting.quantize import check_quantize, quantized
 from movinet.exporting.verify import Agreement, compare
-from movinet.factory import LoadedModel
+from movinet.exporting.writers.native import check_precision
 from movinet.files import file_path, model_path, replacing
 from movinet.labels import as_labels
-from movinet.model import MoViNet
-from movinet.presets import input_spec
+from movinet.network.architectures import ARCHITECTURES
+from movinet.network.config import MAX_IMAGE_SIZE, InputSpec
+from movinet.network.model import MoViNet
+from movinet.network.presets import input_spec
 from movinet.runtime.base import ModelInfo
 from movinet.runtime.exported import MAX_STREAMS, ExportedRuntime
 from movinet.runtime.loading import BESIDE, file_size, load
 from movinet.runtime.manifest import Manifest, TensorSpec
 from movinet.text import one_line
+from movinet.weights.factory import LoadedModel
 
 Write = Callable[[Any, Manifest, Path], object]
 #: suffix -> (module, function) that writes it
 WRITERS = {
-    ".tflite": ("movinet.exporting.litert", "write_litert"),
-    ".onnx": ("movinet.exporting.onnx", "write_onnx"),
-    ".xml": ("movinet.exporting.openvino", "write_openvino"),
-    ".pte": ("movinet.exporting.executorch", "write_executorch"),
-    ".pt2": ("movinet.exporting.torch_export", "write_torch_export"),
-    ".mvn": ("movinet.exporting.native", "write_native"),
+    ".tflite": ("movinet.exporting.writers.litert", "write_litert"),
+    ".onnx": ("movinet.exporting.writers.onnx", "write_onnx"),
+    ".xml": ("movinet.exporting.writers.openvino", "write_openvino"),
+    ".pte": ("movinet.exporting.writers.executorch", "write_executorch"),
+    ".pt2": ("movinet.exporting.writers.torch_export", "write_torch_export"),
+    ".mvn": ("movinet.exporting.writers.native", "write_native"),
 }
 
 

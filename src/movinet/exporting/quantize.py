@@ -13,8 +13,8 @@ import numpy as np
 
 from movinet.errors import ConfigError
 from movinet.exporting.calibration import Clips, measure_ranges
-from movinet.exporting.graph import Graph
-from movinet.exporting.program import Op, Program, Scale, Value
+from movinet.exporting.graph.graph import Graph
+from movinet.exporting.graph.program import Op, Program, Scale, Value
 
 #: Lowest and highest value of a tensor.
 Ranges = Mapping[str, tuple[float, float]]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from movinet.errors import MovinetError
 from movinet.exporting.calibration import Clips
-from movinet.exporting.graph import GraphOptions
-from movinet.model import MoViNet
+from movinet.exporting.graph.graph import GraphOptions
+from movinet.network.model import MoViNet
 from movinet.probabilities import to_probabilities
 from movinet.runtime.exported import ExportedRuntime, ExportedStream
 from movinet.video.preprocessing import crop_pixels

@@ -19,8 +19,8 @@ from movinet.live.clips import Clips
 from movinet.live.reading import Patience, SourceReader, Waiting
 from movinet.live.results import LiveResult, SourceStatus
 from movinet.live.sources import LiveSource, parse_sources
+from movinet.opening import as_runtime, check_for_files
 from movinet.runtime.base import Runtime
-from movinet.runtime.choosing import as_runtime, check_for_files
 
 GapPolicy = Literal["fade", "hold", "skip", "reset"]
 #: Seconds after which a frame counts half, unless said otherwise: without one, an endless stream

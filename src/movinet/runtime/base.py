@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from movinet.config import InputSpec
 from movinet.errors import MovinetError
+from movinet.network.config import InputSpec
 
 #: Origin of weights that nobody trained.
 RANDOM = "random weights"

@@ -9,18 +9,18 @@ from pathlib import Path
 from movinet.embedded import EMBEDDED, exported_path
 from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.files import file_path, model_path
+from movinet.runtime.engines.shared import not_loaded
 from movinet.runtime.exported import ExportedRuntime
-from movinet.runtime.fitting import not_loaded
 from movinet.runtime.manifest import Manifest
 
 #: suffix -> (module, class) of its engine
 ENGINES = {
-    ".tflite": ("movinet.runtime.litert_engine", "LiteRTEngine"),
-    ".onnx": ("movinet.runtime.onnx_engine", "OnnxEngine"),
-    ".xml": ("movinet.runtime.openvino_engine", "OpenVinoEngine"),
-    ".pte": ("movinet.runtime.executorch_engine", "ExecuTorchEngine"),
-    ".pt2": ("movinet.runtime.torch_export_engine", "TorchExportEngine"),
-    ".mvn": ("movinet.runtime.native", "NativeEngine"),
+    ".tflite": ("movinet.runtime.engines.litert", "LiteRTEngine"),
+    ".onnx": ("movinet.runtime.engines.onnx", "OnnxEngine"),
+    ".xml": ("movinet.runtime.engines.openvino", "OpenVinoEngine"),
+    ".pte": ("movinet.runtime.engines.executorch", "ExecuTorchEngine"),
+    ".pt2": ("movinet.runtime.engines.torch_export", "TorchExportEngine"),
+    ".mvn": ("movinet.runtime.engines.native", "NativeEngine"),
 }
 MAX_THREADS = 1024
 #: suffix -> suffixes of the files of the same name that belong to such a file

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from movinet import __version__
-from movinet.config import MAX_CHANNELS, MAX_FRAMES, InputSpec
 from movinet.errors import CheckpointError, ConfigError
+from movinet.network.config import MAX_CHANNELS, MAX_FRAMES, InputSpec
 from movinet.text import is_name, one_line
 
 #: A reader refuses files of a later version.

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from movinet.config import InputSpec
-from movinet.convolution import ConvNorm
 from movinet.errors import CheckpointError, ConfigError
-from movinet.factory import LoadedModel, load_model
-from movinet.layers import Block
-from movinet.model import MoViNet
-from movinet.presets import preset_config
+from movinet.network.config import InputSpec
+from movinet.network.convolution import ConvNorm
+from movinet.network.layers import Block
+from movinet.network.model import MoViNet
+from movinet.network.presets import preset_config
 from movinet.text import same_form
 from movinet.training.config import InputSection, ModelSection
+from movinet.weights.factory import LoadedModel, load_model
 from movinet.weights.loading import PUBLISHED
 
 #: The classifier: its hidden layer and the last one. Everything else is the backbone.

@@ -11,9 +11,9 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from movinet.config import MoViNetConfig
 from movinet.errors import ConfigError
-from movinet.presets import ENSEMBLES, list_models
+from movinet.network.config import MoViNetConfig
+from movinet.network.presets import ENSEMBLES, list_models
 from movinet.training.config import (
     InputSection,
     ModelSection,

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from movinet.config import Architecture, MoViNetConfig
-from movinet.presets import preset_config
+from movinet.network.config import Architecture, MoViNetConfig
+from movinet.network.presets import preset_config
 
 
 class Section(BaseModel):

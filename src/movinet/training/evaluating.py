@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from movinet.data.loader import Failure, TrainLoader
 from movinet.errors import CheckpointError, ConfigError, TrainingError
-from movinet.model import MoViNet
+from movinet.network.model import MoViNet
+from movinet.training.batches.loader import Failure, TrainLoader
 from movinet.training.build import build_model
 from movinet.training.checkpoint import (
     Checkpoints,

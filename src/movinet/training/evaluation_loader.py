@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from movinet.config import InputSpec
-from movinet.data.loader import Failure, guarded, make_loader
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, VideoError
-from movinet.evaluation.looking import Look, stream_pixels, stream_times, window_pixels
+from movinet.evaluation.views import Look, stream_pixels, stream_times, window_pixels
+from movinet.network.config import InputSpec
+from movinet.training.batches.loader import Failure, guarded, make_loader
 from movinet.training.build import test_input
 from movinet.training.config import TrainConfig
 

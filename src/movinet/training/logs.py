@@ -18,7 +18,7 @@ from movinet.training.console import Messages, ProgressLine, clock, share
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from movinet.data.loader import Failure
+    from movinet.training.batches.loader import Failure
 
 #: So many bad samples are named one by one on the console; skipped.txt names all.
 _NAMED = 20

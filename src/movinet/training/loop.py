@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from movinet.data.loader import Batch, Failure, TrainLoader
 from movinet.data.samples import DataSet
 from movinet.errors import MovinetError, TrainingError
 from movinet.evaluation.metrics import predicted
 from movinet.files import replacing
 from movinet.text import printable
+from movinet.training.batches.loader import Batch, Failure, TrainLoader
 from movinet.training.checkpoint import Checkpoints, Identity, Progress
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from movinet.convolution import ConvNorm
-from movinet.model import MoViNet
+from movinet.network.convolution import ConvNorm
+from movinet.network.model import MoViNet
 from movinet.training.distributed import Processes
 
 #: How far the variance of a folded norm may be from 1: exporters write 1, 1 - epsilon or nothing.

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from movinet.data.samples import DataSet
-from movinet.model import MoViNet
+from movinet.network.model import MoViNet
 from movinet.text import shorten
 from movinet.training.checkpoint import Progress
 from movinet.training.config import TrainConfig

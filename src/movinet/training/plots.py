@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from movinet.drawing.predictions import PALETTE
 from movinet.files import replacing
-from movinet.plotting import PALETTE
 from movinet.text import printable
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from movinet.config import Architecture, InputSpec, MoViNetConfig
+from movinet.catalog.published import PUBLISHED
 from movinet.embedded import EMBEDDED, embedded_path
 from movinet.errors import CheckpointError, ConfigError
-from movinet.presets import ENSEMBLES, input_spec, list_models, preset_config
+from movinet.network.config import Architecture, InputSpec, MoViNetConfig
+from movinet.network.presets import ENSEMBLES, input_spec, list_models, preset_config
 from movinet.training.config import InputSection, ModelSection
-from movinet.weights.cards import PUBLISHED
 from movinet.weights.metadata import Metadata, read_metadata
 
 #: Fields of `MoViNetConfig` that change how a network is trained, but not what its weights compute:
@@ -156,7 +156,7 @@ def _read_file(weights: str) -> Metadata:
         found = read_metadata(path)
         if found is not None:
             return found
-    from movinet.factory import describe_weights  # imports PyTorch
+    from movinet.weights.factory import describe_weights  # imports PyTorch
 
     return describe_weights(weights)
 

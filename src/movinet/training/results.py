@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from movinet.model import MoViNet
 from movinet.model_names import RUN_MODELS
+from movinet.network.model import MoViNet
 from movinet.training.build import test_input
 from movinet.training.config import TrainConfig
 from movinet.weights.saving import save_weights

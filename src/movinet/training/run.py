@@ -14,12 +14,12 @@ import filelock
 import torch
 
 from movinet.data.balance import loss_weights
-from movinet.data.loader import TrainLoader
 from movinet.data.samples import DataSet
 from movinet.errors import CheckpointError, ConfigError, MovinetError, TrainingError
 from movinet.files import replacing
-from movinet.model import MoViNet
+from movinet.network.model import MoViNet
 from movinet.training.advice import advise
+from movinet.training.batches.loader import TrainLoader
 from movinet.training.build import build_model
 from movinet.training.checkpoint import (
     Checkpoints,

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from movinet.data.loader import Batch
-from movinet.data.mixing import mix
 from movinet.errors import CheckpointError
-from movinet.model import MoViNet
+from movinet.network.model import MoViNet
+from movinet.training.batches.loader import Batch
+from movinet.training.batches.mixing import mix
 from movinet.training.build import set_training
 from movinet.training.config import TrainConfig
 from movinet.training.distributed import Processes

@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from movinet.data.loader import Failure
 from movinet.data.samples import DataSet
 from movinet.errors import TrainingError
 from movinet.evaluation.metrics import label_matrix, score_classes, score_labels
-from movinet.model import MoViNet
+from movinet.network.model import MoViNet
+from movinet.network.state import StreamState
 from movinet.probabilities import to_probabilities
-from movinet.state import StreamState
+from movinet.training.batches.loader import Failure
 from movinet.training.distributed import Processes
 from movinet.training.evaluation_loader import EvalBatch, EvalLoader
 from movinet.training.stopping import Stop

@@ -5,7 +5,7 @@ No deep-learning framework here: numpy and PyAV (ffmpeg's libraries) only.
 
 from movinet.video.clips import Clip, read_clip, views
 from movinet.video.container import SkippedPacket
-from movinet.video.files import VIDEO_SUFFIXES, find_videos
+from movinet.video.finding import VIDEO_SUFFIXES, find_videos
 from movinet.video.media import Media, VideoFile
 from movinet.video.pixels import Frame
 from movinet.video.preprocessing import center_crop, preprocess, resize_short_side

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet.config import InputSpec
 from movinet.errors import ConfigError, VideoError
+from movinet.network.config import InputSpec
 from movinet.video.container import SkippedPacket
 from movinet.video.decoding import extent
 from movinet.video.media import Image, Media, VideoFile

@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from movinet.errors import VideoError
-from movinet.video.files import local_path
+from movinet.video.finding import local_path
 
 #: Limits on what an untrusted file may make us allocate: pixels a side, and pixels in all (twice
 #: the area of an 8K picture).

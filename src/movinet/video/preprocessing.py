@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet.config import InputSpec
 from movinet.errors import ConfigError
+from movinet.network.config import InputSpec
 
 #: Which part of the resized frame: the middle of it, or one of three along the longer side.
 Crop = Literal["center", "first", "middle", "last"]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from movinet.weights.cards import Card
+from movinet.catalog.published import Card
 from movinet.weights.download import download_path, fetch, recorded_sha256
 from movinet.weights.store import (
     beside,

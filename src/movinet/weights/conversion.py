@@ -13,13 +13,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from movinet.checkpoints.keys import Layout
+from movinet.checkpoints.sources import ARCHIVE_SUFFIXES
+from movinet.checkpoints.tensorflow import write_tf_checkpoint
 from movinet.errors import CheckpointError, ConfigError
-from movinet.factory import LoadedModel, load_model
-from movinet.model import MoViNet
-from movinet.weights.checkpoint import write_tf_checkpoint
-from movinet.weights.convert import torch_to_tf
-from movinet.weights.files import ARCHIVE_SUFFIXES
-from movinet.weights.keys import Layout
+from movinet.network.model import MoViNet
+from movinet.weights.factory import LoadedModel, load_model
+from movinet.weights.layouts import torch_to_tf
 from movinet.weights.saving import replacing, save_weights
 
 Form = Literal["safetensors", "torch", "tensorflow"]

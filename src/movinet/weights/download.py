@@ -17,9 +17,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from movinet.catalog.published import BASE_URL, Card
 from movinet.errors import ConfigError, DownloadError
 from movinet.text import one_line
-from movinet.weights.cards import BASE_URL, Card
+from movinet.weights.http import (
+    MAX_BYTES,
+    OnProgress,
+    Patience,
+    TransferError,
+    discard,
+    transfer,
+)
 from movinet.weights.store import (
     beside,
     cache_dir,
@@ -28,14 +36,6 @@ from movinet.weights.store import (
     sha256_of,
     write_record,
     writing,
-)
-from movinet.weights.transfer import (
-    MAX_BYTES,
-    OnProgress,
-    Patience,
-    TransferError,
-    discard,
-    transfer,
 )
 
 

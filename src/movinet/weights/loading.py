@@ -14,21 +14,21 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from movinet.config import MoViNetConfig
-from movinet.convolution import ConvBias
+from movinet.catalog.published import PUBLISHED, Card, find_card
+from movinet.checkpoints.identify import COUNTER, Shapes, check_fit, is_tf
+from movinet.checkpoints.movinet_pytorch import is_ported, network_names, recognise
+from movinet.checkpoints.tensorflow import read_tf_checkpoint
+from movinet.checkpoints.torch_files import is_torch_file, read_state_dict
 from movinet.embedded import EMBEDDED, embedded_path
 from movinet.errors import CheckpointError, ConfigError
-from movinet.presets import input_spec
+from movinet.network.config import MoViNetConfig
+from movinet.network.convolution import ConvBias
+from movinet.network.presets import input_spec
 from movinet.text import is_name, one_line
 from movinet.weights.cache import cached_weights
-from movinet.weights.cards import PUBLISHED, Card, find_card
-from movinet.weights.checkpoint import read_tf_checkpoint
-from movinet.weights.convert import port_to_torch, tf_to_torch
-from movinet.weights.identify import COUNTER, Shapes, check_fit, is_tf
+from movinet.weights.layouts import port_to_torch, tf_to_torch
 from movinet.weights.metadata import METADATA_KEY, Metadata, read_metadata
-from movinet.weights.movinet_pytorch import is_ported, network_names, recognise
 from movinet.weights.saving import save_weights
-from movinet.weights.torch_files import is_torch_file, read_state_dict
 
 #: Raised when `_converter` changes what it writes.
 _CONVERTER_VERSION = 1
@@ -284,7 +284,7 @@ def _check_storage(raw: RawWeights) -> None:
 
 
 def _read_tflite(path: Path) -> RawWeights:
-    from movinet.weights.tflite_weights import read_tflite_weights
+    from movinet.checkpoints.tflite.weights import read_tflite_weights
 
     metadata, arrays = read_tflite_weights(path)
     tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
@@ -293,7 +293,7 @@ def _read_tflite(path: Path) -> RawWeights:
 
 def _converter(card: Card) -> Any:
     def convert(source: Path, target: Path) -> None:
-        from movinet.presets import preset_config
+        from movinet.network.presets import preset_config
 
         tensors: Mapping[str, np.ndarray] = read_tf_checkpoint(source)
         config = preset_config(card.preset, num_classes=card.num_classes)

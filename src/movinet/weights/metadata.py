@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
-from movinet.presets import ENSEMBLES, list_models, preset_config
+from movinet.network.config import InputSpec, MoViNetConfig
+from movinet.network.presets import ENSEMBLES, list_models, preset_config
 from movinet.text import is_name, one_line
 
 #: Key of the metadata, as JSON, in the header of a .safetensors file.

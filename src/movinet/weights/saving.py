@@ -11,9 +11,9 @@ import safetensors.torch
 from torch import Tensor
 
 from movinet import files
-from movinet.config import InputSpec, MoViNetConfig
 from movinet.errors import CheckpointError, ConfigError
 from movinet.labels import as_labels
+from movinet.network.config import InputSpec, MoViNetConfig
 from movinet.text import one_line
 from movinet.weights.metadata import METADATA_KEY, Metadata
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from movinet.config import InputSpec
 from movinet.data.samples import Sample
 from movinet.errors import MovinetError
-from movinet.evaluation.looking import Look, stream_pixels, stream_times, window_clips
-from movinet.model import MoViNet
+from movinet.evaluation.views import Look, stream_pixels, stream_times, window_clips
+from movinet.network.config import InputSpec
+from movinet.network.model import MoViNet
 from movinet.runtime.base import Runtime
 from movinet.video.container import SkippedPacket
 from movinet.video.preprocessing import to_unit
@@ -92,7 +92,7 @@ def open_embedder(
         if runtimes is not None:
             yield _EmbedderOf("native", runtimes, spec, views, streams=True)
         else:
-            from movinet.runtime.torch_engine import wrap
+            from movinet.torch_runtime import wrap
 
             labels = [f"class {i}" for i in range(model.config.num_classes)]
             runtime, lock = wrap(model.to(device), labels, spec), threading.Lock()

@@ -15,7 +15,6 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from movinet.convolution import activate
 from movinet.data.samples import DataSet
 from movinet.errors import CheckpointError, ConfigError, TrainingError, VideoError
 from movinet.evaluation.metrics import (
@@ -27,7 +26,8 @@ from movinet.evaluation.metrics import (
     score_labels,
 )
 from movinet.files import replacing
-from movinet.model import MoViNet
+from movinet.network.convolution import activate
+from movinet.network.model import MoViNet
 from movinet.probabilities import to_probabilities
 from movinet.training.build import build_model
 from movinet.training.console import Messages, clock, share

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from movinet.config import InputSpec
+from movinet.network.config import InputSpec
 from movinet.training.config import ModelSection, Section, SourceSection
 
 

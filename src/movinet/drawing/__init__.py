@@ -1,0 +1,1 @@
+"""Plots, and videos with their predictions drawn below."""

@@ -1,0 +1,1 @@
+"""The graph of an exported network, whatever format it is written in."""

@@ -1,0 +1,1 @@
+"""The network: configuration, presets, layers, model and state."""

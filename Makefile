@@ -41,6 +41,7 @@ fast: lint $(VENV)/native.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/dev.stamp

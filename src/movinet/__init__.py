@@ -18,11 +18,11 @@ from movinet.errors import (
     TrainingError,
     VideoError,
 )
+from movinet.version import __version__
 
 if TYPE_CHECKING:
     from movinet.checkpoints.tensorflow import read_tf_checkpoint, write_tf_checkpoint
     from movinet.data.sources import open_data
-    from movinet.decay import decay_from_half_life
     from movinet.drawing.predictions import plot_predictions
     from movinet.drawing.video import render
     from movinet.evaluation import evaluate
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from movinet.opening import open_model
     from movinet.prediction import Prediction, predict
     from movinet.runtime.loading import load
+    from movinet.runtime.numbers import decay_from_half_life
     from movinet.training.train import TrainResult, train
     from movinet.weights.factory import create_model
     from movinet.weights.layouts import tf_to_torch, torch_to_tf
     from movinet.weights.saving import save_weights
 
-__version__ = "0.1.0"
 
 #: public name -> module that defines it
 _LAZY = {
@@ -54,7 +54,7 @@ _LAZY = {
     "StreamState": "movinet.network.state",
     "TrainResult": "movinet.training.train",
     "create_model": "movinet.weights.factory",
-    "decay_from_half_life": "movinet.decay",
+    "decay_from_half_life": "movinet.runtime.numbers",
     "evaluate": "movinet.evaluation",
     "export": "movinet.exporting.export",
     "list_models": "movinet.network.presets",

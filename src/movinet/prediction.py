@@ -20,8 +20,8 @@ import numpy as np
 
 from movinet.errors import ConfigError, MovinetError
 from movinet.opening import as_runtime, check_for_files
-from movinet.probabilities import to_logits, to_probabilities
 from movinet.runtime.base import Runtime
+from movinet.runtime.numbers import to_logits, to_probabilities
 from movinet.text import printable
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from movinet.decay import decay_from_half_life
 from movinet.errors import ConfigError, MissingExtraError
 from movinet.labels import as_labels
 from movinet.network.config import InputSpec
 from movinet.runtime.base import ModelInfo, check_numbers
+from movinet.runtime.numbers import decay_from_half_life
 from movinet.video import preprocess
 
 try:

@@ -13,7 +13,7 @@ from movinet.exporting.graph.folding import fold
 from movinet.exporting.graph.graph import GraphOptions, build_graph
 from movinet.exporting.quantize import activation_scale, to_int8
 from movinet.network.config import InputSpec, MoViNetConfig
-from movinet.probabilities import softmax
+from movinet.runtime.numbers import softmax
 from networks import TINY, make_model
 
 SPEC = InputSpec(image_size=48, short_side=48, frame_rate=5.0, num_frames=4)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from movinet.checkpoints.keys import make_divisible
 from movinet.errors import ConfigError
-from movinet.network.convolution import same_padding
+from movinet.network.geometry import make_divisible, same_padding
 from movinet.network.model import MoViNet
 from networks import make_model, make_video, randomize, tiny_base, tiny_stream
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from movinet.decay import decay_from_half_life
 from movinet.errors import ConfigError
 from movinet.network.layers import positional_encoding
 from movinet.network.state import Clock
+from movinet.runtime.numbers import decay_from_half_life
 from networks import make_model, make_video, tiny_base, tiny_stream
 
 

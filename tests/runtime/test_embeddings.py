@@ -10,9 +10,9 @@ import torch
 
 import movinet
 from exported_formats import BASE, SPEC, STREAM, export, noise
-from movinet.decay import decay_from_half_life
 from movinet.errors import CheckpointError, ConfigError
 from movinet.runtime.base import Runtime
+from movinet.runtime.numbers import decay_from_half_life
 from movinet.torch_runtime import wrap
 from networks import make_model, tiny_stream
 

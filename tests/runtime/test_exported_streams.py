@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from small_stream import SPEC, STREAM
 
 import movinet
-from movinet.decay import decay_from_half_life
 from movinet.errors import CheckpointError, ConfigError
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.numbers import decay_from_half_life
 from networks import make_model
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (8, 40, 50, 3), np.uint8)

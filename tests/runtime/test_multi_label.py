@@ -19,8 +19,8 @@ from exported_formats import BASE, SPEC, STREAM
 from fakes import gradient, write_video
 from movinet.cli import build_app
 from movinet.errors import CheckpointError, ConfigError
-from movinet.probabilities import to_logits, to_probabilities
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.numbers import to_logits, to_probabilities
 from movinet.video import VideoReader, preprocess, views
 from networks import make_model
 

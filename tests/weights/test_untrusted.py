@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from movinet.checkpoints.metadata import Metadata
 from movinet.errors import CheckpointError
 from movinet.network.config import InputSpec
 from movinet.weights.factory import load_model
-from movinet.weights.metadata import Metadata
 from movinet.weights.saving import save_weights
 from networks import make_model, tiny_stream
 

@@ -135,9 +135,9 @@ def describe(
     Raises:
         ConfigError: If the name is unknown.
     """
+    from movinet.checkpoints.metadata import read_metadata
     from movinet.embedded import EMBEDDED, embedded_path
     from movinet.network.presets import ENSEMBLES, input_spec, preset_config
-    from movinet.weights.metadata import read_metadata
 
     if name in EMBEDDED and (metadata := read_metadata(embedded_path(name))):
         return describe_network(

@@ -12,6 +12,7 @@ import numpy as np
 
 from movinet.errors import ConfigError
 from movinet.network.config import BlockSpec, MoViNetConfig
+from movinet.network.geometry import se_width
 
 Layout = Literal["3d", "2plus1d", "3d_2plus1d"]
 LAYOUTS: tuple[Layout, ...] = ("3d", "2plus1d", "3d_2plus1d")
@@ -99,18 +100,6 @@ def entries(config: MoViNetConfig, layout: Layout | None = None) -> Iterator[Ent
     yield from _conv(
         layout, "", _CLASSIFIER, classifier, (config.num_classes, arch.hidden, 1, 1, 1)
     )
-
-
-def se_width(config: MoViNetConfig, expand: int) -> tuple[int, int]:
-    """Widths of what squeeze-excitation pools and of its hidden layer."""
-    pooled = expand * (2 if config.se_type == "2plus3d" else 1)
-    return pooled, make_divisible(0.25 * pooled)
-
-
-def make_divisible(value: float, divisor: int = 8) -> int:
-    """`value` rounded to a multiple of `divisor` (ties up), at most 10 % below it."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 def to_torch_layout(value: np.ndarray, entry: Entry) -> np.ndarray:

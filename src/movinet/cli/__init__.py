@@ -99,7 +99,7 @@ def build_app() -> typer.Typer:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from movinet import __version__
+        from movinet.version import __version__
 
         typer.echo(f"movinet {__version__}")
         raise typer.Exit

@@ -139,7 +139,7 @@ def describe_look(evaluation: Evaluation) -> str:
 
 
 def _about(evaluation: Evaluation) -> list[tuple[str, str]]:
-    from movinet import __version__
+    from movinet.version import __version__
 
     count, skipped = evaluation.count, len(evaluation.skipped)
     return [

@@ -16,8 +16,8 @@ from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.evaluation.metrics import predicted
 from movinet.evaluation.views import Frames, Look, stream_frames, window_clips
-from movinet.probabilities import to_probabilities
 from movinet.runtime.base import Runtime
+from movinet.runtime.numbers import to_probabilities
 from movinet.text import same_form
 from movinet.video.container import SkippedPacket
 

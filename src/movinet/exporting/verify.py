@@ -17,8 +17,8 @@ from movinet.errors import MovinetError
 from movinet.exporting.calibration import Clips
 from movinet.exporting.graph.graph import GraphOptions
 from movinet.network.model import MoViNet
-from movinet.probabilities import to_probabilities
 from movinet.runtime.exported import ExportedRuntime, ExportedStream
+from movinet.runtime.numbers import to_probabilities
 from movinet.video.preprocessing import crop_pixels
 
 #: Steps of a stream that a file is run for.

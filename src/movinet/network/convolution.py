@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from movinet.network.config import MoViNetConfig
+from movinet.network.geometry import same_padding
 from movinet.network.tap_sum import TapGeometry, sum_taps
 
 
@@ -46,12 +47,6 @@ def activate(x: Tensor, name: str) -> Tensor:
         case "none":
             return x
     raise AssertionError(name)
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME padding (before, after); the odd one goes to the end."""
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
 
 class ConvNorm(nn.Module):

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from movinet.checkpoints.keys import se_width
 from movinet.network.config import BlockSpec, MoViNetConfig
 from movinet.network.convolution import ConvBias, ConvNorm, activate, join
+from movinet.network.geometry import se_width
 from movinet.network.state import Clock, running_sum
 
 #: Large expanded activations are computed a few frames at a time, so that they stay in the cache

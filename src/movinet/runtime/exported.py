@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movinet.decay import decay_from_half_life
 from movinet.errors import CheckpointError, ConfigError, MovinetError
-from movinet.probabilities import to_logits, to_probabilities
 from movinet.runtime.base import ModelInfo, check_numbers
 from movinet.runtime.engine import Engine
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.numbers import decay_from_half_life, to_logits, to_probabilities
 from movinet.runtime.snapshot import StreamSnapshot
 from movinet.text import one_line
 from movinet.video.preprocessing import crop_pixels

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from movinet import __version__
 from movinet.errors import CheckpointError, ConfigError
 from movinet.network.config import MAX_CHANNELS, MAX_FRAMES, InputSpec
 from movinet.text import is_name, one_line
+from movinet.version import __version__
 
 #: A reader refuses files of a later version.
 FORMAT_VERSION = 1

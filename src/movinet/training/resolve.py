@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from movinet.catalog.published import PUBLISHED
+from movinet.checkpoints.metadata import Metadata, read_metadata
 from movinet.embedded import EMBEDDED, embedded_path
 from movinet.errors import CheckpointError, ConfigError
 from movinet.network.config import Architecture, InputSpec, MoViNetConfig
 from movinet.network.presets import ENSEMBLES, input_spec, list_models, preset_config
 from movinet.training.config import InputSection, ModelSection
-from movinet.weights.metadata import Metadata, read_metadata
 
 #: Fields of `MoViNetConfig` that change how a network is trained, but not what its weights compute:
 #: a recipe may set them for any weights.

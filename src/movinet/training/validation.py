@@ -15,7 +15,7 @@ from movinet.errors import TrainingError
 from movinet.evaluation.metrics import label_matrix, score_classes, score_labels
 from movinet.network.model import MoViNet
 from movinet.network.state import StreamState
-from movinet.probabilities import to_probabilities
+from movinet.runtime.numbers import to_probabilities
 from movinet.training.batches.loader import Failure
 from movinet.training.distributed import Processes
 from movinet.training.evaluation_loader import EvalBatch, EvalLoader

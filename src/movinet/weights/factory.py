@@ -13,6 +13,7 @@ from typing import Any, Literal, overload
 import torch
 
 from movinet.checkpoints.identify import check_fit, count_classes, describe_variant, identify
+from movinet.checkpoints.metadata import Metadata
 from movinet.errors import CheckpointError, ConfigError
 from movinet.labels import as_labels, assumed_labels
 from movinet.model_names import resolve_network
@@ -29,7 +30,6 @@ from movinet.network.presets import (
 )
 from movinet.runtime.base import RANDOM, ModelInfo
 from movinet.weights.loading import PUBLISHED, RawWeights, read_weights
-from movinet.weights.metadata import Metadata
 
 #: Outputs of a model without weights: the classes of Kinetics 600, as in the paper.
 DEFAULT_CLASSES = 600

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from movinet import __version__
 from movinet.errors import DownloadError
 from movinet.text import one_line
+from movinet.version import __version__
 from movinet.weights.store import (
     beside,
     disk_full_message,

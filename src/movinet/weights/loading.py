@@ -16,9 +16,9 @@ from torch import Tensor
 
 from movinet.catalog.published import PUBLISHED, Card, find_card
 from movinet.checkpoints.identify import COUNTER, Shapes, check_fit, is_tf
+from movinet.checkpoints.metadata import METADATA_KEY, Metadata, read_metadata
 from movinet.checkpoints.movinet_pytorch import is_ported, network_names, recognise
 from movinet.checkpoints.tensorflow import read_tf_checkpoint
-from movinet.checkpoints.torch_files import is_torch_file, read_state_dict
 from movinet.embedded import EMBEDDED, embedded_path
 from movinet.errors import CheckpointError, ConfigError
 from movinet.network.config import MoViNetConfig
@@ -27,8 +27,8 @@ from movinet.network.presets import input_spec
 from movinet.text import is_name, one_line
 from movinet.weights.cache import cached_weights
 from movinet.weights.layouts import port_to_torch, tf_to_torch
-from movinet.weights.metadata import METADATA_KEY, Metadata, read_metadata
 from movinet.weights.saving import save_weights
+from movinet.weights.torch_files import is_torch_file, read_state_dict
 
 #: Raised when `_converter` changes what it writes.
 _CONVERTER_VERSION = 1

@@ -11,11 +11,11 @@ import safetensors.torch
 from torch import Tensor
 
 from movinet import files
+from movinet.checkpoints.metadata import METADATA_KEY, Metadata
 from movinet.errors import CheckpointError, ConfigError
 from movinet.labels import as_labels
 from movinet.network.config import InputSpec, MoViNetConfig
 from movinet.text import one_line
-from movinet.weights.metadata import METADATA_KEY, Metadata
 
 
 def save_weights(

@@ -1,8 +1,8 @@
 """The network in a .tflite file that `movinet.export` wrote: its manifest describes it.
 
 The graph has the network's layers in order, with batch norms, `scale` and constant factors folded
-into them (see `movinet.exporting.graph.graph`). The factors are divided out again; the batch norms become
-ones that only add the bias.
+into them (see `movinet.exporting.graph.graph`). The factors are divided out again; the batch norms
+become ones that only add the bias.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from movinet.checkpoints.metadata import Metadata
 from movinet.checkpoints.tflite.arrays import Array, Arrays, LayerArrays, biased, normed
 from movinet.checkpoints.tflite.dataflow import Layer
 from movinet.checkpoints.tflite.exported import exported_network
@@ -22,7 +23,6 @@ from movinet.network.config import Architecture, Group, InputSpec, MoViNetConfig
 from movinet.network.presets import input_spec, preset_config
 from movinet.runtime.engines.tflite_file import TfliteGraph, read_tflite
 from movinet.runtime.engines.tflite_manifest import stored_manifest
-from movinet.weights.metadata import Metadata
 
 
 def read_tflite_weights(path: Path) -> tuple[Metadata, Arrays]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.exporting.graph.program import Op, Program
-from movinet.network.convolution import same_padding
+from movinet.network.geometry import same_padding
 
 
 def arrange_kernel(

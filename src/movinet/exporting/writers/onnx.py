@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from movinet.errors import MissingExtraError
 from movinet.exporting.graph.kernels import arrange_kernel
 from movinet.exporting.graph.program import Op, Program, Value
-from movinet.network.convolution import same_padding
+from movinet.network.geometry import same_padding
 from movinet.runtime.engines.shared import channels_first
 from movinet.runtime.manifest import Manifest
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError, ConfigError, MovinetError
-from movinet.probabilities import to_probabilities
 from movinet.runtime.engine import StateValues
 from movinet.runtime.engines.shared import no_manifest
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.numbers import to_probabilities
 
 #: A stream's state: one block of memory for each stream of the batch.
 NativeState = list[Any]

@@ -1,8 +1,8 @@
 """Look into a torch.export archive before PyTorch does.
 
 PyTorch's own reader trusts its file: it unpickles, evaluates expressions and calls any function
-that the file names. So only what `movinet.exporting.writers.torch_export` writes is let through: tensors as
-plain bytes, and a graph of arithmetic.
+that the file names. So only what `movinet.exporting.writers.torch_export` writes is let through:
+tensors as plain bytes, and a graph of arithmetic.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from movinet.probabilities import to_probabilities
+from movinet.runtime.numbers import to_probabilities
 from movinet.training.probing.logistic import NEVER, Array, Layer, fit_path
 
 #: Candidates for C, from the strongest regularisation to the weakest.

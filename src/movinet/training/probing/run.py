@@ -28,7 +28,7 @@ from movinet.evaluation.metrics import (
 from movinet.files import replacing
 from movinet.network.convolution import activate
 from movinet.network.model import MoViNet
-from movinet.probabilities import to_probabilities
+from movinet.runtime.numbers import to_probabilities
 from movinet.training.build import build_model
 from movinet.training.console import Messages, clock, share
 from movinet.training.distributed import find_device

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
 from tiny_runs import LABELS, MadeUp, made_up_data
 
@@ -140,7 +141,8 @@ def test_samples_that_cannot_be_read_are_named(
     assert "left out: train/3.mp4: not a video" in capsys.readouterr().err
     assert len((tmp_path / "run/skipped.txt").read_text().splitlines()) == 2
     with pytest.raises(TrainingError, match="no sample can be read"):
-        run_probe(probe_config(tmp_path, "t0_base", data__train="train:3:0:1:2"), quiet=True)
+        none = {"data__train": "train:3:0:1:2", "run__folder": str(tmp_path / "none")}
+        run_probe(probe_config(tmp_path, "t0_base", **none), quiet=True)
 
 
 def test_what_a_probe_cannot_do_is_one_line(tmp_path: Path) -> None:
@@ -225,3 +227,44 @@ def test_damaged_samples_are_used_and_named_in_every_run(
     for _ in range(2):
         assert run_probe(probe_config(tmp_path, "t0_base"))["skipped"] == 0
         assert "train/4.mp4: some packets cannot be decoded" in capsys.readouterr().err
+
+
+def test_a_probe_does_not_replace_one_of_other_data(tmp_path: Path) -> None:
+    weights(tmp_path / "t0_base.safetensors", "t0_base")
+    config = probe_config(tmp_path, "t0_base")
+    run_probe(config, quiet=True)
+    run_probe(config, quiet=True)  # of the same data: again, from the cache
+    path = Path(config.run.folder) / "model.safetensors"
+    before = path.read_bytes()
+    settings = yaml.safe_load((path.parent / "config.yaml").read_text())
+    settings["data"]["train"] = "somewhere else"
+    (path.parent / "config.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(ConfigError, match=r"has a run of other data: choose another run\.folder"):
+        run_probe(config, quiet=True)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_is_noticed_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights(tmp_path / "t0_base.safetensors", "t0_base")
+    config = probe_config(tmp_path, "t0_base")
+    (tmp_path / "file").write_text("")
+    run = config.run.model_copy(update={"folder": str(tmp_path / "file" / "run")})
+    monkeypatch.setattr("movinet.training.probing.run.embed", lambda *_: pytest.fail("too late"))
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        run_probe(config.model_copy(update={"run": run}), quiet=True)
+
+
+def test_tiny_classes_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unequal(where: str, **options: Any) -> DataSet:
+        data = made_up_data(where, **options)
+        kept = [sample for sample in data.samples if sample.labels != (1,)]
+        return dataclasses.replace(data, samples=(*kept, data.samples[1]))
+
+    monkeypatch.setattr("movinet.training.inputs.open_data", unequal)
+    weights(tmp_path / "t0_base.safetensors", "t0_base")
+    run_probe(probe_config(tmp_path, "t0_base"))
+    assert "classes with fewer than 3 samples: " in capsys.readouterr().err

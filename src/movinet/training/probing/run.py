@@ -52,6 +52,8 @@ from movinet.weights.saving import save_weights
 REPORT = "probe.json"
 #: Of samples that cannot be read, how many are named on the console.
 _NAMED = 10
+#: Figures of classes with fewer samples mean little.
+_FEW = 3
 
 
 class _Embedded(NamedTuple):
@@ -93,6 +95,8 @@ def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
     messages = Messages(enabled=True, quiet=quiet)
     train = open_train(config)
     valid = open_valid(config, train.labels, train) if config.data.valid else None
+    _check_folder(config)
+    _note_tiny_classes(train, messages)
     model = frozen_network(config, train.labels, messages)
     device = find_device(config.engine.device)
     seen, engine = embed(config, model, device, [d for d in (train, valid) if d], messages)
@@ -305,6 +309,42 @@ def _tell_failures(config: ProbeConfig, seen: Sequence[_Embedded], messages: Mes
             temporary.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
 
+def _check_folder(config: ProbeConfig) -> None:
+    """Raise unless the run's folder can be written and holds no probe of other data."""
+    folder = Path(config.run.folder)
+    with _written(folder / ".trial") as temporary:
+        temporary.touch()
+    (folder / ".trial").unlink(missing_ok=True)
+    if not (folder / WEIGHTS).exists():
+        return
+    try:
+        before = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        other = before["data"]["train"] != config.data.train
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        other = True
+    if other:
+        raise ConfigError(
+            f"{folder} has a run of other data: choose another run.folder, or remove it"
+        )
+
+
+def _note_tiny_classes(data: DataSet, messages: Messages) -> None:
+    """Name the classes of which nothing can be held out, so that figures say little of them."""
+    counts = label_matrix([sample.labels for sample in data.samples], len(data.labels)).sum(axis=0)
+    tiny = [
+        f"{label} ({count})"
+        for label, count in zip(data.labels, counts, strict=True)
+        if 0 < count < _FEW
+    ]
+    if tiny:
+        more = f" and {len(tiny) - _NAMED} more" if len(tiny) > _NAMED else ""
+        messages.say(
+            "note",
+            f"classes with fewer than {_FEW} samples: {', '.join(tiny[:_NAMED])}{more}; figures of "
+            "them mean little",
+        )
+
+
 def _write(
     config: ProbeConfig,
     model: MoViNet,
@@ -374,7 +414,7 @@ def _result_facts(
 ) -> list[tuple[str, str]]:
     names = {"top1": "top-1", "map": "mAP", "macro_f1": "macro F1"}
     rows = []
-    for label, prefix in (("held out", "cv_"), ("data.valid", "")):
+    for label, prefix in (("held out in turn", "cv_"), ("data.valid", "")):
         parts = [
             f"{name} {share(figures[prefix + key])}"
             for key, name in names.items()

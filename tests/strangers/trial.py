@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from movinet.errors import MovinetError
+from movinet.text import printable
 from strangers.damage import damaged
 from strangers.kinds import KINDS, Kind
 from strangers.once import ONCE
@@ -50,7 +51,7 @@ def read(kind: Kind, path: Path) -> bool:
         accepted = True
     except MovinetError as error:
         text, accepted = str(error), False
-        if not text or not text.isprintable() or len(text) > MESSAGE:
+        if not text or text != printable(text) or len(text) > MESSAGE:
             raise WrongError(f"its message is no line: {text[:300]!r}") from error
     except Exception as error:
         raise WrongError("".join(traceback.format_exception(error))) from error

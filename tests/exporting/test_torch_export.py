@@ -1,6 +1,7 @@
 """torch.export's archives: they do what the model does, and are never trusted."""
 
 import json
+import logging
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -181,3 +182,19 @@ def test_graphs_that_cannot_run_are_one_line(name: str, archive: Path, tmp_path:
     with pytest.raises(CheckpointError, match=rf"^{path}: ") as caught:
         movinet.load(path).stream()(np.zeros((32, 32, 3), np.uint8))
     assert "\n" not in str(caught.value)
+
+
+def test_what_pytorch_cannot_read_is_one_line(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And no traceback in a log beside it."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("invalid header\nor archive is corrupted")
+
+    movinet.load(archive)
+    monkeypatch.setattr("torch.export.pt2_archive._package.load_pt2", fail)
+    refused(archive, "PyTorch cannot load it")
+    assert caplog.records == []
+    logging.getLogger("torch.export").warning("others are heard again")
+    assert len(caplog.records) == 1

@@ -6,6 +6,9 @@ nothing of it is copied. The frames are read where they lie; the prediction is c
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +47,9 @@ class TorchExportEngine(TensorEngine):
             raise MissingExtraError("running .pt2 files", "torch") from None
         manifest = read_archive(path, manifest)
         try:
-            program = torch.export.load(path)
-            graph = program.module()
+            with _silent():
+                program = torch.export.load(path)
+                graph = program.module()
         except Exception as error:  # whatever its reader stumbles upon
             raise not_loaded(path, "PyTorch", error) from None
         inputs, outputs = _tensors(program)
@@ -72,3 +76,18 @@ def _tensors(program: Any) -> tuple[list[Any], list[Any]]:
         [described(name) for name in signature.user_inputs],
         [described(name) for name in signature.user_outputs],
     )
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without the traceback that PyTorch logs of a file that it cannot read, and then raises."""
+    log = logging.getLogger("torch.export")
+    log.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        log.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False

@@ -89,7 +89,10 @@ class ColourRuntime:
             raise ConfigError(f"{self.info.name} is no stream model")
         return ColourStream(self)
 
-    def running_logits(self, frames: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
+    def running_logits(
+        self, frames: np.ndarray, state: Any = None, *, half_life: float | None = None
+    ) -> tuple[np.ndarray, Any]:
+        assert half_life is None  # it knows no other mean
         total, count = state or (np.zeros(3), 0)
         totals = total + np.cumsum([colour_logits(frame) for frame in frames], axis=0)
         counts = count + np.arange(1, len(frames) + 1)

@@ -25,6 +25,7 @@ def open_model(
     num_threads: int = 1,
     manifest: str | os.PathLike[str] | None = None,
     multi_label: bool | None = None,
+    device: str | None = None,
 ) -> Runtime:
     """Open a model for prediction, evaluation or streaming, whatever kind it is.
 
@@ -43,6 +44,8 @@ def open_model(
         multi_label: Whether a clip may have any number of the labels, so that the probability of
             each is a sigmoid; None for what the file says, and exclusive classes (a softmax) where
             it says nothing.
+        device: Where PyTorch computes: "cpu", "cuda", "cuda:1", "mps"; by default the CPU. Exported
+            files run on the CPU, and the bundled model does unless another device is named.
 
     Returns:
         A runtime: its `info` has name, input and labels; `stream()` of a stream model takes frames,
@@ -58,18 +61,24 @@ def open_model(
     named = resolve(model, weights)
     if manifest is not None:
         check_takes_manifest(named.name)
+    on_cpu = device in (None, "cpu")
     if named.kind == "exported":
+        if not on_cpu:
+            raise ConfigError(
+                f"{named.name} is an exported model, which runs on the CPU: omit device (--device)"
+            )
         if head_activation is not None:
             raise ConfigError(
                 f"{named.name} is an exported model, whose activations are fixed: omit "
                 "head_activation (--head-activation)"
             )
         return _exported(named.name, labels, num_threads, manifest, multi_label)
-    if named.kind == "bundled" and head_activation is None:
+    if named.kind == "bundled" and head_activation is None and on_cpu:
         return _exported(exported_path(named.name), labels, num_threads, None, multi_label)
     from movinet.torch_runtime import load_torch_runtime
 
-    return load_torch_runtime(named.preset, named.weights, labels, head_activation, multi_label)
+    runtime = load_torch_runtime(named.preset, named.weights, labels, head_activation, multi_label)
+    return runtime if on_cpu else runtime.to(device)
 
 
 def as_runtime(model: str | os.PathLike[str] | Runtime | None, **options: Any) -> Runtime:

@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from movinet.errors import ConfigError, MovinetError
 from movinet.opening import as_runtime, check_for_files
@@ -26,7 +28,9 @@ from movinet.text import printable
 
 if TYPE_CHECKING:
     from movinet.network.config import InputSpec
-    from movinet.video import Frame, SkippedPacket, VideoReader
+    from movinet.runtime.base import ModelInfo, Stream
+    from movinet.video import Frame, SkippedPacket
+    from movinet.video.inputs import VideoInput
 
     OnSkipped = Callable[[SkippedPacket], None]
 
@@ -78,7 +82,7 @@ class Prediction:
 
 
 def predict(
-    video: str | os.PathLike[str],
+    video: str | os.PathLike[str] | bytes | NDArray[np.uint8],
     model: str | os.PathLike[str] | Runtime | None = None,
     *,
     weights: str | os.PathLike[str] | None = None,
@@ -89,6 +93,11 @@ def predict(
     crops: int = 1,
     stride: float | None = None,
     window: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    half_life: float | None = None,
+    fps: float | None = None,
+    device: str | None = None,
     on_skipped: OnSkipped | None = None,
 ) -> Iterator[Prediction]:
     """Predict the classes of a video.
@@ -100,7 +109,8 @@ def predict(
     averaged.
 
     Args:
-        video: A video file.
+        video: A video file, or the bytes of one; or frames, (time, height, width, 3) uint8 RGB,
+            with `fps`.
         model: What `movinet.open_model` takes (an exported file, a preset, "motions" or a file of
             weights), or an opened model. None if `weights` determine it.
         weights: Of a preset, as in `movinet.open_model`.
@@ -114,6 +124,12 @@ def predict(
             window is repeated.
         window: Base models: seconds that a window lasts, rounded to whole frames of the model; by
             default that of the published accuracy.
+        start: Where to begin, seconds; by default the beginning. Times stay those of the video.
+        end: Where to stop, seconds; by default the end.
+        half_life: Stream models: seconds after which a frame counts half; by default all frames
+            count the same.
+        fps: Of an array: frames per second.
+        device: As in `movinet.open_model`.
         on_skipped: Called with each part of the file that cannot be decoded, or whose pictures or
             times are doubtful (a note); by default each is a warning (`warnings.warn`).
 
@@ -133,28 +149,40 @@ def predict(
         labels=labels,
         head_activation=head_activation,
         multi_label=multi_label,
+        device=device,
     )
     _check_options(views, crops, stride, window)
-    from movinet.video.finding import local_path
+    from movinet.video.inputs import check_input
 
-    members, path = _members(runtime), local_path(video)
+    members, given = _members(runtime), check_input(video, fps, start, end)
     for member in members:
         check_for_files(member, window)
-    on_skipped = on_skipped or _warning_of(path)
+    part = (start, end)
     if runtime.info.streaming:
         if views is not None or crops != 1 or stride is not None or window is not None:
             raise ConfigError(
                 f"{runtime.info.name} is a stream model, which predicts at every frame: "
                 "views, crops, stride and window are for base models"
             )
-        return _predictions(path, runtime, _stream(path, members, on_skipped))
+        streams = [
+            member.stream() if half_life is None else member.stream(half_life=half_life)
+            for member in members
+        ]
+        stream = partial(_stream, members, streams)
+        return _predictions(given, part, runtime, stream, on_skipped)
+    if half_life is not None:
+        raise ConfigError(
+            f"{runtime.info.name} is a base model, which sees whole windows: half_life is for "
+            "stream models"
+        )
     specs = [_window_spec(member.info.input, window, crops) for member in members]
     if stride is None:
-        averaged = _average(path, members, specs, (views or 1, crops), on_skipped)
-        return _predictions(path, runtime, averaged)
+        averaged = partial(_average, members, specs, (views or 1, crops))
+        return _predictions(given, part, runtime, averaged, on_skipped)
     if views is not None or crops != 1:
         raise ConfigError("stride slides one centre crop over the video: leave out views and crops")
-    return _predictions(path, runtime, _slide(path, members, specs, stride, on_skipped))
+    slid = partial(_slide, members, specs, stride)
+    return _predictions(given, part, runtime, slid, on_skipped)
 
 
 def _check_options(
@@ -219,9 +247,23 @@ def _window_spec(spec: InputSpec, window: float | None, crops: int) -> InputSpec
 
 
 def _predictions(
-    path: Path, runtime: Runtime, outputs: Iterable[tuple[float, np.ndarray]]
+    given: VideoInput | bytes,
+    part: tuple[float | None, float | None],
+    runtime: Runtime,
+    look: Callable[[VideoInput, OnSkipped], Iterable[tuple[float, np.ndarray]]],
+    on_skipped: OnSkipped | None,
 ) -> Iterator[Prediction]:
     """Outputs (time, probabilities) as predictions, checked."""
+    from movinet.video.inputs import opened
+
+    with opened(given, *part) as video:
+        outputs = look(video, on_skipped or _warning_of(video.path))
+        yield from _checked(video.path, runtime, outputs)
+
+
+def _checked(
+    path: Path, runtime: Runtime, outputs: Iterable[tuple[float, np.ndarray]]
+) -> Iterator[Prediction]:
     info = runtime.info
     for time, probabilities in outputs:
         probabilities = np.asarray(probabilities, np.float32)
@@ -239,25 +281,20 @@ def _predictions(
 
 
 def _frames(
-    path: Path, frame_rate: float, time_offset: float, on_skipped: OnSkipped
+    video: VideoInput, frame_rate: float, time_offset: float, on_skipped: OnSkipped
 ) -> Iterator[Frame]:
-    """The video at a frame rate, at `time_offset` + k / `frame_rate` seconds."""
-    from movinet.video import VideoReader
-
-    with VideoReader(path, frame_rate=frame_rate, offset=time_offset) as reader:
-        yield from _told(reader, on_skipped)
-
-
-def _told(reader: VideoReader, on_skipped: OnSkipped) -> Iterator[Frame]:
-    """The frames of a reader; what it skips is told as soon as it is known."""
-    told = 0
-    for frame in reader:
-        for packet in reader.skipped[told:]:
+    """The video at a frame rate; what is skipped is told as soon as it is known."""
+    told = count = 0
+    with video.frames(frame_rate, time_offset) as (frames, skipped):
+        for frame in frames:
+            for packet in skipped[told:]:
+                on_skipped(packet)
+            told, count = len(skipped), count + 1
+            yield frame
+        for packet in skipped[told:]:
             on_skipped(packet)
-        told = len(reader.skipped)
-        yield frame
-    for packet in reader.skipped[told:]:
-        on_skipped(packet)
+    if not count:
+        raise video.nothing()
 
 
 def _once(on_skipped: OnSkipped) -> OnSkipped:
@@ -273,12 +310,18 @@ def _once(on_skipped: OnSkipped) -> OnSkipped:
 
 
 def _stream(
-    path: Path, members: Sequence[Runtime], on_skipped: OnSkipped
+    members: Sequence[Runtime],
+    streams: Sequence[Stream],
+    video: VideoInput,
+    on_skipped: OnSkipped,
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Probabilities at every frame of any member, once each of them has seen one."""
     tell = _once(on_skipped)
     multi_label = members[0].info.multi_label
-    outputs = [_stream_member(path, i, member, tell) for i, member in enumerate(members)]
+    outputs = [
+        _stream_member(video, i, member.info, stream, tell)
+        for i, (member, stream) in enumerate(zip(members, streams, strict=True))
+    ]
     if len(outputs) == 1:
         for time, _, probabilities in outputs[0]:
             yield time, probabilities
@@ -301,22 +344,21 @@ class _Output(NamedTuple):
 
 
 def _stream_member(
-    path: Path, number: int, member: Runtime, on_skipped: OnSkipped
+    video: VideoInput, number: int, info: ModelInfo, stream: Stream, on_skipped: OnSkipped
 ) -> Iterator[_Output]:
-    info, stream = member.info, member.stream()
-    for frame in _frames(path, info.input.frame_rate, info.time_offset, on_skipped):
+    for frame in _frames(video, info.input.frame_rate, info.time_offset, on_skipped):
         try:
             probabilities = stream(frame.image)
         except MovinetError as error:
-            raise MovinetError(f"{path} at {frame.time:.2f} s: {error}") from error
+            raise MovinetError(f"{video.path} at {frame.time:.2f} s: {error}") from error
         yield _Output(frame.time, number, probabilities)
 
 
 def _average(
-    path: Path,
     members: Sequence[Runtime],
     specs: Sequence[InputSpec],
     counts: tuple[int, int],
+    video: VideoInput,
     on_skipped: OnSkipped,
 ) -> Iterator[tuple[float, np.ndarray]]:
     """One output for the video: logits averaged over members, probabilities over views.
@@ -326,7 +368,7 @@ def _average(
     tell, logits, time = _once(on_skipped), [], 0.0
     for member, spec in zip(members, specs, strict=True):
         of_member = []
-        for frames, last, skipped in _views(path, spec, counts, member.info.time_offset):
+        for frames, last, skipped in _views(video, spec, counts, member.info.time_offset):
             of_member.append(member.clip_logits(frames))
             time = max(time, last)
             for packet in skipped:
@@ -338,35 +380,39 @@ def _average(
 
 
 def _views(
-    path: Path, spec: InputSpec, counts: tuple[int, int], time_offset: float
+    video: VideoInput, spec: InputSpec, counts: tuple[int, int], time_offset: float
 ) -> Iterator[tuple[np.ndarray, float, Sequence[SkippedPacket]]]:
     """Frames, time of the last one, and skipped packets of each view of a video.
 
     A member that is late by a fraction of its frame distance takes every n-th frame of the same
     windows at n times its rate.
     """
-    from movinet.video import views
+    from movinet.video.clips import read_views, window_starts
+    from movinet.video.preprocessing import THREE_CROPS
 
     late = Fraction(time_offset * spec.frame_rate).limit_denominator(16)
     n, first = late.denominator, late.numerator
     dense = dataclasses.replace(
         spec, frame_rate=spec.frame_rate * n, num_frames=spec.num_frames * n
     )
-    for clip in views(path, dense, num_windows=counts[0], num_crops=counts[1]):
-        yield clip.frames[first::n], float(clip.times[first::n].max()), clip.skipped
+    span = video.span()
+    crops = THREE_CROPS if counts[1] == 3 else ("center",)
+    for start in window_starts(span, dense.num_frames / dense.frame_rate, counts[0]).tolist():
+        for clip in read_views(video.media, dense, span, start, crops):
+            yield clip.frames[first::n], float(clip.times[first::n].max()), clip.skipped
 
 
 def _slide(
-    path: Path,
     members: Sequence[Runtime],
     specs: Sequence[InputSpec],
     stride: float,
+    video: VideoInput,
     on_skipped: OnSkipped,
 ) -> Iterator[tuple[float, np.ndarray]]:
     """One output for each window, logits averaged over members."""
     tell = _once(on_skipped)
     outputs = [
-        _slide_member(path, member, spec, stride, tell)
+        _slide_member(video, member, spec, stride, tell)
         for member, spec in zip(members, specs, strict=True)
     ]
     # Where rates differ, the ends of the video may hold one window more for a member.
@@ -379,7 +425,7 @@ def _slide(
 
 
 def _slide_member(
-    path: Path, member: Runtime, spec: InputSpec, stride: float, on_skipped: OnSkipped
+    video: VideoInput, member: Runtime, spec: InputSpec, stride: float, on_skipped: OnSkipped
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Time of the last frame and logits of each window."""
     from movinet.video import preprocess
@@ -387,7 +433,7 @@ def _slide_member(
     step = max(1.0, stride * spec.frame_rate)  # frames
     held: deque[np.ndarray] = deque(maxlen=spec.num_frames)
     count, windows, end, time = 0, 0, 0, 0.0
-    for frame in _frames(path, spec.frame_rate, member.info.time_offset, on_skipped):
+    for frame in _frames(video, spec.frame_rate, member.info.time_offset, on_skipped):
         held.append(preprocess(frame.image, spec))
         count, time = count + 1, frame.time
         if count == round(windows * step) + spec.num_frames:

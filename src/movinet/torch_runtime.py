@@ -15,6 +15,7 @@ from movinet.labels import as_labels
 from movinet.network.config import InputSpec
 from movinet.runtime.base import ModelInfo, check_numbers
 from movinet.runtime.numbers import decay_from_half_life
+from movinet.text import one_line
 from movinet.video import preprocess
 
 try:
@@ -143,6 +144,24 @@ class TorchRuntime:
                     "clip; predict needs pooling='3d' or multi_label_pooling=True"
                 )
 
+    def to(self, device: str | None) -> TorchRuntime:
+        """Move the model, and its members, to a device.
+
+        Raises:
+            ConfigError: If there is no such device, or PyTorch cannot use it.
+        """
+        try:
+            self._model.to(torch.device(device or "cpu"))
+        except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+            reason = one_line(str(error).strip().partition("\n")[0])
+            raise ConfigError(
+                f"device must be one that PyTorch has here, such as cpu, cuda or cuda:1, not "
+                f"{device!r} ({reason})"
+            ) from None
+        for member in self.members:
+            member.to(device)
+        return self
+
     @property
     def network(self) -> MoViNet:
         """The single model behind this runtime.
@@ -180,10 +199,14 @@ class TorchRuntime:
             return network.embed(self.to_video(frames))[0][0].float().cpu().numpy()
 
     def running_logits(
-        self, frames: np.ndarray, state: StreamState | None = None
+        self,
+        frames: np.ndarray,
+        state: StreamState | None = None,
+        *,
+        half_life: float | None = None,
     ) -> tuple[np.ndarray, StreamState]:
         """See `Runtime.running_logits`."""
-        return self._running(frames, state, self.network.running_logits)
+        return self._running(frames, state, self.network.running_logits, half_life)
 
     def running_embeddings(
         self, frames: np.ndarray, state: StreamState | None = None
@@ -192,16 +215,23 @@ class TorchRuntime:
         return self._running(frames, state, partial(self.network.embed, every_frame=True))
 
     def _running(
-        self, frames: np.ndarray, state: StreamState | None, run: Callable[..., Any]
+        self,
+        frames: np.ndarray,
+        state: StreamState | None,
+        run: Callable[..., Any],
+        half_life: float | None = None,
     ) -> tuple[np.ndarray, StreamState]:
         """Outputs after each frame, (time, ...), in chunks."""
         if not self.info.streaming:
             raise ConfigError(f"{self.info.name} is a base model: it sees whole clips")
+        decay = self.decay
+        if half_life is not None:
+            decay = decay_from_half_life(half_life, self.info.input.frame_rate)
         outputs: list[np.ndarray] = []
         held: Any = state or self.network.initial_state(1, frames.shape[1:3])
         with torch.inference_mode():
             for chunk in np.array_split(frames, -(-len(frames) // _CHUNK)):
-                output, held = run(self.to_video(chunk), held, self.decay)
+                output, held = run(self.to_video(chunk), held, decay)
                 outputs.append(output[0].float().cpu().numpy())
         return np.concatenate(outputs), held
 

@@ -183,6 +183,7 @@ def test_options_reach_the_loader(
             "head_activation": "swish",
             "manifest": None,
             "multi_label": None,
+            "device": None,
         }
     ]
     top = json.loads(result.stdout)["results"][0]["predictions"][0]["top"]

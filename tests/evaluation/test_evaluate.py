@@ -309,8 +309,10 @@ def test_json_has_what_people_look_for(tmp_path: Path, stream: ColourRuntime) ->
 
 def test_a_model_that_gives_no_numbers_is_an_error(tmp_path: Path) -> None:
     class Broken(ColourRuntime):
-        def running_logits(self, frames: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
-            logits, state = super().running_logits(frames, state)
+        def running_logits(
+            self, frames: np.ndarray, state: Any = None, *, half_life: float | None = None
+        ) -> tuple[np.ndarray, Any]:
+            logits, state = super().running_logits(frames, state, half_life=half_life)
             return logits * np.nan, state
 
     data = make_data(tmp_path, {"red": ((0,), [RED] * 4)})

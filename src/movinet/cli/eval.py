@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from movinet.cli.common import say
-from movinet.cli.models import MODEL_HELP, ManifestOption, say_model
+from movinet.cli.models import MODEL_HELP, DeviceOption, HalfLifeOption, ManifestOption, say_model
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,6 +92,18 @@ def command(
     seed: Annotated[
         int, typer.Option(metavar="NUMBER", min=0, help="Of the random order of --control.")
     ] = 0,
+    start: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Leave out this much of each sample's beginning."
+        ),
+    ] = None,
+    end: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="See no more than this much of each sample."),
+    ] = None,
+    half_life: HalfLifeOption = None,
+    device: DeviceOption = None,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE.html", help="Write a page with plots and the worst mistakes."),
@@ -119,6 +131,8 @@ def command(
       movinet eval run/model.safetensors --data test.csv --report report.html
 
       movinet eval run/model.safetensors --data test.csv --control last-frame --json
+
+      movinet eval run/model.safetensors --data list.txt --skip-missing --end 5 --device cuda
     """
     if not data:
         raise ConfigError("give --data, as in: movinet eval --data videos/")
@@ -127,10 +141,11 @@ def command(
     from movinet.evaluation.report import check_report, write_report
     from movinet.evaluation.views import Look
 
-    Look(views, crops, control, seed)  # what is wrong is told before anything is loaded
+    # What is wrong is told before anything is loaded.
+    Look(views, crops, control, seed, start, end, half_life)
     if report is not None:
         check_report(report)
-    runtime = _load(model, weights, labels, manifest)
+    runtime = _load(model, weights, labels, manifest, device)
     multi_label = multi_label or runtime.info.multi_label
     samples = open_samples(
         data, root, multi_label, exclude, runtime.info.labels, skip_missing=skip_missing
@@ -143,6 +158,9 @@ def command(
             crops=crops,
             control=control,
             seed=seed,
+            start=start,
+            end=end,
+            half_life=half_life,
             workers=workers,
             progress=step,
         )
@@ -156,7 +174,11 @@ def command(
 
 
 def _load(
-    model: str | None, weights: str | None, labels: str | None, manifest: Path | None
+    model: str | None,
+    weights: str | None,
+    labels: str | None,
+    manifest: Path | None,
+    device: str | None,
 ) -> Runtime:
     """Load the model and say on stderr what it is."""
     from movinet import opening as choosing
@@ -165,7 +187,9 @@ def _load(
     if model is None and weights is None:
         model = DEFAULT_MODEL
     names = None if labels is None else load_labels(labels)
-    runtime = choosing.open_model(model, weights=weights, labels=names, manifest=manifest)
+    runtime = choosing.open_model(
+        model, weights=weights, labels=names, manifest=manifest, device=device
+    )
     say_model(runtime.info, "", "figures")
     return runtime
 

@@ -30,6 +30,28 @@ ManifestOption = Annotated[
 ]
 
 
+StartOption = Annotated[
+    float | None, typer.Option("--start", metavar="SECONDS", min=0, help="Begin there.")
+]
+EndOption = Annotated[
+    float | None, typer.Option("--end", metavar="SECONDS", min=0, help="Stop there.")
+]
+HalfLifeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--half-life",
+        metavar="SECONDS",
+        help="Stream models: after this time a frame counts half. By default all count the same.",
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where PyTorch computes: cpu, cuda, cuda:1, mps. Exported models run on the CPU.",
+    ),
+]
 MultiLabelOption = Annotated[
     bool,
     typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import warnings
@@ -16,7 +15,17 @@ import typer
 
 from movinet.cli.common import FAILED, err, printable, say
 from movinet.cli.jobs import Job, plan_jobs
-from movinet.cli.models import MODEL_HELP, ManifestOption, MultiLabelOption, say_model
+from movinet.cli.models import (
+    MODEL_HELP,
+    DeviceOption,
+    EndOption,
+    HalfLifeOption,
+    ManifestOption,
+    MultiLabelOption,
+    StartOption,
+    say_model,
+)
+from movinet.cli.prediction_results import as_text, check_results, result, write_results
 from movinet.errors import ConfigError, MovinetError
 
 if TYPE_CHECKING:
@@ -34,6 +43,9 @@ class _View:
     crops: int
     stride: float | None
     window: float | None
+    start: float | None
+    end: float | None
+    half_life: float | None
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class _Shown:
     top: int
     every: float | None
     as_json: bool
+    output: Path | None
 
 
 def command(
@@ -94,8 +107,14 @@ def command(
         typer.Option(metavar="SECONDS", help="A line for every so many seconds; 0: for each one."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="All predictions as JSON on stdout.")
+        bool, typer.Option("--json", help="All predictions as JSON on stdout, or those of --every.")
     ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write all predictions: .csv or .json."
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw the probabilities over time: .png, .svg, .pdf."),
@@ -127,6 +146,10 @@ def command(
             metavar="SECONDS", help="Base models: length of a window, rounded to whole frames."
         ),
     ] = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    half_life: HalfLifeOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Predict the classes of videos.
 
@@ -143,6 +166,10 @@ def command(
 
       movinet predict folder/ -m run/model.safetensors --json
 
+      movinet predict folder/ -m run/model.safetensors --every 1 -o results.csv
+
+      movinet predict long.mp4 -m a0_stream -w kinetics-600 --start 60 --end 90 --half-life 3
+
       movinet predict video.mp4 -m a2_base -w kinetics-600 --views 4 --crops 3
 
       movinet predict video.mp4 -m a0_stream --plot out.png --render out.mp4
@@ -155,10 +182,13 @@ def command(
     if every is not None and not 0 <= every < math.inf:
         raise ConfigError(f"--every must be 0 or more seconds, not {every:g}")
     jobs = plan_jobs(videos, plot, render)
+    if output is not None:
+        check_results(output, jobs)
+    shown = _Shown(top, every, as_json, output)
     if all(job.error for job in jobs):
-        _fail(jobs, as_json)
-    runtime = _load(model, weights, labels, head_activation, manifest, multi_label)
-    view, shown = _View(views, crops, stride, window), _Shown(top, every, as_json)
+        _fail(jobs, shown)
+    runtime = _load(model, weights, labels, head_activation, manifest, multi_label, device)
+    view = _View(views, crops, stride, window, start, end, half_life)
     _predict_all(jobs, runtime, view, shown)
     if any(job.error for job in jobs):
         raise typer.Exit(FAILED)
@@ -180,12 +210,13 @@ def _predict_all(jobs: list[Job], runtime: Runtime, view: _View, shown: _Shown) 
             try:
                 _run(job, runtime, view, shown, f"({number + 1}/{len(jobs)}) " if jobs[1:] else "")
             except (KeyboardInterrupt, SystemExit) as error:
-                if not shown.as_json:
+                if not shown.as_json and shown.output is None:
                     raise
                 stopped, job.error = error, f"{job.name}: interrupted"
-        if shown.as_json:
-            results.append(_result(job, runtime.info, shown.top))
-        elif job.predictions:
+        if shown.as_json or shown.output is not None:
+            warning = _skipped_line(job)
+            results.append(result(job, runtime.info, shown.top, shown.every, warning))
+        if not shown.as_json and job.predictions:
             title = f"{described}, {_seen(runtime.info, view, len(job.predictions))}"
             print_predictions(job.predictions, title, top=shown.top, every=shown.every)
         if warning := _skipped_line(job):
@@ -197,20 +228,26 @@ def _predict_all(jobs: list[Job], runtime: Runtime, view: _View, shown: _Shown) 
         job.predictions.clear()  # thousands of frames of hundreds of classes, for many videos
         if stopped is not None:
             break
-    if shown.as_json:
-        print(json.dumps({"model": _model(runtime.info), "results": results}, indent=2))
+    _put_out(runtime.info, results, shown)
     if stopped is not None:
         sys.stdout.flush()
         raise stopped
 
 
-def _fail(jobs: list[Job], as_json: bool) -> NoReturn:
+def _put_out(info: ModelInfo | None, results: list[dict[str, Any]], shown: _Shown) -> None:
+    """All results as JSON on stdout, and in a file, as they are wanted."""
+    if shown.output is not None:
+        write_results(shown.output, info, results)
+        say("note", f"wrote {shown.output}")
+    if shown.as_json:
+        print(as_text(info, results))
+
+
+def _fail(jobs: list[Job], shown: _Shown) -> NoReturn:
     """End where there is no video: loading a model would be for nothing."""
     for job in jobs:
         say("error", job.error or "")
-    if as_json:
-        results = [_result(job, None, 0) for job in jobs]
-        print(json.dumps({"model": None, "results": results}, indent=2))
+    _put_out(None, [result(job, None, 0, None, None) for job in jobs], shown)
     raise typer.Exit(FAILED)
 
 
@@ -221,6 +258,7 @@ def _load(
     head_activation: str | None,
     manifest: Path | None,
     multi_label: bool,
+    device: str | None,
 ) -> Runtime:
     """Load the model and say on stderr what it is."""
     from movinet import opening as choosing
@@ -234,6 +272,7 @@ def _load(
         head_activation=head_activation,
         manifest=manifest,
         multi_label=multi_label or None,
+        device=device,
     )
     inputs = [member.info.input for member in runtime.members or [runtime]]
     sees = " and ".join(
@@ -340,44 +379,6 @@ def _notes(job: Job) -> list[str]:
     told = [p.reason if p.time is None else f"at {p.time:.2f} s {p.reason}" for p in notes]
     more = len(told) - _MANY_NOTES
     return [*told[:_MANY_NOTES], f"and {more} notes more"] if more > 1 else told
-
-
-def _model(info: ModelInfo) -> dict[str, Any]:
-    """The model as JSON values."""
-    from movinet.runtime.base import RANDOM
-
-    return {
-        "name": info.name,
-        "origin": info.origin,
-        "random_weights": info.origin == RANDOM,
-        "streaming": info.streaming,
-        "frame_rate": info.input.frame_rate,
-        "image_size": info.input.image_size,
-        "num_classes": len(info.labels),
-        "multi_label": info.multi_label,
-        "notes": list(info.notes),
-    }
-
-
-def _result(job: Job, info: ModelInfo | None, top: int) -> dict[str, Any]:
-    """What became of one video as JSON values."""
-    warning = _skipped_line(job)
-    return {
-        "path": job.name,
-        "model": info and info.name,
-        "predictions": [
-            {
-                "time": round(prediction.time, 6),
-                "top": [
-                    {"label": label, "probability": probability}
-                    for label, probability in prediction.top(top)
-                ],
-            }
-            for prediction in job.predictions
-        ],
-        "warnings": [*([] if warning is None else [warning]), *_notes(job)],
-        "error": job.error,
-    }
 
 
 def _seen(info: ModelInfo, view: _View, count: int) -> str:

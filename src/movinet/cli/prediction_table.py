@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from movinet.cli.common import out, printable
+from movinet.cli.prediction_results import at_every
 from movinet.drawing.predictions import THRESHOLD, percent
 from movinet.text import shorten
 
@@ -117,12 +117,7 @@ def _print_present(console: Console, predictions: Sequence[Prediction]) -> None:
 def _print_timeline(console: Console, predictions: Sequence[Prediction], every: float) -> None:
     """The leading classes at every so many seconds, and at the end."""
     digits = len(f"{predictions[-1].time:.1f}") + 1
-    due = -math.inf
-    for prediction in predictions:
-        if prediction.time + 1e-6 < due and prediction is not predictions[-1]:
-            continue
-        due = prediction.time if due == -math.inf else due
-        due += every * (math.floor((prediction.time - due) / every + 1e-6) + 1) if every else 0
+    for prediction in at_every(predictions, every):
         leaders = [
             f"{shorten(printable(label), _LABEL)} {percent(p)}"
             for label, p in prediction.top(max(_ELSE, min(len(prediction.present()), _MOST_RUNS)))

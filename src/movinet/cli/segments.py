@@ -11,7 +11,6 @@ from movinet.cli.common import FAILED, err, printable, say
 from movinet.cli.jobs import Job, output_names, plan_jobs
 from movinet.cli.models import MODEL_HELP, say_model
 from movinet.cli.watch import half_life_of, rules_of
-from movinet.cli.watch_view import clock
 from movinet.errors import ConfigError, MovinetError
 
 if TYPE_CHECKING:
@@ -154,6 +153,8 @@ def _found(job: Job, runtime: Runtime, rules: Rules, half_life: float, number: s
 
 
 def _print(segments: Segments) -> None:
+    from movinet.cli.watch_view import clock  # with numpy, which help does without
+
     count = len(segments.events)
     name = printable(str(segments.path))
     print(f"{name}  {clock(segments.duration)}, {count} segment{'' if count == 1 else 's'}")

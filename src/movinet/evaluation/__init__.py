@@ -43,6 +43,11 @@ def evaluate(
     crops: int = 1,
     control: Control | None = None,
     seed: int = 0,
+    start: float | None = None,
+    end: float | None = None,
+    half_life: float | None = None,
+    skip_missing: bool = False,
+    device: str | None = None,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -69,6 +74,11 @@ def evaluate(
         control: Removes motion, to see whether it matters: "last-frame" shows the last frame all
             the time, "shuffled" the frames in random order.
         seed: Seed of the random order.
+        start: Seconds to omit at the beginning of each sample.
+        end: Seconds after the beginning of each sample at which to stop.
+        half_life: Stream models: seconds after which a frame counts half.
+        skip_missing: As in `movinet.open_data`.
+        device: As in `movinet.open_model`.
         workers: Threads that decode beside the model.
         progress: Called with the number of samples done and of all samples.
 
@@ -87,15 +97,23 @@ def evaluate(
     Warns:
         UserWarning: If samples are repeated, and so count more than once.
     """
-    look = Look(views, crops, control, seed)  # checked before anything is loaded
-    runtime = as_runtime(model, weights=weights, labels=labels)
+    look = Look(
+        views, crops, control, seed, start, end, half_life
+    )  # checked before anything is loaded
+    runtime = as_runtime(model, weights=weights, labels=labels, device=device)
     if not isinstance(data, DataSet):
         multi_label = multi_label or runtime.info.multi_label
-        data = open_data(data, root=root, labels=runtime.info.labels, multi_label=multi_label)
-    elif root is not None or multi_label:
+        data = open_data(
+            data,
+            root=root,
+            labels=runtime.info.labels,
+            multi_label=multi_label,
+            skip_missing=skip_missing,
+        )
+    elif root is not None or multi_label or skip_missing:
         raise ConfigError(
-            "root and multi_label cannot be given with a data set that is open already: give them "
-            "to movinet.open_data"
+            "root, multi_label and skip_missing cannot be given with a data set that is open "
+            "already: give them to movinet.open_data"
         )
     if exclude is not None:
         data, _ = without_excluded(data, Path(exclude))

@@ -19,6 +19,7 @@ from movinet.errors import MissingExtraError, VideoError
 from movinet.evaluation.figures import plot_calibration, plot_confusion, plot_over_time
 from movinet.evaluation.run import Trouble
 from movinet.evaluation.summary import Evaluation, Mistake, MultiLabel, SingleLabel
+from movinet.evaluation.views import Look
 from movinet.files import replacing
 from movinet.text import printable
 
@@ -124,11 +125,15 @@ def describe_look(evaluation: Evaluation) -> str:
     size, rate = info.input.image_size, info.input.frame_rate
     text = f"{size}x{size} pixels, {rate:g} frames per second, "
     if info.streaming:
-        text += "frame by frame from the beginning to the end"
+        text += f"frame by frame {_part(look)}"
+        if look.half_life is not None:
+            text += f", half-life {look.half_life:g} s"
     else:
         crops = f"{look.crops} crop{'s' if look.crops > 1 else ''}"
         text += f"{look.views} window{'s' if look.views > 1 else ''} of {info.input.num_frames} "
         text += f"frames, {crops}"
+        if look.start is not None or look.end is not None:
+            text += f", {_part(look)}"
     match look.control:
         case None:
             return text
@@ -136,6 +141,12 @@ def describe_look(evaluation: Evaluation) -> str:
             return f"{text}; control: the last frame all the time"
         case "shuffled":
             return f"{text}; control: frames in random order, seed {look.seed}"
+
+
+def _part(look: Look) -> str:
+    """Which part of each sample was looked at."""
+    begin = "the beginning" if look.start is None else f"{look.start:g} s"
+    return f"from {begin} to {'the end' if look.end is None else f'{look.end:g} s'}"
 
 
 def _about(evaluation: Evaluation) -> list[tuple[str, str]]:

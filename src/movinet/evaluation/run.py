@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.evaluation.metrics import predicted
-from movinet.evaluation.views import Frames, Look, stream_frames, window_clips
+from movinet.evaluation.views import Frames, Look, part_of, stream_frames, window_clips
 from movinet.runtime.base import Runtime
 from movinet.runtime.numbers import to_probabilities
 from movinet.text import same_form
@@ -86,13 +86,14 @@ def run_model(
 
     def read(number: int) -> _Seen:
         index, window = divmod(number, windows)
-        return _see(runtime, data.samples[index], (index, window), look)
+        return _see(runtime, part_of(data.samples[index], look), (index, window), look)
 
     results = _in_parallel(read, len(data) * windows, workers)
     for index, sample in enumerate(data.samples):
         of_sample = itertools.islice(results, windows)
         try:
-            seen = _look(runtime, of_sample, None if data.multi_label else sample.labels[0])
+            target = None if data.multi_label else sample.labels[0]
+            seen = _look(runtime, of_sample, target, look.half_life)
         except (VideoError, OSError) as error:
             deque(of_sample, maxlen=0)  # the other windows
             name = sample.media.name
@@ -140,6 +141,10 @@ def _check(runtime: Runtime, data: DataSet, look: Look) -> None:
         raise ConfigError(
             f"{info.name} is a stream model, which sees every frame: views and crops are for base "
             "models"
+        )
+    if look.half_life is not None and not info.streaming:
+        raise ConfigError(
+            f"{info.name} is a base model, which sees whole windows: half_life is for stream models"
         )
     if info.streaming and runtime.members:
         raise ConfigError(f"{info.name} is an ensemble of streams: evaluate its members")
@@ -196,12 +201,17 @@ class _Result(NamedTuple):
     missed: list[SkippedPacket]
 
 
-def _look(runtime: Runtime, windows: Iterator[Future[_Seen]], target: int | None) -> _Result:
+def _look(
+    runtime: Runtime,
+    windows: Iterator[Future[_Seen]],
+    target: int | None,
+    half_life: float | None,
+) -> _Result:
     """Show a sample to a model; `target` is its class, None of multi-label data."""
     multi_label = target is None
     if runtime.info.streaming:
         seen = next(windows).result()
-        last, running = _stream(runtime, seen.chunks, target)
+        last, running = _stream(runtime, seen.chunks, target, half_life)
         return _Result(last, [running], seen.skipped)
     probabilities, missed = [], []
     for window in windows:
@@ -215,7 +225,7 @@ def _look(runtime: Runtime, windows: Iterator[Future[_Seen]], target: int | None
 
 
 def _stream(
-    runtime: Runtime, chunks: Iterator[Frames], target: int | None
+    runtime: Runtime, chunks: Iterator[Frames], target: int | None, half_life: float | None
 ) -> tuple[NDArray[np.float64], Running]:
     """Probabilities at the end, and the course of them."""
     multi_label = target is None
@@ -224,7 +234,7 @@ def _stream(
     state: Any = None
     probabilities, count = np.empty((0, 0)), 0
     for frames in chunks:
-        logits, state = runtime.running_logits(frames, state)
+        logits, state = runtime.running_logits(frames, state, half_life=half_life)
         probabilities = to_probabilities(
             logits, multi_label=multi_label or runtime.info.multi_label
         )

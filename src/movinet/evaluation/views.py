@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator
@@ -43,6 +44,9 @@ class Look:
         control: Takes motion away, to see whether it matters: "last-frame" shows the last frame all
             the time, "shuffled" the frames in random order; None is the video as it is.
         seed: Of the random order.
+        start: Seconds of each sample that are left out at its beginning.
+        end: Seconds after the beginning of each sample at which it ends at the latest.
+        half_life: Stream models: seconds after which a frame counts half; None counts all the same.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -52,8 +56,21 @@ class Look:
     crops: int = 1
     control: Control | None = None
     seed: int = 0
+    start: float | None = None
+    end: float | None = None
+    half_life: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ConfigError(f"{name} must be seconds from 0 on, not {value:g}")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise ConfigError(f"end {self.end:g} must be after start {self.start or 0:g}")
+        if self.half_life is not None and not 0 < self.half_life < math.inf:
+            raise ConfigError(
+                f"half_life must be a positive number of seconds, not {self.half_life:g}"
+            )
         if not 1 <= self.views <= _MAX_VIEWS:
             raise ConfigError(f"views must be from 1 to {_MAX_VIEWS}, not {self.views}")
         if self.crops not in (1, 3):
@@ -66,6 +83,24 @@ class Look:
     def order(self, index: int, count: int) -> NDArray[np.intp]:
         """The random order of the `count` frames of sample number `index`."""
         return np.random.default_rng((self.seed, index)).permutation(count)
+
+
+def part_of(sample: Sample, look: Look) -> Sample:
+    """The part of a sample that is looked at.
+
+    Raises:
+        VideoError: If there is nothing of it.
+    """
+    if look.start is None and look.end is None:
+        return sample
+    begin = sample.start or 0.0
+    end = math.inf if sample.end is None else sample.end
+    if look.end is not None:
+        end = min(end, begin + look.end)
+    start = begin + (look.start or 0.0)
+    if start >= end:
+        raise VideoError(f"{sample.media.name}: the sample ends at {end:g} s, before {start:g} s")
+    return dataclasses.replace(sample, start=start, end=None if end == math.inf else end)
 
 
 def stream_times(sample: Sample, frame_rate: float) -> NDArray[np.float64]:

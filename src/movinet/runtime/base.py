@@ -127,12 +127,15 @@ class Runtime(Protocol):
         """
         ...
 
-    def running_logits(self, frames: np.ndarray, state: Any = None) -> tuple[np.ndarray, Any]:
+    def running_logits(
+        self, frames: np.ndarray, state: Any = None, *, half_life: float | None = None
+    ) -> tuple[np.ndarray, Any]:
         """What a stream says after each frame of a preprocessed clip: faster than one by one.
 
         Args:
             frames: (time, height, width, 3) float32 in [0, 1].
             state: As an earlier call returned it; None begins a stream.
+            half_life: As in `stream`; the same in all calls of a stream.
 
         Returns:
             Logits (time, classes) float32 of everything seen until each frame, and the state after

@@ -209,11 +209,15 @@ class ExportedRuntime:
         return stream
 
     def running_logits(
-        self, frames: NDArray[np.float32], state: Any = None
+        self,
+        frames: NDArray[np.float32],
+        state: Any = None,
+        *,
+        half_life: float | None = None,
     ) -> tuple[NDArray[np.float32], Any]:
         """See `Runtime.running_logits`; probabilities are turned back into logits."""
         _check_array(frames)
-        stream = state or self._single_stream()
+        stream = state or self._single_stream(half_life)
         pixels = self._as_input(frames)
         outputs = [stream.advance(frame[None]) for frame in pixels]
         return self._logits(np.concatenate(outputs)), stream
@@ -259,8 +263,8 @@ class ExportedRuntime:
         with self.lock, self.telling():
             return self.engine.clip(np.ascontiguousarray(self._as_input(frames)), output)
 
-    def _single_stream(self) -> ExportedStream:
-        stream = self.stream(batch_size=1, resize=False)
+    def _single_stream(self, half_life: float | None = None) -> ExportedStream:
+        stream = self.stream(half_life=half_life, batch_size=1, resize=False)
         if self.manifest.num_frames != 1:
             raise ConfigError(
                 f"{self.manifest.name} was exported for {self.manifest.num_frames} frames at a "

@@ -187,5 +187,5 @@ def test_bad_arguments_are_one_clear_line(
     with pytest.raises(ConfigError, match="top must be from 1 to 7 in a rendered video, not 8"):
         render(video, predictions(), tmp_path / "out.mp4", top=8)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"movinet\[plot\]"):
+    with pytest.raises(MissingExtraError, match=r"\[plot\]"):
         render(video, predictions(), tmp_path / "out.mp4")

@@ -158,7 +158,7 @@ def test_the_accelerator_refuses_what_it_does_not_know(
     model: Any = schema.ModelT.InitFromPackedBuf(files["base"].read_bytes(), 0)
     for code in model.operatorCodes:
         if NAMES[code.builtinCode] == "LOGISTIC":
-            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ZEROS_LIKE
+            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.LOG_SOFTMAX
     builder = flatbuffers.Builder(2**20)
     builder.Finish(model.Pack(builder), b"TFL3")
     strange.write_bytes(builder.Output())

@@ -21,7 +21,7 @@ from movinet.errors import CheckpointError, ConfigError
 from movinet.network.presets import input_spec
 from movinet.torch_runtime import wrap
 from networks import make_model, tiny_stream
-from real_material import real_file, real_video
+from real_material import pixels_as_stored, real_file, real_video
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 40, 50, 3), np.uint8)
 CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
@@ -189,7 +189,8 @@ def test_other_graphs_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_the_published_stream_gives_its_own_logits() -> None:
+def test_the_published_stream_gives_its_own_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels_as_stored(monkeypatch)
     folder = real_file("kinetics600_a0_int8")
     expected = np.load(folder / "expected.npz")
     runtime = movinet.load(folder / "movinet_a0_stream_k600_int8.tflite")

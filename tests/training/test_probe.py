@@ -140,8 +140,8 @@ def test_samples_that_cannot_be_read_are_named(
     assert figures["skipped"] == 2
     assert "left out: train/3.mp4: not a video" in capsys.readouterr().err
     assert len((tmp_path / "run/skipped.txt").read_text().splitlines()) == 2
+    none = {"data__train": "train:3:0:1:2", "run__folder": str(tmp_path / "none")}
     with pytest.raises(TrainingError, match="no sample can be read"):
-        none = {"data__train": "train:3:0:1:2", "run__folder": str(tmp_path / "none")}
         run_probe(probe_config(tmp_path, "t0_base", **none), quiet=True)
 
 

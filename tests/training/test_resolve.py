@@ -35,7 +35,12 @@ def saved(path: Path, preset: str = "t0_stream", **overrides: Any) -> str:
     model = make_model(preset, num_classes=3, **overrides)
     file = path / f"{preset}.safetensors"
     save_weights(
-        file, model.state_dict(), config=model.config, input_spec=INPUT, preset=preset, labels="abc"
+        file,
+        model.state_dict(),
+        config=model.config,
+        input_spec=INPUT,
+        preset=preset,
+        labels=list("abc"),
     )
     return str(file)
 

@@ -11,7 +11,7 @@ import pytest
 import movinet
 from movinet.network.presets import input_spec
 from movinet.video import VideoReader, preprocess
-from real_material import real_file, real_video
+from real_material import pixels_as_stored, real_file, real_video
 
 FOLDER = "kinetics600_a0_int8"
 HUB = "movinet_a0_stream_k600_int8.tflite"
@@ -35,7 +35,10 @@ def frames(path: Path) -> np.ndarray:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("name", "label", "probability"), CLIPS)
-def test_its_network_sees_what_the_clips_show(name: str, label: str, probability: float) -> None:
+def test_its_network_sees_what_the_clips_show(
+    name: str, label: str, probability: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels_as_stored(monkeypatch)
     runtime = movinet.open_model(weights=real_file(FOLDER, HUB))
     logits, _ = runtime.running_logits(frames(clip(name)))
     with np.load(real_file(FOLDER, "expected.npz")) as stored:

@@ -21,6 +21,7 @@ from movinet.errors import ConfigError, VideoError
 from movinet.events import Rule, Rules
 from movinet.live import LiveResult, SourceStatus, watch
 from movinet.live.opening import Connection
+from movinet.live.reading import Patience
 from movinet.live.sources import parse_source
 from movinet.video import VideoReader
 
@@ -151,7 +152,8 @@ def test_dead_sources_leave_the_others_alone(runtime: Any, film: list[bytes]) ->
         )
         found = seen(results, 16)
     assert {result.source for result in found} == {"good"}
-    assert [result.number for result in found] == [*range(16)]
+    # On a busy machine a frame may come late; none is lost without being told.
+    assert found[-1].number == 15 + sum(result.gap for result in found)
     assert statuses["mute"] == statuses["bad"] == statuses["none"] == "waiting"
 
 
@@ -354,3 +356,15 @@ def test_a_file_that_is_none_ends_alone(runtime: Any, tmp_path: Path) -> None:
     assert [result.ended for result in found] == [True]
     assert statuses[-1].state == "failed"
     assert "x.mp4" in statuses[-1].reason
+
+
+def test_how_long_a_lost_source_is_left_alone() -> None:
+    """One that comes back within two minutes is seen within two seconds, jitter included."""
+    patience, wait, lost_for, waits = Patience(), 0.5, 0.0, []
+    while lost_for < 600:
+        waits.append((lost_for, wait))
+        lost_for += wait
+        wait = patience.next_wait(wait, lost_for)
+    assert [each for _, each in waits[:4]] == [0.5, 1.0, 1.5, 1.5]
+    assert all(1.25 * each < 2 for since, each in waits if since < 120)
+    assert [each for _, each in waits[-3:]] == [30.0] * 3

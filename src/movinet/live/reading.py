@@ -51,12 +51,21 @@ class Patience:
         silence: For its next packet.
         shortest: Before connecting again, at first; doubled each time.
         longest: Before connecting again, at most.
+        restart: A camera may take as long to start anew: until then it is tried again after
+            `brief` at most.
+        brief: See `restart`.
     """
 
     opening: float = 10.0
     silence: float = 5.0
     shortest: float = 0.5
     longest: float = 30.0
+    restart: float = 120.0
+    brief: float = 1.5
+
+    def next_wait(self, wait: float, lost_for: float) -> float:
+        """How long to wait after a wait in vain, for a source that was lost so long ago."""
+        return min(2 * wait, self.brief if lost_for < self.restart else self.longest)
 
 
 class SourceReader:
@@ -153,7 +162,7 @@ class SourceReader:
 
     def _read_stream(self) -> None:
         """A stream, again and again."""
-        wait = self._patience.shortest
+        wait, lost = self._patience.shortest, time.monotonic()
         while not self._stop.is_set():
             before = self.status.frames
             try:
@@ -166,11 +175,11 @@ class SourceReader:
                     return
                 self._say("waiting", str(error))
             if self.status.frames > before:
-                wait = self._patience.shortest
+                wait, lost = self._patience.shortest, time.monotonic()
             # Sources that were lost together must not all come back at the same moment.
             if self._stop.wait(wait * random.uniform(0.75, 1.25)):
                 return
-            wait = min(2 * wait, self._patience.longest)
+            wait = self._patience.next_wait(wait, time.monotonic() - lost)
 
     def _read_connection(self) -> None:
         patience = self._patience

@@ -156,6 +156,9 @@ def _network(url: str, scheme: str) -> LiveSource:
     if not valid or any(character in url for character in "\r\n\t "):
         raise ConfigError(f"{redacted(url)}: it is no URL with a host; spaces are written %20")
     options = {"rtsp_transport": "tcp"} if kind == "rtsp" else {}
+    if kind == "rtmp" or urlsplit(url).path.endswith(".flv"):
+        # The header tells of no tracks: FFmpeg would wait half a minute for sound that never comes.
+        options = {"analyzeduration": "500000"}
     if kind == "http":
         options = {"user_agent": "movinet"}
     return LiveSource(redacted(url), kind, url, options=options)

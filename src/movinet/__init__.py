@@ -22,6 +22,7 @@ from movinet.version import __version__
 
 if TYPE_CHECKING:
     from movinet.checkpoints.tensorflow import read_tf_checkpoint, write_tf_checkpoint
+    from movinet.client import Client
     from movinet.data.sources import open_data
     from movinet.drawing.predictions import plot_predictions
     from movinet.drawing.video import render
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 #: public name -> module that defines it
 _LAZY = {
+    "Client": "movinet.client",
     "Ensemble": "movinet.network.ensemble",
     "InputSpec": "movinet.network.config",
     "MoViNet": "movinet.network.model",
@@ -76,10 +78,11 @@ _LAZY = {
 }
 
 #: Names that need another extra than "torch".
-_EXTRAS = {"TrainResult": "train", "export": "export", "train": "train"}
+_EXTRAS = {"Client": "serve", "TrainResult": "train", "export": "export", "train": "train"}
 
 __all__ = [
     "CheckpointError",
+    "Client",
     "ConfigError",
     "DownloadError",
     "Ensemble",

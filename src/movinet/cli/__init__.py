@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "movinet.cli.train",
     "watch": "movinet.cli.watch",
     "segments": "movinet.cli.segments",
+    "serve": "movinet.cli.serve",
     "eval": "movinet.cli.eval",
     "export": "movinet.cli.export",
     "bench": "movinet.cli.bench",

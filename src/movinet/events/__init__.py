@@ -4,7 +4,7 @@ The same detector serves live streams and recordings, so both give the same even
 """
 
 from movinet.events.detector import Detector, Event, EventChange, find_events
-from movinet.events.rules import Rule, Rules, load_rules
+from movinet.events.rules import Rule, Rules, load_rules, parse_rules
 
 __all__ = [
     "Detector",
@@ -14,4 +14,5 @@ __all__ = [
     "Rules",
     "find_events",
     "load_rules",
+    "parse_rules",
 ]

@@ -123,12 +123,20 @@ def load_rules(path: str | os.PathLike[str]) -> Rules:
             raise
         raise ConfigError(f"{path}: it is not TOML: {one_line(error)}") from None
     try:
-        return _rules(values)
+        return parse_rules(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _rules(values: dict[str, Any]) -> Rules:
+def parse_rules(values: Mapping[str, Any]) -> Rules:
+    """Rules as the tables of a TOML file, or the objects of JSON, say them.
+
+    Args:
+        values: As `load_rules` finds them in a file.
+
+    Raises:
+        ConfigError: If a field or value is not allowed.
+    """
     _check_names("the file", values, ("default", "classes", "only_listed", "exclusive"))
     switches = {name: values.get(name, False) for name in ("only_listed", "exclusive")}
     for name, value in switches.items():

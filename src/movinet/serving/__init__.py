@@ -1,0 +1,1 @@
+"""A server of streams: `movinet serve` (docs/serving.md)."""

@@ -1,0 +1,162 @@
+"""Who may ask what: addresses, origins, tokens and sizes, before anything reads a request."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: Names of this machine, which a page from elsewhere cannot make its own.
+LOCAL = ("localhost", "127.0.0.1", "::1")
+#: What may be asked without a token.
+_OPEN = ("/v2/health/live", "/v2/health/ready")
+#: Of a token in a WebSocket's subprotocols, where browsers can send none in headers.
+TOKEN_PROTOCOL = "movinet.token."
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        b"img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+        b"frame-ancestors 'none'",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask.
+
+    Attributes:
+        token: Needed for everything but health; None for none.
+        hosts: Names by which the server may be called; empty for any.
+        origins: Pages that may use it besides its own, such as ``https://example.org``.
+        max_body: Bytes of a request by the start of its path, the first that fits.
+    """
+
+    token: str | None = None
+    hosts: Sequence[str] = LOCAL
+    origins: Sequence[str] = ()
+    max_body: Sequence[tuple[str, int]] = (("/", 2**20),)
+
+
+class Guard:
+    """An ASGI app that lets through to another what is allowed.
+
+    Args:
+        app: The other.
+        access: Who may ask.
+    """
+
+    def __init__(self, app: App, access: Access) -> None:
+        self._app, self._access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See `App`."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        refused = self._refusal(scope)
+        if refused is not None:
+            await _refuse(scope, receive, send, *refused)
+        elif scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+        else:
+            await self._within_bounds(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        if self._access.hosts and _host_name(host) not in self._access.hosts:
+            return 421, "this server is not called by that name; see --allow-host"
+        origin = headers.get(b"origin")
+        if origin is not None and not self._is_own(origin, host):
+            return 403, "pages of that origin may not use this server; see --allow-origin"
+        if not self._has_token(scope, headers):
+            return 401, "a token is needed: Authorization: Bearer TOKEN"
+        limit = self._limit(scope["path"])
+        length = headers.get(b"content-length", "0")
+        if not length.isdecimal() or len(length) > 18 or int(length) > limit:
+            return 413, f"a request of this kind has at most {limit} bytes"
+        return None
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        return urlsplit(origin).netloc == host or origin in self._access.origins
+
+    def _has_token(self, scope: Scope, headers: MutableMapping[bytes, str]) -> bool:
+        token = self._access.token
+        if token is None or scope["path"] in _OPEN or _is_page(scope["path"]):
+            return True
+        offered = [headers.get(b"authorization", "").removeprefix("Bearer ")]
+        offered += parse_qs(scope["query_string"].decode("latin-1")).get("access_token", [])
+        protocols = headers.get(b"sec-websocket-protocol", "").split(",")
+        offered += [each.strip().removeprefix(TOKEN_PROTOCOL) for each in protocols]
+        return any(hmac.compare_digest(each.encode(), token.encode()) for each in offered)
+
+    def _limit(self, path: str) -> int:
+        return next((limit for start, limit in self._access.max_body if path.startswith(start)), 0)
+
+    async def _within_bounds(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request; one that does not state its size ends when it is too long."""
+        limit, seen = self._limit(scope["path"]), 0
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > limit:
+                    return {"type": "http.disconnect"}
+            return message
+
+        async def with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                have = {name for name, _ in message.get("headers", [])}
+                missing = [pair for pair in _HEADERS if pair[0] not in have]
+                message["headers"] = [*message.get("headers", []), *missing]
+            await send(message)
+
+        await self._app(scope, counted, with_headers)
+
+
+def _is_page(path: str) -> bool:
+    """The page itself has no secrets; it asks for the token."""
+    return path == "/" or path.startswith("/page/")
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without the port."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        # Before it is accepted: the client sees HTTP 403.
+        await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        return
+    body = json.dumps({"error": reason}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        *_HEADERS,
+    ]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

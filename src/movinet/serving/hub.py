@@ -1,0 +1,248 @@
+"""All streams of a server: who gets in, who sleeps on disk, who goes on elsewhere."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from movinet.errors import ConfigError, MovinetError
+from movinet.live.results import change_to_json
+from movinet.runtime.exported import ExportedRuntime
+from movinet.runtime.snapshot import StreamSnapshot
+from movinet.serving.metrics import Metrics
+from movinet.serving.scheduler import Scheduler
+from movinet.serving.sessions import Session, StreamOptions
+from movinet.serving.store import Store, is_id
+
+#: Of the workers' time, what streams may take together; the rest is for what comes in bursts.
+USABLE = 0.8
+
+
+class FullError(MovinetError):
+    """There is no time or room for another stream."""
+
+
+class UnknownStreamError(MovinetError):
+    """There is no stream of this id."""
+
+
+@dataclass(frozen=True)
+class HubOptions:
+    """Limits of a server.
+
+    Attributes:
+        workers: Threads that step streams.
+        max_streams: Open at a time.
+        idle: Seconds without a frame or request after which a stream goes to disk, if there is a
+            folder, and is closed otherwise.
+        snapshots: Folder for streams; None to keep none.
+        interval: Seconds between two snapshots of a stream that moves.
+    """
+
+    workers: int = 1
+    max_streams: int = 1000
+    idle: float = 300.0
+    snapshots: Path | None = None
+    interval: float = 5.0
+
+
+class Hub:
+    """The streams of one server.
+
+    Args:
+        models: Served ones by name; the first is the default.
+        options: Limits.
+        metrics: What is counted.
+        log: Told in one line what an operator should know.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, ExportedRuntime],
+        options: HubOptions,
+        metrics: Metrics,
+        log: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.models, self.options, self.metrics, self._log = dict(models), options, metrics, log
+        self._store = None if options.snapshots is None else Store(options.snapshots)
+        self._schedulers = {
+            name: Scheduler(runtime, options.workers, metrics) for name, runtime in models.items()
+        }
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.RLock()
+        self.draining = False
+        self._stopped = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="movinet-keep", daemon=True)
+        self._keeper.start()
+        metrics.watch(self)
+
+    @property
+    def count(self) -> int:
+        """Open streams."""
+        return len(self._sessions)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of all states."""
+        return sum(session.state_bytes for session in tuple(self._sessions.values()))
+
+    @property
+    def load(self) -> float:
+        """Share of the workers' time that the open streams may ask for; at most `USABLE`."""
+        return sum(self._share(session) for session in self.sessions())
+
+    def _share(self, session: Session) -> float:
+        return session.demand * self.scheduler(session).cost / self.options.workers
+
+    def runtime(self, model: str) -> ExportedRuntime:
+        """A served model; the first for an empty name.
+
+        Raises:
+            ConfigError: If it is not served.
+        """
+        name = model or next(iter(self.models))
+        if name not in self.models:
+            raise ConfigError(f"no model {name!r} is served; there are {', '.join(self.models)}")
+        return self.models[name]
+
+    def scheduler(self, session: Session) -> Scheduler:
+        """Who steps a stream."""
+        return self._schedulers[session.options.model or next(iter(self.models))]
+
+    def create(
+        self, options: StreamOptions, snapshot: StreamSnapshot | None = None, name: str = ""
+    ) -> Session:
+        """A new stream.
+
+        Args:
+            options: What its client chooses.
+            snapshot: What it continues from.
+            name: Its id; empty for a new one that nobody can guess.
+
+        Raises:
+            FullError: If there is no room.
+            ConfigError: If an option is not possible.
+        """
+        runtime = self.runtime(options.model)
+        session = Session(name or secrets.token_urlsafe(16), runtime, options, snapshot)
+        if snapshot is not None and snapshot.time is not None:
+            session.number = round(snapshot.time * session.rate)
+        return self._admit(session)
+
+    def fork(self, name: str, **changes: object) -> Session:
+        """A second stream that has seen what a first one has, perhaps with other options."""
+        session = self.find(name)
+        options = replace(session.options, **changes)  # type: ignore[arg-type]
+        return self._admit(session.fork(secrets.token_urlsafe(16), options))
+
+    def find(self, name: str) -> Session:
+        """A stream by its id; one that sleeps on disk wakes up.
+
+        Raises:
+            UnknownStreamError: If there is none.
+            FullError: If it sleeps, and there is no room.
+        """
+        with self._lock:
+            session = self._sessions.get(name)
+            if session is not None:
+                session.used = time.monotonic()
+                return session
+            data = self._store.read(name) if self._store is not None and is_id(name) else None
+            if data is None:
+                raise UnknownStreamError("there is no stream of this id: it was closed, or expired")
+            return self._admit(Session.from_bytes(name, data, self.runtime))
+
+    def close(self, name: str) -> Session:
+        """End a stream, for good."""
+        with self._lock:
+            session = self.find(name)
+            self._forget(session)
+            if self._store is not None:
+                self._store.delete(name)
+        if events := session.finish_events():
+            session.tell({"type": "events", "events": [change_to_json(each) for each in events]})
+        session.tell({"type": "closed"})
+        return session
+
+    def sessions(self) -> list[Session]:
+        """The open streams."""
+        return list(self._sessions.values())
+
+    def drain(self) -> list[Session]:
+        """Let no stream in, and keep all of them on disk."""
+        self.draining = True
+        sessions = self.sessions()
+        for session in sessions:
+            self.scheduler(session).close(session)
+            self._save(session)
+        return sessions
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._stopped.set()
+        self._keeper.join()
+        for scheduler in self._schedulers.values():
+            scheduler.stop()
+
+    def _admit(self, session: Session) -> Session:
+        with self._lock:
+            if self.draining:
+                raise FullError("this server is about to stop")
+            if len(self._sessions) >= self.options.max_streams:
+                self._refuse(f"{self.options.max_streams} streams are open, the most allowed")
+            left = max(0.0, USABLE - self.load)
+            share = self._share(session)
+            if share > left:
+                rate = session.demand * left / share
+                self._refuse(
+                    f"there is time for {rate:.1f} more frames a second, and this stream may send "
+                    f"{session.demand:g}"
+                )
+            self._sessions[session.id] = session
+        return session
+
+    def _refuse(self, reason: str) -> None:
+        self.metrics.refused_streams.inc()
+        raise FullError(reason)
+
+    def _forget(self, session: Session) -> None:
+        with self._lock:
+            self._sessions.pop(session.id, None)
+            self.scheduler(session).close(session)
+
+    def _save(self, session: Session) -> bool:
+        """Keep a stream on disk if it has moved; whether it is kept."""
+        if self._store is None:
+            return False
+        if session.saved == session.version:
+            return True
+        with session.lock:
+            version, data = session.version, session.to_bytes()
+        try:
+            self._store.write(session.id, data)
+        except OSError as error:
+            self._log(f"a stream cannot be kept in {self._store.folder} ({error.strerror})")
+            return False
+        session.saved = version
+        return True
+
+    def _keep(self) -> None:
+        """Write snapshots from time to time, and put idle streams to sleep."""
+        interval = max(0.05, min(self.options.interval, self.options.idle) / 2)
+        saved: dict[str, float] = {}
+        while not self._stopped.wait(interval):
+            now = time.monotonic()
+            for session in self.sessions():
+                if now - session.used > self.options.idle and not session.listeners:
+                    if self._save(session) or self._store is None:
+                        self._forget(session)
+                        session.tell({"type": "closed"})
+                elif now - saved.get(session.id, 0.0) >= self.options.interval and self._save(
+                    session
+                ):
+                    saved[session.id] = now
+            saved = {name: at for name, at in saved.items() if name in self._sessions}

@@ -1,0 +1,118 @@
+"""The process: uvicorn, with time limits that it lacks and a stop that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from movinet.errors import ConfigError
+from movinet.serving.frames import MAX_FRAME_BYTES
+from movinet.serving.guard import Guard
+from movinet.serving.hub import Hub
+from movinet.serving.live_socket import moved
+
+#: Seconds in which the head of a request must be there.
+HEAD_TIMEOUT = 10.0
+#: Seconds that connections have when the server stops.
+_GRACE = 3
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP that does not wait for ever for a request that comes byte by byte."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a request has come."""
+        waiting = self._is_waiting()
+        if waiting and self._late is None:
+            self._expect()
+        super().data_received(data)
+        if not self._is_waiting() and self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
+
+    def _is_waiting(self) -> bool:
+        """Whether no request is complete that is not answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _expect(self) -> None:
+        self._late = self.loop.call_later(HEAD_TIMEOUT, self._close_late)
+
+    def _close_late(self) -> None:
+        self._late = None
+        if self._is_waiting() and not self.transport.is_closing():
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that tells the clients of streams that they move, before it stops."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Keep the streams, tell their clients, then stop."""
+        sessions = await asyncio.to_thread(self._hub.drain)
+        for session in sessions:
+            session.tell(moved(session))
+        end = asyncio.get_running_loop().time() + 1.0
+        while any(session.listeners for session in sessions):
+            if asyncio.get_running_loop().time() > end:
+                break
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+
+def make_server(app: Guard, hub: Hub, host: str, port: int) -> Server:
+    """A server that is not running yet; `run` runs it until SIGTERM or Ctrl-C."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=PatientProtocol,
+        ws="websockets-sansio",
+        ws_max_size=MAX_FRAME_BYTES,
+        ws_per_message_deflate=False,  # of JPEG and noise nothing is gained; it takes 0.3 MB each
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=_GRACE,
+        h11_max_incomplete_event_size=32 * 1024,
+        limit_concurrency=4096,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+    )
+    return Server(config, hub)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigError: If the address is taken or is none.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{host} port {port} cannot be listened at ({reason})") from None

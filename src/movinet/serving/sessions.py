@@ -1,0 +1,446 @@
+"""A stream on the server: its state, its clock, its events, and who listens to it."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movinet.errors import CheckpointError, ConfigError
+from movinet.events import Detector, EventChange, Rules, parse_rules
+from movinet.live.results import change_to_json
+from movinet.runtime.exported import ExportedRuntime
+from movinet.runtime.numbers import decay_from_half_life
+from movinet.runtime.snapshot import StreamSnapshot
+from movinet.serving.frames import MAX_PIXELS, MAX_SIDE, SentFrame
+from movinet.text import one_line
+
+GapPolicy = Literal["fade", "skip", "reset"]
+#: Seconds of a gap after which "reset" starts anew.
+RESET_AFTER = 10.0
+MAX_HALF_LIFE, MAX_REWIND, MAX_RATE, MAX_TOP = 86_400.0, 60.0, 240.0, 1000
+#: Seconds of stream time between two snapshots that `rewind` can go back to.
+_RING_STEP = 1.0
+_BUNDLE = b"MOVINETS"
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What a client chooses when it makes a stream.
+
+    Attributes:
+        model: Name of a served model; empty for the first.
+        half_life: Seconds after which a frame counts half; None for the mean of all frames.
+        rules: When events begin and end, as in a file of rules; None for no events.
+        width: Of raw pixels.
+        height: Of raw pixels.
+        rate: Frames a second that the client will send; None for the model's. What exceeds the
+            model's rate is not looked at.
+        gap: What becomes of ticks without a frame: "fade", "skip" or "reset", as in
+            `movinet.watch`.
+        top: Classes in a result.
+        rewind: Seconds that `rewind` can go back; each second keeps a copy of the state.
+    """
+
+    model: str = ""
+    half_life: float | None = 5.0
+    rules: Mapping[str, Any] | None = field(default_factory=dict)
+    width: int | None = None
+    height: int | None = None
+    rate: float | None = None
+    gap: GapPolicy = "fade"
+    top: int = 5
+    rewind: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.half_life is not None and not 0 < self.half_life <= MAX_HALF_LIFE:
+            raise ConfigError(f"half_life must be null or 0 to {MAX_HALF_LIFE:g} seconds")
+        if (self.width is None) != (self.height is None):
+            raise ConfigError("width and height are given together")
+        if self.size is not None:
+            width, height = self.size
+            if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+                raise ConfigError(f"width and height must be 1 to {MAX_SIDE}")
+            if width * height > MAX_PIXELS:
+                raise ConfigError(f"a frame has at most {MAX_PIXELS} pixels")
+        if self.rate is not None and not 0 < self.rate <= MAX_RATE:
+            raise ConfigError(f"rate must be 0 to {MAX_RATE:g} frames a second")
+        if self.gap not in get_args(GapPolicy):
+            raise ConfigError(f"gap must be one of {', '.join(get_args(GapPolicy))}")
+        if not 1 <= self.top <= MAX_TOP:
+            raise ConfigError(f"top must be 1 to {MAX_TOP}")
+        if not 0 <= self.rewind <= MAX_REWIND:
+            raise ConfigError(f"rewind must be 0 to {MAX_REWIND:g} seconds")
+        self.parsed_rules()
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(width, height) of raw pixels."""
+        return None if self.width is None or self.height is None else (self.width, self.height)
+
+    def parsed_rules(self) -> Rules | None:
+        """The rules of events."""
+        return None if self.rules is None else parse_rules(dict(self.rules))
+
+
+@dataclass(frozen=True, eq=False)
+class ServedResult:
+    """What a model makes of one frame.
+
+    Attributes:
+        stream: Id of the stream.
+        sequence: The client's number of the frame.
+        number: Of the tick.
+        time: Seconds in the stream.
+        age: Seconds from the frame's arrival to the result.
+        dropped: Frames that came since the last result and were replaced by newer ones.
+        gap: Ticks without a frame before this one.
+        probabilities: (classes,) float32.
+        labels: Names of the classes.
+        events: What there is to report.
+        top: Classes that `to_json` lists.
+    """
+
+    stream: str
+    sequence: int
+    number: int
+    time: float
+    age: float
+    dropped: int
+    gap: int
+    probabilities: NDArray[np.float32]
+    labels: tuple[str, ...]
+    events: tuple[EventChange, ...]
+    top: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As a message."""
+        order = np.argsort(-self.probabilities, kind="stable")[: self.top]
+        return {
+            "type": "result",
+            "sequence": self.sequence,
+            "number": self.number,
+            "time": round(self.time, 6),
+            "age": round(self.age, 5),
+            "dropped": self.dropped,
+            "gap": self.gap,
+            "top": [
+                {"label": self.labels[i], "probability": float(self.probabilities[i])}
+                for i in order
+            ],
+            "events": [change_to_json(change) for change in self.events],
+        }
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """A point to which a stream can go back."""
+
+    time: float
+    snapshot: StreamSnapshot
+    number: int | None
+    events: dict[str, Any] | None
+
+
+class Session:
+    """A stream on the server.
+
+    Attributes:
+        id: Nobody can guess it: who has it may use the stream.
+        options: What its client chose.
+        stream: The model's own.
+        lock: Held while it moves.
+        waiting: The frame that is seen next, if any. The scheduler's, as the next four are.
+        since: Since when a frame has waited (monotonic).
+        arrived: When the waiting one came (monotonic).
+        replaced: Frames that newer ones have replaced since the last result.
+        busy: A worker has it.
+        closed: Nothing is seen any more.
+        sequence: The client's number of the last frame that was seen.
+        used: When it was last used (monotonic).
+        results: So far.
+        dropped: Frames replaced, so far.
+        version: Counts every change of what a snapshot has.
+        saved: The version that is on disk.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        runtime: ExportedRuntime,
+        options: StreamOptions,
+        snapshot: StreamSnapshot | None = None,
+    ) -> None:
+        self.id, self.options, self.runtime = name, options, runtime
+        self.rate = runtime.info.input.frame_rate
+        self.stream = runtime.stream(half_life=options.half_life)
+        if snapshot is not None:
+            self.stream.restore(snapshot)
+        rules = options.parsed_rules()
+        self.detector = None if rules is None else Detector(runtime.info.labels, rules, source=name)
+        self.lock = threading.RLock()
+        self.waiting: SentFrame | None = None
+        self.since = self.arrived = 0.0
+        self.replaced, self.busy, self.closed = 0, False, False
+        self.number: int | None = None
+        self.sequence: int | None = None
+        self.used = time.monotonic()
+        self.results = self.dropped = 0
+        self.version, self.saved = 0, -1
+        self._ring: deque[_Moment] = deque()
+        self._listeners: list[Callable[[dict[str, Any]], None]] = []
+
+    @property
+    def demand(self) -> float:
+        """Frames a second that it takes of the server."""
+        return min(self.options.rate or self.rate, self.rate)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of its state, with those of the seconds that it can go back."""
+        states = self.runtime.manifest.states
+        sizes = {"int8": 1, "float16": 2}
+        one = sum(
+            math.prod(side or 1 for side in s.shape[1:]) * sizes.get(s.dtype, 4) for s in states
+        )
+        return one * (1 + len(self._ring))
+
+    def listen(self, listener: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        """Call somebody with every message, in the thread of a worker; returns how to stop it."""
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Give a message to all who listen."""
+        for listener in tuple(self._listeners):
+            listener(message)
+
+    # What follows is called with the lock held, but for those that take it themselves.
+
+    def tick(self, frame: SentFrame) -> tuple[int, int] | None:
+        """The tick of a frame and those missed before it; None if its tick has been seen."""
+        if frame.time is None:
+            return (0 if self.number is None else self.number + 1), 0
+        number = int(frame.time * self.rate + 0.5)
+        if self.number is None:
+            return number, 0
+        return (number, number - self.number - 1) if number > self.number else None
+
+    def prepare(self, gap: int) -> None:
+        """Let the stream forget what the gap policy says, before the next frame."""
+        policy = self.options.gap
+        if gap and policy == "reset" and gap >= RESET_AFTER * self.rate:
+            self.stream.reset()
+        elif gap and policy in ("fade", "reset"):
+            self.stream.fade(gap)
+
+    def seen(
+        self,
+        frame: SentFrame,
+        number: int,
+        gap: int,
+        probabilities: NDArray[np.float32],
+        age: float,
+    ) -> ServedResult:
+        """Count a frame that was stepped, and say what came of it."""
+        self.number, self.sequence = number, frame.sequence
+        self.results += 1
+        self.version += 1
+        at = number / self.rate
+        events = () if self.detector is None else tuple(self.detector.update(at, probabilities))
+        self._remember(at)
+        dropped, self.replaced = self.replaced, 0
+        labels = self.runtime.info.labels
+        return ServedResult(
+            self.id, frame.sequence, number, at, age, dropped, gap, probabilities, labels, events,
+            self.options.top,
+        )  # fmt: skip
+
+    def step_now(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See frames that are there already, a tick each, in the thread that asks.
+
+        Args:
+            frames: (frames, height, width, 3) uint8 RGB.
+
+        Returns:
+            (frames, classes) float32 probabilities after each.
+        """
+        with self.lock:
+            rows = np.stack([self.stream(frame) for frame in frames])
+            self.number = len(frames) + (-1 if self.number is None else self.number)
+            self.results += len(frames)
+            self.version += 1
+            return rows
+
+    def _remember(self, at: float) -> None:
+        if not self.options.rewind or (self._ring and at - self._ring[-1].time < _RING_STEP):
+            return
+        self._ring.append(self._moment(at))
+        while self._ring and at - self._ring[0].time > self.options.rewind:
+            self._ring.popleft()
+
+    def _moment(self, at: float) -> _Moment:
+        events = None if self.detector is None else self.detector.state()
+        return _Moment(at, self.stream.snapshot(), self.number, events)
+
+    def snapshot(self) -> StreamSnapshot:
+        """The state, with its time in the stream."""
+        with self.lock:
+            at = None if self.number is None else self.number / self.rate
+            return replace(self.stream.snapshot(), time=at)
+
+    def restore(self, snapshot: StreamSnapshot) -> None:
+        """Continue from a snapshot of the same weights, from anywhere.
+
+        Raises:
+            ConfigError: If it is of another model.
+        """
+        with self.lock:
+            self.stream.restore(snapshot)
+            at = snapshot.time
+            self.number = None if at is None else round(at * self.rate)
+            self._start_again()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        with self.lock:
+            self.stream.reset()
+            self.number = None
+            self._start_again()
+
+    def _start_again(self) -> None:
+        self.version += 1
+        self._ring.clear()
+        if self.detector is not None:
+            rules = self.options.parsed_rules()
+            self.detector = Detector(self.runtime.info.labels, rules, source=self.id)
+
+    def rewind(self, seconds: float) -> float:
+        """Forget the last seconds; the clock goes on.
+
+        Returns:
+            The time that the state is of now, at least as many seconds ago, if kept.
+
+        Raises:
+            ConfigError: If nothing is kept from so long ago.
+        """
+        with self.lock:
+            now = 0.0 if self.number is None else self.number / self.rate
+            kept = [moment for moment in self._ring if moment.time <= now - seconds]
+            if not kept:
+                raise ConfigError(
+                    f"nothing is kept of {seconds:g} s ago: make the stream with rewind, at most "
+                    f"{MAX_REWIND:g} seconds"
+                )
+            moment = kept[-1]
+            self.stream.restore(moment.snapshot)
+            self.version += 1
+            while self._ring[-1] is not moment:
+                self._ring.pop()
+            return moment.time
+
+    def set_half_life(self, half_life: float | None) -> None:
+        """Change how fast it forgets, from the next frame on."""
+        options = replace(self.options, half_life=half_life)
+        with self.lock:
+            decay = 1.0 if half_life is None else decay_from_half_life(half_life, self.rate)
+            self.stream.set_decay(decay)
+            self.options = options
+            self.version += 1
+
+    def finish_events(self) -> list[EventChange]:
+        """End the events that last."""
+        with self.lock:
+            return [] if self.detector is None else self.detector.finish()
+
+    def fork(self, name: str, options: StreamOptions) -> Session:
+        """Another stream that has seen what this one has."""
+        with self.lock:
+            other = Session(name, self.runtime, options, self.stream.snapshot())
+            other.number, other.sequence = self.number, self.sequence
+            if (
+                other.detector is not None
+                and self.detector is not None
+                and options.rules == self.options.rules
+            ):
+                other.detector.restore(self.detector.state())
+            return other
+
+    def to_bytes(self) -> bytes:
+        """Everything, for a file that another process continues from."""
+        with self.lock:
+            about = {
+                "version": 1,
+                "options": _plain(self.options),
+                "number": self.number,
+                "sequence": self.sequence,
+                "results": self.results,
+                "dropped": self.dropped,
+                "events": None if self.detector is None else self.detector.state(),
+            }
+            state = self.snapshot().to_bytes()
+        text = json.dumps(about, separators=(",", ":")).encode()
+        return _BUNDLE + struct.pack("<Q", len(text)) + text + state
+
+    @classmethod
+    def from_bytes(cls, name: str, data: bytes, find: Callable[[str], ExportedRuntime]) -> Session:
+        """The inverse of `to_bytes`.
+
+        Args:
+            name: The stream's id.
+            data: The file.
+            find: A served model by its name.
+
+        Raises:
+            CheckpointError: If it is damaged.
+            ConfigError: If it is of a model that is not served.
+        """
+        try:
+            if data[:8] != _BUNDLE:
+                raise ValueError("it is none")
+            (length,) = struct.unpack_from("<Q", data, 8)
+            if length > len(data) - 16:
+                raise ValueError("it is cut off")
+            about = json.loads(data[16 : 16 + length])
+            if about["version"] != 1:
+                raise ValueError("it is of another version")
+            options = StreamOptions(**about["options"])
+            snapshot = StreamSnapshot.from_bytes(data[16 + length :])
+            session = cls(name, find(options.model), options, snapshot)
+            for field_name in ("number", "sequence"):
+                value = about[field_name]
+                if value is not None and type(value) is not int:
+                    raise ValueError(f"its {field_name} is none")
+                setattr(session, field_name, value)
+            session.results, session.dropped = int(about["results"]), int(about["dropped"])
+            if session.detector is not None and about["events"] is not None:
+                session.detector.restore(about["events"])
+        except (KeyError, TypeError, ValueError, RecursionError, struct.error) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise CheckpointError(f"not a stream of this server: {one_line(error)}") from None
+        return session
+
+
+def _plain(options: StreamOptions) -> dict[str, Any]:
+    values = dict(vars(options))
+    return values | {"rules": None if options.rules is None else dict(options.rules)}

@@ -1,0 +1,80 @@
+"""Streams on disk: a file each, which appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from movinet.errors import CheckpointError
+from movinet.files import replacing
+
+#: Ids are made by `secrets.token_urlsafe`; nothing else becomes a file name.
+_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_SUFFIX = ".stream"
+_MAX_BYTES = 2**31
+
+
+def is_id(text: str) -> bool:
+    """Whether it can be the id of a stream."""
+    return _ID.fullmatch(text) is not None
+
+
+class Store:
+    """A folder of streams, which several servers may share.
+
+    Args:
+        folder: Made if it is missing.
+
+    Raises:
+        CheckpointError: If it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise CheckpointError(f"{folder}: cannot be made ({error.strerror})") from None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep a stream.
+
+        Raises:
+            OSError: If it cannot be written; what was kept before is still there.
+        """
+        with replacing(self._path(name)) as temporary:
+            temporary.write_bytes(data)
+
+    def read(self, name: str) -> bytes | None:
+        """What was kept, or None.
+
+        Raises:
+            CheckpointError: If it cannot be read.
+        """
+        path = self._path(name)
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                raise CheckpointError(f"{path}: larger than any stream")
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+
+    def delete(self, name: str) -> None:
+        """Forget a stream."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path(name).unlink()
+
+    def names(self) -> Iterator[str]:
+        """The streams that are kept."""
+        for path in self.folder.glob(f"*{_SUFFIX}"):
+            if is_id(path.stem):
+                yield path.stem
+
+    def _path(self, name: str) -> Path:
+        if not is_id(name):
+            raise CheckpointError("a stream has another kind of id")
+        return self.folder / f"{name}{_SUFFIX}"

@@ -43,6 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.heavy
+@pytest.mark.nightly  # the other tests have the command, those of the formats their engines
 def test_figures_of_every_kind_of_file(folder: Path, tmp_path: Path) -> None:
     names = [str(folder / f"{name}.tflite") for name in ("one", "any", "two", "resizes", "clip")]
     plot = tmp_path / "bench.png"

@@ -234,6 +234,7 @@ def probe(inputs: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
 
 
 @pytest.mark.heavy
+@pytest.mark.nightly  # of the generator, whose pixels other tests keep as they are
 def test_a_probe_of_single_frames_is_at_chance_and_one_of_two_frames_is_not() -> None:
     one, two, targets = [], [], []
     for target, label in enumerate(TASKS["motions"]):

@@ -77,6 +77,7 @@ def test_compile(config: MoViNetConfig | str) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.nightly  # `test_compile` traces the same graphs; here a compiler is tested with them
 @pytest.mark.timeout(900)  # it runs a C++ compiler many times
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")  # within PyTorch
 @pytest.mark.parametrize("config", [*TINY, *only(of=["a0_base", "a0_stream"])])

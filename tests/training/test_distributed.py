@@ -107,6 +107,7 @@ def test_a_lost_process_ends_the_job(tmp_path: Path, lost: str) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.nightly  # a lost process ends the job by the same watch
 def test_a_process_that_hangs_ends_the_job(tmp_path: Path) -> None:
     with job(tmp_path, "engine.timeout=5") as (process, workers):
         os.kill(workers[1], signal.SIGSTOP)
@@ -121,6 +122,7 @@ def test_a_process_that_hangs_ends_the_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.nightly  # one process does it in test_resume.py
 def test_a_request_to_stop_reaches_all(tmp_path: Path) -> None:
     """SIGTERM to one process: all stop after the same step, and it is saved."""
     with job(tmp_path, "run.checkpoint_seconds=1000") as (process, workers):

@@ -91,14 +91,21 @@ def test_a_crash_changes_nothing(tmp_path: Path, before_step: Hook, step: int) -
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.nightly), 1])
-def test_killed_at_any_moment(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("workers", "moments_after"),
+    [
+        (1, (5,)),
+        pytest.param(0, (3, 8), marks=pytest.mark.nightly),
+        pytest.param(1, (3, 8), marks=pytest.mark.nightly),
+    ],
+)
+def test_killed_at_any_moment(tmp_path: Path, workers: int, moments_after: tuple[int, ...]) -> None:
     """kill -9, the same command again, and so on: the weights are those of an unbroken run."""
     arguments = [f"data.workers={workers}", "schedule.steps=12", "run.checkpoint_seconds=0"]
     run(tiny_config(tmp_path / "whole", schedule__steps=12))
     folder, moments = tmp_path / "killed", random.Random(workers)
     command = [sys.executable, tiny_runs.__file__, str(folder), *arguments]
-    for target in (3, 8):
+    for target in moments_after:
         with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
             log = folder / "log.jsonl"
             while process.poll() is None:

@@ -126,6 +126,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_after_saving(
 
 
 @pytest.mark.heavy
+@pytest.mark.nightly  # test_train_loader.py has the workers, test_train.py the rest
 def test_a_script_without_a_guard_trains_with_workers(tmp_path: Path) -> None:
     """The processes that decode do not run the script again."""
     generate(tmp_path / "videos", seed=3, clips_per_class=1, workers=1)

@@ -104,6 +104,17 @@ def command(
     post: Annotated[
         float, typer.Option(metavar="SECONDS", help="Of a clip, after its event.")
     ] = 5.0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Written every few seconds; after the process was killed, the same command goes "
+            "on from there.",
+        ),
+    ] = None,
+    resume_every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Between two writes of the file of --resume.")
+    ] = 5.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="A line of JSON for each result on stdout.")
     ] = False,
@@ -126,15 +137,18 @@ def command(
       movinet watch video.mp4 -m motions --for 3
 
       movinet watch 0 --to events.csv --to https://example.org/hook
+
+      movinet watch 0 --to events.jsonl --resume door.resume
     """
-    from movinet.live import Clips, watch
+    from movinet.live import Clips, Resume, watch
     from movinet.live.sinks import Sinks
     from movinet.live.sources import parse_sources
     from movinet.opening import open_model
 
     rules = rules_of(events, on, off)
     names = [source.name for source in parse_sources(sources)]
-    sinks = Sinks(to or (), sources=names, top=top, say=say)
+    saved = None if resume is None else Resume(resume, every=resume_every, say=say)
+    sinks = Sinks(to or (), sources=names, top=top, say=say, resume=saved)
     runtime = open_model(model, weights=weights)
     say_model(runtime.info, "", "predictions")
     statuses = _Statuses(live=not as_json and sys.stdout.isatty())
@@ -149,6 +163,7 @@ def command(
         open_timeout=max(timeout, 10.0),
         on_status=statuses.see,
         clips=None if clips is None else Clips(clips, pre=pre, post=post, say=say),
+        resume=saved,
     )
     # Sources end first, and then what waits for sinks is passed on.
     with sinks, contextlib.closing(results), statuses.view(top) as view:

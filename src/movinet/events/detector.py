@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from movinet.errors import ConfigError
 from movinet.events.rules import Rules
+from movinet.text import one_line
 
 #: Probabilities are cut here before their log-odds are taken.
 _LEAST = 1e-6
@@ -85,6 +86,30 @@ class _Track:
     late_total: float = 0.0
     late_count: int = 0
     reported: float | None = None
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> _Track:
+        """From `dataclasses.asdict`, checked.
+
+        Raises:
+            TypeError, ValueError, OverflowError: If it is something else.
+        """
+        track = cls(**values)
+        for name in ("start", "peak", "peak_time", "total", "late_total"):
+            _number(getattr(track, name))
+        for optional in (track.stop, track.reported):
+            if optional is not None:
+                _number(optional)
+        counts = track.count, track.late_count
+        if not all(type(count) is int for count in counts) or track.count < 1 or counts[1] < 0:
+            raise ValueError("its frames are not counted")
+        return track
+
+
+def _number(value: object) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):  # pyright: ignore[reportArgumentType]
+        raise ValueError(f"{value!r} is no number")
+    return float(value)  # pyright: ignore[reportArgumentType]
 
 
 class Detector:
@@ -167,16 +192,20 @@ class Detector:
             ConfigError: If it is something else.
         """
         try:
-            odds = None if state["odds"] is None else np.array(state["odds"], np.float64)
-            if odds is not None and odds.shape != (len(self._labels),):
-                raise ValueError("another number of classes")
-            tracks = {int(i): _Track(**track) for i, track in state["tracks"].items()}
-            free = {int(i): float(time) for i, time in state["free"].items()}
+            time = None if state["time"] is None else _number(state["time"])
+            odds = None
+            if state["odds"] is not None:
+                odds = np.array([_number(value) for value in state["odds"]])
+                if odds.shape != (len(self._labels),):
+                    raise ValueError("another number of classes")
+            tracks = {int(i): _Track.of(values) for i, values in state["tracks"].items()}
+            free = {int(i): _number(end) for i, end in state["free"].items()}
             if not {*tracks, *free} <= self._rules.keys():
                 raise ValueError("classes without a rule")
-            time = None if state["time"] is None else float(state["time"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f"it is not the state of these events: {error}") from None
+            if tracks and time is None:
+                raise ValueError("events without a time")
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ConfigError(f"it is not the state of these events: {one_line(error)}") from None
         self._odds, self._tracks, self._free, self._time = odds, tracks, free, time
 
     def _checked(self, time: float, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -95,6 +95,12 @@ class Rules:
         found = {i: rules.get(label, self.default) for i, label in enumerate(names)}
         return {i: rule for i, rule in found.items() if rule is not None}
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, equal for equal rules."""
+        default = None if self.default is None else dataclasses.asdict(self.default)
+        classes = {label: dataclasses.asdict(rule) for label, rule in sorted(self.classes.items())}
+        return {"default": default, "classes": classes, "exclusive": self.exclusive}
+
 
 def load_rules(path: str | os.PathLike[str]) -> Rules:
     """Read rules from a TOML file.

@@ -2,6 +2,7 @@
 
 from movinet.live.clips import Clips
 from movinet.live.results import LiveResult, SourceStatus
+from movinet.live.resuming import Resume
 from movinet.live.watching import watch
 
-__all__ = ["Clips", "LiveResult", "SourceStatus", "watch"]
+__all__ = ["Clips", "LiveResult", "Resume", "SourceStatus", "watch"]

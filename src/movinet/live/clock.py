@@ -48,6 +48,15 @@ class StreamClock:
         self._stamp, self._arrival = stamp, arrival
         return self.time
 
+    def resume(self, time: float, arrival: float) -> None:
+        """Go on after a frame of another process.
+
+        Args:
+            time: Of that frame.
+            arrival: When it arrived, by the monotonic clock of this process.
+        """
+        self.time, self._stamp, self._arrival = time, None, arrival
+
     def restart(self) -> None:
         """The connection was lost: the timestamps that follow may be any."""
         self._stamp = None

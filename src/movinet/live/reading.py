@@ -99,7 +99,7 @@ class SourceReader:
         self._clock, self._ticker = StreamClock(start), Ticker(rate)
         self._on_status, self._recorder = on_status, recorder
         self._waiting: Waiting | None = None
-        self._ended = False
+        self._ended, self._first = False, 0
         self._stop = threading.Event()
         self._notes: list[SkippedPacket] = []
         # Notes on colours: one of each at most.
@@ -107,6 +107,17 @@ class SourceReader:
         self._thread = threading.Thread(
             target=self._run, name=f"movinet {source.name}", daemon=True
         )
+
+    def resume(self, number: int, passed: float) -> None:
+        """Go on after a tick that another process saw; before `start`.
+
+        Args:
+            number: Of the tick.
+            passed: Since its frame arrived, seconds.
+        """
+        self._first = number + 1
+        self._ticker.skip_to(self._first)
+        self._clock.resume(number / self._rate, time.monotonic() - max(0.0, passed))
 
     def start(self) -> None:
         """Begin to read."""
@@ -148,7 +159,8 @@ class SourceReader:
 
     def _read_file(self) -> None:
         """A file at its own pace."""
-        with VideoReader(self.source.address, frame_rate=self._rate) as reader:
+        start = self._first / self._rate
+        with VideoReader(self.source.address, start=start, frame_rate=self._rate) as reader:
             self._say("connected", "")
             began: float | None = None
             for frame in reader:

@@ -18,9 +18,12 @@ from movinet.events import Detector, Rules
 from movinet.live.clips import Clips
 from movinet.live.reading import Patience, SourceReader, Waiting
 from movinet.live.results import LiveResult, SourceStatus
+from movinet.live.resuming import Resume
 from movinet.live.sources import LiveSource, parse_sources
+from movinet.live.watched import Watched
 from movinet.opening import as_runtime, check_for_files
 from movinet.runtime.base import Runtime
+from movinet.runtime.saved_run import stream_snapshot
 
 GapPolicy = Literal["fade", "hold", "skip", "reset"]
 #: Seconds after which a frame counts half, unless said otherwise: without one, an endless stream
@@ -75,6 +78,7 @@ def watch(
     read_timeout: float = 5.0,
     on_status: Callable[[SourceStatus], None] | None = None,
     clips: Clips | None = None,
+    resume: Resume | str | os.PathLike[str] | None = None,
 ) -> Generator[LiveResult]:
     """Watch cameras, network streams and files, newest frame first.
 
@@ -101,14 +105,19 @@ def watch(
         read_timeout: Silence after which a source is lost, seconds.
         on_status: Called, in a thread of the source, when it connects, is lost or ends.
         clips: Where the video around each event goes; closed at the end.
+        resume: A file that is written every few seconds, and from which watching goes on after the
+            process was killed; a result counts as seen when the next one is asked for.
 
     Yields:
         A result for each tick that was seen, and a last one for each source when it, or watching,
         ends (`seconds`, Ctrl-C).
 
     Raises:
-        ConfigError: If a source, the model or an option is not possible.
-        CheckpointError, MissingExtraError: As `movinet.open_model`.
+        ConfigError: If a source, the model or an option is not possible, or is not that of the run
+            that is to go on.
+        CheckpointError, MissingExtraError: As `movinet.open_model`; or the file to resume from is
+            damaged.
+        OSError: If the file to resume from cannot be written.
         MovinetError: While iterating, if the model gives no numbers.
     """
     patience = Patience(opening=open_timeout, silence=read_timeout)
@@ -119,7 +128,9 @@ def watch(
     options = WatchOptions(half_life, rules, gap, reset_after, seconds, patience)
     if not runtime.info.streaming or runtime.members:
         raise ConfigError(f"{runtime.info.name} is no stream model: live video is seen by streams")
-    watcher = Watcher(listed, runtime, options, on_status or (lambda _: None), clips)
+    if resume is not None and not isinstance(resume, Resume):
+        resume = Resume(resume)
+    watcher = Watcher(listed, runtime, options, on_status or (lambda _: None), clips, resume)
     return watcher.results()
 
 
@@ -127,18 +138,6 @@ def usual_half_life(runtime: Runtime) -> float:
     """The half-life, seconds, if nobody says one; infinity if the model has no decay."""
     manifest = getattr(runtime, "manifest", None)
     return HALF_LIFE if manifest is None or manifest.decays else math.inf
-
-
-@dataclass(eq=False)
-class _Watched:
-    """A source, and what has been seen of it."""
-
-    reader: SourceReader
-    stream: Any
-    detector: Detector | None
-    seen: int | None = None
-    probabilities: NDArray[np.float32] | None = None
-    done: bool = False
 
 
 class Watcher:
@@ -151,13 +150,15 @@ class Watcher:
         options: WatchOptions,
         on_status: Callable[[SourceStatus], None],
         clips: Clips | None = None,
+        resume: Resume | None = None,
     ) -> None:
         self._runtime, self._options, self._clips = runtime, options, clips
+        self._resume, self._has_news = resume, False
         self._rate = runtime.info.input.frame_rate
         self._wake = threading.Condition()
         half_life = None if math.isinf(options.half_life) else options.half_life
         self._watched = [
-            _Watched(
+            Watched(
                 SourceReader(
                     source,
                     self._rate,
@@ -174,22 +175,36 @@ class Watcher:
             )
             for source in sources
         ]
+        if resume is not None:
+            self._go_on(resume, sources)
+
+    def _go_on(self, resume: Resume, sources: Sequence[LiveSource]) -> None:
+        """Go on where a killed run was, and write the file that tells where this one is."""
+        found = resume.begin(sources, self._runtime, self._options.rules)
+        for watched, saved in zip(self._watched, found or (), strict=False):
+            watched.restore(*saved, str(resume.path), len(self._runtime.info.labels))
+        if found is None:
+            stream_snapshot(self._watched[0].stream)  # that there can be one
+        resume.start()
 
     def results(self) -> Generator[LiveResult]:
         """See `watch`."""
         for watched in self._watched:
-            watched.reader.start()
+            if not watched.done:
+                watched.reader.start()
         end = time.monotonic() + self._options.seconds
         try:
             while True:
                 chosen = self._next(end)
                 if chosen is None:
                     break
-                watched, waiting = chosen
-                if waiting is None:
-                    yield self._end(watched)
-                else:
-                    yield from self._see(watched, waiting)
+                if chosen != "look":
+                    watched, waiting = chosen
+                    if waiting is None:
+                        yield self._end(watched)
+                    else:
+                        yield from self._see(watched, waiting)
+                self._save()
             yield from self._end_the_rest()
         except KeyboardInterrupt:
             yield from self._end_the_rest()
@@ -199,16 +214,39 @@ class Watcher:
                 watched.reader.stop()
             if self._clips is not None:
                 self._clips.close()
+            self._save(last=True)
+
+    def _save(self, *, last: bool = False) -> None:
+        """Write where watching is, if it is time to: what was yielded has been told."""
+        resume = self._resume
+        if resume is None or not (last or resume.due or self._has_news):
+            return
+        self._has_news = False
+        for number, watched in enumerate(self._watched):
+            if watched.moved:
+                watched.moved = False
+                snapshot = None if watched.seen is None else stream_snapshot(watched.stream)
+                resume.capture(number, watched.state(), snapshot)
+        if not last:
+            resume.save()
+            return
+        if all(watched.ended for watched in self._watched):
+            resume.complete()
+        if not resume.has_sinks:  # those are told of the last events yet
+            resume.close()
 
     def _end_the_rest(self) -> Iterator[LiveResult]:
         """End the events of the sources that are still going, since watching stops."""
         for watched in self._watched:
             if not watched.done and watched.seen is not None:
-                watched.done = True
+                watched.done = watched.moved = True
                 yield self._end(watched)
 
-    def _next(self, end: float) -> tuple[_Watched, Waiting | None] | None:
-        """What has waited longest, or a source that has ended; None if all have, or at the end."""
+    def _next(self, end: float) -> tuple[Watched, Waiting | None] | Literal["look"] | None:
+        """What has waited longest, or a source that has ended; None if all have, or at the end.
+
+        "look" if nothing happens for a while and there is a file to write.
+        """
         with self._wake:
             while (left_seconds := end - time.monotonic()) > 0:
                 ready = [
@@ -222,28 +260,31 @@ class Watcher:
                 left = [watched for watched in self._watched if not watched.done]
                 for watched in left:
                     if watched.reader.ended:
-                        watched.done = True
+                        watched.done = watched.ended = watched.moved = True
                         return watched, None
                 if not left:
                     return None
-                self._wake.wait(min(left_seconds, _LONGEST_WAIT))
+                longest = _LONGEST_WAIT if self._resume is None else self._resume.wait
+                if not self._wake.wait(min(left_seconds, longest)) and self._resume is not None:
+                    return "look"
         return None
 
-    def _see(self, watched: _Watched, waiting: Waiting) -> Iterator[LiveResult]:
+    def _see(self, watched: Watched, waiting: Waiting) -> Iterator[LiveResult]:
         """Step a stream through the ticks of a frame."""
         dropped = waiting.dropped
         for number in waiting.numbers:
             gap = 0 if watched.seen is None else number - watched.seen - 1
             probabilities = self._step(watched, waiting.image, gap)
-            watched.seen, watched.probabilities = number, probabilities
+            watched.see(number, waiting.captured, probabilities)
             at = number / self._rate
             events = ()
             if watched.detector is not None:
                 events = tuple(watched.detector.update(at, probabilities))
+                self._has_news |= any(change.kind != "update" for change in events)
             yield self._result(watched, waiting.captured, dropped, gap, events)
             dropped = 0
 
-    def _step(self, watched: _Watched, image: NDArray[np.uint8], gap: int) -> NDArray[np.float32]:
+    def _step(self, watched: Watched, image: NDArray[np.uint8], gap: int) -> NDArray[np.float32]:
         """The next frame, and what the policy makes of the ticks before it."""
         stream, options = watched.stream, self._options
         repeats = 0
@@ -257,13 +298,14 @@ class Watcher:
             stream(image)
         return np.asarray(stream(image), np.float32)
 
-    def _end(self, watched: _Watched) -> LiveResult:
+    def _end(self, watched: Watched) -> LiveResult:
+        self._has_news = True
         events = () if watched.detector is None else tuple(watched.detector.finish())
         return self._result(watched, time.time(), 0, 0, events, ended=True)
 
     def _result(
         self,
-        watched: _Watched,
+        watched: Watched,
         captured: float,
         dropped: int,
         gap: int,

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from movinet.text import one_line, printable
 
 #: Columns of a CSV file.
 COLUMNS = ("source", "id", "label", "start", "end", "peak", "mean", "started")
+#: Of a file, what a run that was killed may have written after it was saved, bytes at most.
+_MOST_TOLD = 64_000_000
 #: Subtitles that are put in order at the end, bytes at most.
 _MOST_SORTED = 64_000_000
 
@@ -65,6 +68,24 @@ class FileSink(Sink):
         """Close it."""
         self._close()
 
+    def size(self) -> int | None:
+        """See `Sink`."""
+        with contextlib.suppress(OSError):
+            return self._path.stat().st_size
+        return 0
+
+    def told(self, size: int) -> frozenset[str]:
+        """See `Sink`."""
+        with self._path.open("rb") as file:
+            found = os.fstat(file.fileno()).st_size
+            # A file that is shorter than it was is another one.
+            file.seek(max(size if size <= found else 0, found - _MOST_TOLD))
+            return frozenset(self._keys(file.read(_MOST_TOLD).decode(errors="replace")))
+
+    def _keys(self, text: str) -> Iterator[str]:  # noqa: ARG002
+        """Keys of the reports in a part of the file; the first and the last may be cut off."""
+        yield from ()
+
     def _begin(self, size: int) -> None:
         """Look at a file of `size` bytes that was opened."""
         if size:
@@ -100,6 +121,13 @@ class JsonLines(FileSink):
         """Append a line."""
         self._append(json.dumps({"type": _type(report), **report.values}) + "\n")
 
+    def _keys(self, text: str) -> Iterator[str]:
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                values = json.loads(line)
+                kind = "result" if values["type"] == "result" else values["kind"]
+                yield self.key(Report(kind, values["source"], values))
+
 
 def _type(report: Report) -> str:
     return "result" if report.kind == "result" else "event"
@@ -118,6 +146,15 @@ class CsvFile(FileSink):
             "started": started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }
         self._append(_row([printable(str(values[column])) for column in COLUMNS]))
+
+    def key(self, report: Report) -> str:
+        """See `Sink`."""
+        return printable(str(report.values["id"]))
+
+    def _keys(self, text: str) -> Iterator[str]:
+        for row in csv.reader(io.StringIO(text)):
+            if len(row) == len(COLUMNS):
+                yield row[COLUMNS.index("id")]
 
     def _begin(self, size: int) -> None:
         super()._begin(size)
@@ -145,27 +182,23 @@ class Subtitles(FileSink):
         path: Of a file that does not exist yet, or is empty.
         vtt: WebVTT instead of SRT.
         named: Whether cues name their source.
+        resumed: Go on with the file of a run that was killed.
     """
 
     wants: frozenset[Kind] = frozenset(("end",))
 
-    def __init__(self, path: Path, *, vtt: bool, named: bool) -> None:
+    def __init__(self, path: Path, *, vtt: bool, named: bool, resumed: bool = False) -> None:
         super().__init__(path)
-        self._vtt, self._named = vtt, named
+        self._vtt, self._named, self._resumed = vtt, named, resumed
         self._head = VTT_HEAD if vtt else ""
         self._cues, self._last, self._ordered = 0, 0.0, True
-        if path.exists() and path.stat().st_size:
+        if not resumed and path.exists() and path.stat().st_size:
             self._refuse()
 
     def deliver(self, report: Report, seconds: float) -> None:  # noqa: ARG002
         """Append a cue."""
-        values = report.values
-        text = f"{values['label']} ({values['peak']:.0%})"
-        if self._named:
-            text = f"{report.source}: {text}"
-        shown = cue(values["start"], values["end"], text, vtt=self._vtt)
-        self._append(f"{self._cues + 1}\n{shown}\n\n")
-        start = values["start"]
+        self._append(f"{self._cues + 1}\n{self._shown(report)}\n\n")
+        start = report.values["start"]
         self._cues += 1
         self._ordered, self._last = self._ordered and start >= self._last, start
 
@@ -175,11 +208,48 @@ class Subtitles(FileSink):
         if not self._ordered and self._path.stat().st_size <= _MOST_SORTED:
             self._sort()
 
+    def key(self, report: Report) -> str:
+        """See `Sink`: a cue has no id, but no two events of a class begin at the same time."""
+        return _key(self._shown(report))
+
+    def told(self, size: int) -> frozenset[str]:  # noqa: ARG002
+        """See `Sink`: all of the file, whose cues may have been put in order since then."""
+        return super().told(0)
+
+    def _shown(self, report: Report) -> str:
+        """The cue of a report, without its number."""
+        values = report.values
+        text = f"{values['label']} ({values['peak']:.0%})"
+        if self._named:
+            text = f"{report.source}: {text}"
+        return cue(values["start"], values["end"], text, vtt=self._vtt)
+
+    def _keys(self, text: str) -> Iterator[str]:
+        for part in text.split("\n\n"):
+            _, _, shown = part.partition("\n")
+            if "\n" in shown:
+                yield _key(shown)
+
     def _begin(self, size: int) -> None:
-        if size:
+        if size and not self._resumed:
             self._refuse()
-        if self._head:
+        if size:
+            self._go_on(size)
+        elif self._head:
             self._append(self._head)
+
+    def _go_on(self, size: int) -> None:
+        """Behind the last whole cue of a run that was killed."""
+        if size > _MOST_TOLD:
+            raise ConfigError(f"{self.name}: it is too long to go on with; name another file")
+        os.lseek(self._file, 0, os.SEEK_SET)
+        data = os.read(self._file, size)
+        if not data.startswith(self._head.encode()):
+            self._refuse()
+        whole = max(data.rfind(b"\n\n") + 2, len(self._head))
+        os.ftruncate(self._file, whole)
+        self._cues = sum(1 for part in data[len(self._head) : whole].split(b"\n\n") if part)
+        self._ordered = False
 
     def _refuse(self) -> None:
         raise ConfigError(
@@ -194,6 +264,12 @@ class Subtitles(FileSink):
         body = "".join(f"{number}\n{cue}\n\n" for number, cue in enumerate(cues, 1))
         with replacing(self._path) as name:
             name.write_text(self._head + body, "utf-8", newline="\n")
+
+
+def _key(shown: str) -> str:
+    """A cue's start and text, without its end and its probability."""
+    times, _, text = shown.partition("\n")
+    return f"{times.split(' ', 1)[0]} {text.rpartition(' (')[0]}"
 
 
 def _start(cue: str) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ class ReportQueue:
         room: Reports that may wait.
 
     Attributes:
-        counts: What became of them; with `delivered` and `drop` for those that were taken.
+        counts: What became of them; with `delivered` and `drop` for the one that was taken last.
     """
 
     def __init__(self, room: int) -> None:
@@ -65,6 +65,8 @@ class ReportQueue:
         self._room, self._next, self._closed = room, 0, False
         self._waiting: tuple[deque[tuple[int, Report]], ...] = (deque(), deque(), deque())
         self._changed = threading.Condition()
+        self._taken: Report | None = None
+        self._unsent: list[Report] = []
 
     def __len__(self) -> int:
         with self._changed:
@@ -90,16 +92,31 @@ class ReportQueue:
                 if self._closed:
                     return None
                 self._changed.wait()
-            return min(ready, key=lambda rank: rank[0][0]).popleft()[1]
+            self._taken = min(ready, key=lambda rank: rank[0][0]).popleft()[1]
+            return self._taken
+
+    def unsent(self) -> list[Report]:
+        """What has not arrived yet, in order; what the end came too early for is there, too."""
+        with self._changed:
+            taken = [] if self._taken is None else [self._taken]
+            waiting = sorted(item for rank in self._waiting for item in rank)
+            return [*self._unsent, *taken, *(report for _, report in waiting)]
+
+    @property
+    def taken(self) -> Report | None:
+        """What was taken, and has not arrived yet."""
+        return self._taken
 
     def delivered(self) -> None:
         """A report that was taken has arrived."""
         with self._changed:
             self.counts.delivered += 1
+            self._taken = None
 
     def drop(self, report: Report) -> None:
         """A report that was taken is given up."""
         with self._changed:
+            self._taken = None
             self._drop(report)
 
     def close(self) -> None:
@@ -123,3 +140,5 @@ class ReportQueue:
     def _drop(self, report: Report) -> None:
         dropped = self.counts.dropped
         dropped[report.kind] = dropped.get(report.kind, 0) + 1
+        if self._closed and len(self._unsent) < self._room:
+            self._unsent.append(report)

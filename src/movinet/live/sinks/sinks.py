@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from movinet.errors import ConfigError
 from movinet.events import EventChange
 from movinet.live.results import LiveResult, change_to_json
+from movinet.live.resuming import Resume
 from movinet.live.sinks.reports import Counts, Report
+from movinet.live.sinks.saved import SavedSinks
 from movinet.live.sinks.targets import make_sinks
 from movinet.live.sinks.worker import Limits, Say, Worker
 
@@ -28,8 +31,10 @@ class Sinks:
         limits: What a sink may take.
         say: Called, in the thread of a sink, with "warning" or "note" and a line: something does
             not arrive, or does again.
+        resume: Go on where a killed run was; give it to `movinet.watch`, too.
 
     Raises:
+        CheckpointError: If the file to resume from is damaged.
         ConfigError: If a target is not possible; nothing is opened yet.
         MissingExtraError: If MQTT is asked for and paho-mqtt is not installed.
     """
@@ -42,17 +47,23 @@ class Sinks:
         top: int = 5,
         limits: Limits | None = None,
         say: Say | None = None,
+        resume: Resume | None = None,
     ) -> None:
-        self._sinks = make_sinks([targets] if isinstance(targets, str) else targets, sources)
+        self._resume = resume
+        self._saved = (
+            SavedSinks() if resume is None else SavedSinks.of(resume.sinks, str(resume.path))
+        )
+        targets = [targets] if isinstance(targets, str) else targets
+        self._sinks = make_sinks(targets, sources, self._saved.targets)
         self._top, self._limits = top, limits or Limits()
         self._say: Say = say or (lambda _kind, _line: None)
         self._workers: list[Worker] = []
         self._closed = False
         self._wants_results = any("result" in sink.wants for sink in self._sinks)
         #: Of each source: what its time is short of the wall clock's, and its newest time.
-        self._clocks: dict[str, tuple[float, float]] = {}
+        self._clocks = self._saved.clocks
         #: Of each source: the events that last, by their ids.
-        self._open: dict[str, dict[str, dict[str, Any]]] = {}
+        self._open = self._saved.open
 
     def __enter__(self) -> Self:
         """Open the targets.
@@ -70,6 +81,8 @@ class Sinks:
                 sink.finish(1.0)
             raise
         self._workers = [Worker(sink, self._limits, self._say) for sink in opened]
+        if self._resume is not None:
+            self._go_on(self._resume)
         return self
 
     def __exit__(
@@ -83,13 +96,15 @@ class Sinks:
     @property
     def counts(self) -> dict[str, Counts]:
         """What became of the reports, by sink; two with one name are told apart by a number."""
-        found: dict[str, Counts] = {}
-        for worker in self._workers:
-            name, number = worker.sink.name, 2
-            while name in found:
-                name, number = f"{worker.sink.name} #{number}", number + 1
-            found[name] = worker.counts
-        return found
+        return {name: worker.counts for name, worker in self._named().items()}
+
+    def state(self) -> dict[str, Any]:
+        """What a later run must know, as JSON values."""
+        return {
+            "clocks": self._clocks,
+            "open": self._open,
+            "targets": [{**worker.state(), "name": name} for name, worker in self._named().items()],
+        }
 
     def send(self, result: LiveResult) -> None:
         """Tell all sinks of a result and its events; never waits for one."""
@@ -122,6 +137,31 @@ class Sinks:
             worker.close(end)
         for worker in self._workers:
             worker.join()
+        if self._resume is not None:
+            self._resume.close()
+
+    def _named(self) -> dict[str, Worker]:
+        found: dict[str, Worker] = {}
+        for worker in self._workers:
+            name, number = worker.sink.name, 2
+            while name in found:
+                name, number = f"{worker.sink.name} #{number}", number + 1
+            found[name] = worker
+        return found
+
+    def _go_on(self, resume: Resume) -> None:
+        """Tell what waited in the killed run, and nothing that it has told."""
+        named = self._named()
+        for name, (size, waiting) in self._saved.targets.items():
+            if (worker := named.get(name)) is not None:
+                try:
+                    worker.resume(size, waiting)
+                except OSError as error:
+                    raise ConfigError(f"{name}: cannot be read ({error.strerror})") from None
+            elif waiting:
+                self._say("warning", f"{name}: not told any more, and {len(waiting)} reports wait")
+        elsewhere = [worker for worker in self._workers if worker.sink.size() is None]
+        resume.attach(self.state, lambda: sum(one.counts.delivered for one in elsewhere))
 
     def _put(self, report: Report) -> None:
         for worker in self._workers:

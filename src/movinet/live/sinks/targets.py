@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from movinet.errors import ConfigError
@@ -20,12 +20,15 @@ _ALLOWED = (
 )
 
 
-def make_sinks(targets: Sequence[str], sources: Sequence[str]) -> list[Sink]:
+def make_sinks(
+    targets: Sequence[str], sources: Sequence[str], resumed: Collection[str] = ()
+) -> list[Sink]:
     """A sink for each target, not opened yet.
 
     Args:
         targets: As users write them.
         sources: Names of all sources.
+        resumed: Names of the sinks of a run that goes on.
 
     Raises:
         ConfigError: If one is none, or two are the same file.
@@ -34,7 +37,7 @@ def make_sinks(targets: Sequence[str], sources: Sequence[str]) -> list[Sink]:
     files: set[Path] = set()
     sinks = []
     for target in targets:
-        sink = _make(target, sources)
+        sink = _make(target, sources, resumed)
         if not re.match(r"[A-Za-z]+:", target):
             path = Path(target).resolve()
             if path in files:
@@ -44,7 +47,7 @@ def make_sinks(targets: Sequence[str], sources: Sequence[str]) -> list[Sink]:
     return sinks
 
 
-def _make(target: str, sources: Sequence[str]) -> Sink:
+def _make(target: str, sources: Sequence[str], resumed: Collection[str]) -> Sink:
     if not isinstance(target, str | os.PathLike):
         raise ConfigError(f"expected a target as text, got {type(target).__name__}")
     target = os.fspath(target)
@@ -67,5 +70,6 @@ def _make(target: str, sources: Sequence[str]) -> Sink:
     if suffix == ".csv":
         return CsvFile(path)
     if suffix in (".srt", ".vtt"):
-        return Subtitles(path, vtt=suffix == ".vtt", named=len(sources) != 1)
+        goes_on = one_line(path) in resumed
+        return Subtitles(path, vtt=suffix == ".vtt", named=len(sources) != 1, resumed=goes_on)
     raise ConfigError(f"{one_line(target)}: expected {_ALLOWED}")

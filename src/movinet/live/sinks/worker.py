@@ -6,8 +6,9 @@ import random
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from movinet.live.sinks.reports import EVENTS, Counts, Kind, Report, ReportQueue
 
@@ -15,6 +16,8 @@ from movinet.live.sinks.reports import EVENTS, Counts, Kind, Report, ReportQueue
 Say = Callable[[str, str], None]
 #: The same trouble is told again after so long, seconds.
 _SAID_FOR = 60.0
+#: Reports that wait for a sink over the end of a run.
+_KEPT = frozenset(("new", "end"))
 
 
 class TryAgainError(Exception):
@@ -80,6 +83,21 @@ class Sink(ABC):
     def finish(self, seconds: float) -> None:
         """Let go of everything, in so many seconds."""
 
+    def size(self) -> int | None:
+        """Of what it has written, bytes; None if it cannot look at that again."""
+        return None
+
+    def told(self, size: int) -> frozenset[str]:  # noqa: ARG002
+        """The `key` of each report that it has told since its `size` was this."""
+        return frozenset()
+
+    def key(self, report: Report) -> str:
+        """What tells a report from others."""
+        values = report.values
+        if report.kind == "result":
+            return f"result {values['source']} {values['number']} {'ended' in values}"
+        return f"{report.kind} {values['id']} {values['end'] if report.kind == 'update' else ''}"
+
     def abandon(self) -> None:  # noqa: B027 - most sinks have nothing to do
         """The time for closing is over: end what `deliver` is doing."""
 
@@ -99,8 +117,8 @@ class Worker:
         self._queue = ReportQueue(limits.room)
         self._closing, self._end = threading.Event(), float("inf")
         self._said: dict[str, float] = {}
+        self._told: frozenset[str] = frozenset()
         self._troubled = False
-        self._taken: Report | None = None
         self._thread = threading.Thread(target=self._run, name=f"movinet {sink.name}", daemon=True)
         self._thread.start()
 
@@ -115,9 +133,30 @@ class Worker:
         return len(self._queue)
 
     def put(self, report: Report) -> None:
-        """Let it pass on a report, if it wants it; never waits."""
-        if report.kind in self.sink.wants:
+        """Let it pass on a report, if it wants it and has not told it already; never waits."""
+        if report.kind in self.sink.wants and not self._has_told(report):
             self._queue.put(report)
+
+    def state(self) -> dict[str, Any]:
+        """What a later run must know, as JSON values."""
+        size = self.sink.size()  # first: what arrives meanwhile is found behind it
+        waiting = [list(report) for report in self._queue.unsent() if report.kind in _KEPT]
+        return {"name": self.sink.name, "size": size, "waiting": waiting}
+
+    def resume(self, size: int | None, waiting: Sequence[Report]) -> None:
+        """Go on after a run that was killed; before anything is put.
+
+        Args:
+            size: What `state` had.
+            waiting: The same.
+        """
+        if size is not None:
+            self._told = self.sink.told(size)
+        for report in waiting:
+            self.put(report)
+
+    def _has_told(self, report: Report) -> bool:
+        return bool(self._told) and self.sink.key(report) in self._told
 
     def close(self, end: float) -> None:
         """Pass on what waits until `end`, on the monotonic clock; `join` waits for it."""
@@ -132,17 +171,15 @@ class Worker:
             self._queue.abandon()
             self.sink.abandon()
             self._thread.join(0.5)
-            if self._taken is not None and self._thread.is_alive():
-                self._queue.drop(self._taken)
+            if (taken := self._queue.taken) is not None and self._thread.is_alive():
+                self._queue.drop(taken)
         if self.counts.dropped:
             self._say("warning", f"{self.sink.name}: reports that did not arrive: {self.counts}")
 
     def _run(self) -> None:
         try:
             while (report := self._queue.get()) is not None:
-                self._taken = report
                 self._pass_on(report)
-                self._taken = None
             self.sink.finish(max(0.0, min(self._left(), self._limits.closing)))
         except Exception as error:  # the others go on, and this one is no silent loss
             self._queue.abandon()
@@ -179,7 +216,7 @@ class Worker:
                 following = self._queue.get()
                 if following is None:
                     return
-                self._taken = report = following
+                report = following
             # Cameras that lost a server together must not all come back at the same moment.
             self._closing.wait(wait * random.uniform(0.75, 1.25))
             wait = min(2 * wait, self._limits.longest)

@@ -1,0 +1,426 @@
+"""Watching that is killed with SIGKILL and goes on: nothing lost, nothing told twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from servers import http_server, paced, transport_stream
+
+import movinet
+from movinet.errors import CheckpointError, ConfigError, MovinetError
+from movinet.events import Rule, Rules, find_events
+from movinet.live import Resume, watch
+from movinet.live.sinks import Sinks
+from movinet.live.sinks.reports import Report
+from movinet.live.sinks.targets import make_sinks
+from movinet.video import VideoReader, VideoWriter
+
+CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
+RULES = Rules(Rule(on=0.5, off=0.4, shortest=0.25, merge=0.25, update=0.5))
+TOML = "[default]\non = 0.5\noff = 0.4\nshortest = 0.25\nmerge = 0.25\nupdate = 0.5\n"
+HALF_LIFE = 0.3
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Any:
+    return movinet.load("motions")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven seconds in which things happen again and again."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    with VideoReader(CLIP, frame_rate=24) as reader:
+        images = [frame.image.copy() for frame in reader]
+    with VideoWriter(path, 24) as writer:
+        for image in (images + images[::-1]) * 2:
+            writer.write(image[::2, ::2])
+    return path
+
+
+def command(sources: list[str], folder: Path) -> list[str]:
+    (folder / "rules.toml").write_text(TOML)
+    options = ["--half-life", str(HALF_LIFE), "--events", str(folder / "rules.toml")]
+    options += ["--to", str(folder / "out.jsonl"), "--to", str(folder / "out.vtt")]
+    options += ["--to", str(folder / "out.csv"), "--timeout", "0.5"]
+    options += ["--resume", str(folder / "saved"), "--resume-every", "0.3"]
+    return [sys.executable, "-m", "movinet", "watch", *sources, "-m", "motions", *options]
+
+
+def run_and_kill(arguments: list[str], folder: Path, after: float) -> bool:
+    """Whether it was killed, so many seconds after its first new line; else it has ended."""
+    out, end = folder / "out.jsonl", time.monotonic() + 60
+    size = out.stat().st_size if out.exists() else 0
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        try:
+            while process.poll() is None and time.monotonic() < end:
+                if out.exists() and out.stat().st_size > size:
+                    break
+                time.sleep(0.02)
+            try:
+                process.wait(after)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                return True
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert process.returncode == 0, process.stderr.read().decode()
+    return False
+
+
+def lines(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Results and events; a line that a killed process did not finish is none."""
+    found: tuple[list[Any], list[Any]] = ([], [])
+    for line in (folder / "out.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        found[values.pop("type") == "event"].append(values)
+    return found
+
+
+def check_broken_runs(film: Path, runtime: Any, folder: Path, moments: list[float]) -> bool:
+    """Compare killed runs with one that goes through; False if the machine was too busy."""
+    arguments = command([f"a={film}"], folder)
+    for moment in moments:
+        if not run_and_kill(arguments, folder, moment):
+            break
+    else:
+        assert not run_and_kill(arguments, folder, 60)
+    results, events = lines(folder)
+    if any(result["dropped"] for result in results):
+        return False
+    stream = runtime.stream(half_life=HALF_LIFE)
+    with VideoReader(film, frame_rate=8) as reader:
+        frames = [(frame.time, stream(frame.image)) for frame in reader]
+    *results, last = results
+    assert last["ended"]
+    assert [result["time"] for result in results] == [time for time, _ in frames]
+    for result, (_, probabilities) in zip(results, frames, strict=True):
+        best = result["top"][0]
+        assert best["probability"] == float(probabilities.max())
+    times, values = zip(*frames, strict=True)
+    wanted = find_events(times, values, runtime.info.labels, RULES)
+    assert len(wanted) >= 4
+    told = Counter((event["kind"], event["id"]) for event in events if event["kind"] != "update")
+    assert told == Counter((kind, f"a/{event.id}") for event in wanted for kind in ("new", "end"))
+    ends = {event["id"]: event for event in events if event["kind"] == "end"}
+    for event in wanted:
+        found = ends[f"a/{event.id}"]
+        for name in ("start", "end", "peak", "mean"):
+            assert found[name] == round(getattr(event, name), 6)
+        begun = next(e for e in events if e["kind"] == "new" and e["id"] == found["id"])
+        assert begun["started"] == found["started"]
+    assert (folder / "out.vtt").read_text().count("-->") == len(wanted)
+    assert len((folder / "out.csv").read_text().splitlines()) == 1 + len(wanted)
+    assert not (folder / "saved").exists()  # nothing is left to do
+    return True
+
+
+def tries(film: Path, runtime: Any, tmp_path: Path, moments: Callable[[], list[float]]) -> None:
+    for number in range(3):  # frames are dropped where the machine is busy for a moment
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if check_broken_runs(film, runtime, folder, moments()):
+            return
+    pytest.skip("the machine is too busy to see every frame of a video at its own pace")
+
+
+@pytest.mark.heavy
+def test_killed_twice_it_tells_what_an_unbroken_run_tells(
+    film: Path, runtime: Any, tmp_path: Path
+) -> None:
+    tries(film, runtime, tmp_path, lambda: [random.uniform(0.2, 2.5) for _ in range(2)])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(20))
+def test_killed_at_any_moment(film: Path, runtime: Any, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    tries(film, runtime, tmp_path, lambda: [chance.uniform(0, 4) for _ in range(3)])
+
+
+@pytest.mark.heavy
+def test_a_live_source_goes_on_with_its_time_and_its_events(tmp_path: Path) -> None:
+    """Of what went on when it was killed, the end is told; no id is told twice."""
+    images = [frame.image for frame in VideoReader(CLIP, frame_rate=20)]
+    parts = transport_stream((images + images[::-1]) * 3)
+
+    def serve(send: Any, _: int, stopped: threading.Event) -> None:
+        paced(parts, send, stopped)
+
+    with http_server(serve) as url:
+        arguments = command([f"a={url}"], tmp_path)
+        assert run_and_kill(arguments, tmp_path, 1.2)
+        before = len(lines(tmp_path)[0])
+        killed = time.time()
+        assert run_and_kill(arguments, tmp_path, 2.2)
+        assert not run_and_kill([*arguments, "--for", "3"], tmp_path, 60)
+    results, events = lines(tmp_path)
+    numbers = [result["number"] for result in results if "ended" not in result]
+    assert numbers == sorted(set(numbers))
+    first = results[before]
+    # What was seen after the file was written is not in the state.
+    unseen = first["gap"] - (first["number"] - results[before - 1]["number"] - 1)
+    assert 0 <= unseen <= 5
+    passed = first["captured"] - results[before - 1]["captured"]
+    assert (first["gap"] - unseen) / 8 == pytest.approx(passed, abs=0.5)
+    assert first["captured"] > killed
+    told = Counter((event["kind"], event["id"]) for event in events if event["kind"] != "update")
+    assert set(told.values()) == {1}
+    assert {i for kind, i in told if kind == "new"} == {i for kind, i in told if kind == "end"}
+
+
+def made(path: Path, film: Path, runtime: Any, count: int = 6, targets: Any = ()) -> Resume:
+    """A file of a run that was left after some results."""
+    resume = Resume(path)
+    with Sinks(targets, sources=["a"], resume=resume) as sinks:
+        results = watch([f"a={film}"], runtime, half_life=HALF_LIFE, rules=RULES, resume=resume)
+        for _ in range(count):
+            sinks.send(next(results))
+        results.close()
+    return resume
+
+
+def test_a_run_goes_on_in_python(film: Path, runtime: Any, tmp_path: Path) -> None:
+    stream = runtime.stream(half_life=HALF_LIFE)
+    with VideoReader(film, frame_rate=8, end=1.5) as reader:
+        expected = [stream(frame.image) for frame in reader]
+    path = tmp_path / "saved"
+    found = []
+    for _ in range(3):
+        results = watch([f"a={film}"], runtime, half_life=HALF_LIFE, resume=path)
+        found += [next(results) for _ in range(3)]
+        results.close()
+    assert [result.number for result in found] == [*range(9)]
+    np.testing.assert_array_equal([result.probabilities for result in found], expected[:9])
+
+
+def test_another_run_does_not_go_on(film: Path, runtime: Any, tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    made(path, film, runtime)
+    other = tmp_path / "other.mp4"
+    other.write_bytes(film.read_bytes() + b"\0")
+    for sources, rules, reason in (
+        ([f"b={film}"], RULES, "other sources"),
+        ([f"a={other}"], RULES, "other sources"),
+        ([f"a={film}", "0"], RULES, "other sources"),
+        ([f"a={film}"], Rules(), "other rules"),
+        ([f"a={film}"], None, "other rules"),
+    ):
+        with pytest.raises(ConfigError, match=f"saved: it is of a run with {reason}"):
+            watch(sources, runtime, rules=rules, resume=path)
+
+
+def test_a_run_of_other_weights_does_not_go_on(
+    film: Path, runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for letter in "ab":
+        manifest = dataclasses.replace(runtime.manifest, weights_sha256=letter * 64)
+        monkeypatch.setattr(runtime, "manifest", manifest)
+        if letter == "a":
+            made(tmp_path / "saved", film, runtime)
+    with pytest.raises(ConfigError, match="other weights"):
+        watch([f"a={film}"], runtime, rules=RULES, resume=tmp_path / "saved")
+
+
+def go_on(path: Path, film: Path, runtime: Any) -> None:
+    resume = Resume(path)
+    Sinks([], resume=resume)
+    watch([f"a={film}"], runtime, rules=RULES, resume=resume).close()
+
+
+def edited(data: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
+    """A file whose state is another one."""
+    (length,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8 : 8 + length])
+    state = json.loads(header["__metadata__"]["state"])
+    edit(state)
+    header["__metadata__"]["state"] = json.dumps(state)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+@pytest.fixture(scope="module")
+def saved(film: Path, runtime: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("saved")
+    made(folder / "saved", film, runtime, 12, [str(folder / "out.jsonl")])
+    return (folder / "saved").read_bytes()
+
+
+TRACK = {"start": 0.0, "stop": None, "peak": 0.9, "peak_time": 0.0, "total": 1.0, "count": 0}
+TRACK |= {"late_total": 0.0, "late_count": 0, "reported": None}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda s: s.update(of=3),
+        lambda s: s.update(sources=[]),
+        lambda s: s.update(sources=[3]),
+        lambda s: s["sources"][0].update(seen=-1),
+        lambda s: s["sources"][0].update(seen=True),
+        lambda s: s["sources"][0].update(seen=2**70),
+        lambda s: s["sources"][0].update(captured="x"),
+        lambda s: s["sources"][0].update(captured=1e400),
+        lambda s: s["sources"][0].update(captured=10**400),
+        lambda s: s["sources"][0].update(probabilities=[1.0]),
+        lambda s: s["sources"][0].update(detector=None),
+        lambda s: s["sources"][0]["detector"].update(tracks={"0": {"start": "x"}}),
+        lambda s: s["sources"][0]["detector"].update(tracks={"0": TRACK}),
+        lambda s: s["sources"][0]["detector"].update(free={"77": 1.0}),
+        lambda s: s["sources"][0].pop("ended"),
+        lambda s: s["sinks"].update(clocks=3),
+        lambda s: s["sinks"].update(open={"a": {"x": {}}}),
+        lambda s: s["sinks"]["targets"][0].update(size=-1),
+        lambda s: s["sinks"]["targets"][0].update(waiting=[["new", "a", {}, []]]),
+        lambda s: s["sinks"]["targets"][0].update(waiting=[["result", "a", {}, []]]),
+    ],
+)
+def test_damaged_states_are_one_line(
+    edit: Any, saved: bytes, film: Path, runtime: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "saved"
+    path.write_bytes(edited(saved, edit))
+    with pytest.raises(MovinetError, match="saved") as caught:
+        go_on(path, film, runtime)
+    assert str(caught.value).isprintable()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_files_are_refused_or_read(
+    data: st.DataObject, saved: bytes, film: Path, runtime: Any, tmp_path: Path
+) -> None:
+    (length,) = struct.unpack_from("<Q", saved)
+    whole = bytearray(saved)
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, 8 + length))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "saved"
+    path.write_bytes(whole)
+    try:
+        go_on(path, film, runtime)
+    except MovinetError as error:
+        assert str(error).isprintable()  # noqa: PT017
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100])
+def test_other_files_are_not_touched(content: bytes, film: Path, tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="nothing to resume from"):
+        watch([f"a={film}"], resume=path)
+    assert path.read_bytes() == content
+
+
+def test_a_stream_is_no_run(film: Path, runtime: Any, tmp_path: Path) -> None:
+    runtime.stream().save(tmp_path / "saved")
+    with pytest.raises(CheckpointError, match=r"no file of --resume"):
+        watch([f"a={film}"], runtime, resume=tmp_path / "saved")
+
+
+def test_a_folder_that_is_missing_is_told_at_once(film: Path, runtime: Any, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="cannot be written"):
+        watch([f"a={film}"], runtime, resume=tmp_path / "none" / "saved")
+
+
+def test_a_disk_that_is_full_later_stops_nothing(
+    film: Path, runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    resume = Resume(tmp_path / "saved", every=0.1, say=lambda _, line: said.append(line))
+    results = watch([f"a={film}"], runtime, rules=RULES, resume=resume)
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(full))
+    assert [next(results).number for _ in range(6)] == [*range(6)]
+    results.close()
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+
+
+def report(kind: Any, start: float, end: float = 9.0) -> Report:
+    values = {"source": "a", "kind": kind, "id": f"a/0-{start}", "label": "x", "start": start}
+    values |= {"end": end, "peak": 0.9, "peak_time": 1.0, "mean": 0.8, "started": 5.0}
+    return Report(kind, "a", values)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.srt", "out.vtt"])
+def test_files_tell_what_they_have_been_told(name: str, tmp_path: Path) -> None:
+    """Whatever became of them since the state was saved: put in order, or a line cut off."""
+    (first,) = make_sinks([str(tmp_path / name)], ["a"])
+    first.open()
+    first.deliver(report("end", 5.0), 1)
+    size = first.size()
+    assert size is not None
+    first.deliver(report("end", 1.0), 1)
+    first.finish(1)
+    with (tmp_path / name).open("a") as file:
+        file.write("3\n00:00")
+    (again,) = make_sinks([str(tmp_path / name)], ["a"], [str(tmp_path / name)])
+    again.open()
+    told = again.told(size)
+    assert again.key(report("end", 1.0)) in told
+    assert again.key(report("end", 2.0)) not in told
+    again.deliver(report("end", 2.0), 1)
+    again.finish(1)
+    assert again.key(report("end", 2.0)) in again.told(size)
+    if name.endswith(("srt", "vtt")):
+        cues = (tmp_path / name).read_text().split("\n\n")
+        assert [cue.split("\n")[0] for cue in cues if "-->" in cue] == ["1", "2", "3"]
+
+
+class Hook(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.server.told.append(  # pyright: ignore[reportAttributeAccessIssue]
+            json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        )
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+def test_what_waits_for_a_server_waits_for_the_next_run(
+    film: Path, runtime: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "saved"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook, bind_and_activate=False)
+    server.server_bind()  # it is down: nobody listens
+    server.told = told = []  # pyright: ignore[reportAttributeAccessIssue]
+    hook = f"http://127.0.0.1:{server.server_port}/hook"
+    made(path, film, runtime, 12, [hook])
+    server.server_activate()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        found = []
+        for _ in range(2):  # the second time nothing waits any more
+            resume = Resume(path)
+            with Sinks([hook], sources=["a"], resume=resume):
+                watch([f"a={film}"], runtime, rules=RULES, resume=resume).close()
+            found.append([(one["kind"], one["id"]) for one in told])
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert found[0] == found[1]
+    assert len(found[0]) == len(set(found[0]))
+    assert {kind for kind, _ in found[0]} == {"new", "end"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -126,14 +127,17 @@ class Client:
     def _connect(self, about: dict[str, Any]) -> RemoteStream:
         return RemoteStream(self, about)
 
-    def _open_socket(self, path: str) -> ClientConnection:
+    def _open_socket(self, path: str, stack: contextlib.ExitStack) -> ClientConnection:
+        """A connection, which the stack closes."""
         try:
-            return connect(
-                self._socket_url + path,
-                subprotocols=[Subprotocol(PROTOCOL)],
-                additional_headers=self._headers,
-                open_timeout=self._timeout,
-                compression=None,
+            return stack.enter_context(
+                connect(
+                    self._socket_url + path,
+                    subprotocols=[Subprotocol(PROTOCOL)],
+                    additional_headers=self._headers,
+                    open_timeout=self._timeout,
+                    compression=None,
+                )
             )
         except (OSError, WebSocketException) as error:
             raise ServerError(f"the stream cannot be connected ({one_line(error)})") from None
@@ -168,7 +172,8 @@ class RemoteStream:
     def __init__(self, client: Client, about: Mapping[str, Any]) -> None:
         self.id: str = about["id"]
         self._client, self._path = client, f"/v1/streams/{about['id']}"
-        self._socket = client._open_socket(about["live"])
+        self._open = contextlib.ExitStack()
+        self._socket = client._open_socket(about["live"], self._open)
         self.hello = self._receive()
         self.sequence: int = -1 if self.hello["sequence"] is None else self.hello["sequence"]
 
@@ -251,12 +256,12 @@ class RemoteStream:
 
     def disconnect(self) -> None:
         """Leave the stream as it is; `Client.resume` goes on."""
-        self._socket.close()
+        self._open.close()
 
     def close(self) -> None:
         """End the stream."""
         self._client._ask("DELETE", self._path)
-        self._socket.close()
+        self._open.close()
 
     def __enter__(self) -> Self:
         """Itself."""

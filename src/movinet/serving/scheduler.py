@@ -39,6 +39,7 @@ class _Turn:
     frame: SentFrame
     arrived: float
     since: float
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,16 @@ class Scheduler:
                     _, _, session = heapq.heappop(self._ready)
                     if session.waiting is None:
                         continue  # closed meanwhile
-                    turns.append(_Turn(session, session.waiting, session.arrived, session.since))
+                    turns.append(
+                        _Turn(
+                            session,
+                            session.waiting,
+                            session.arrived,
+                            session.since,
+                            session.replaced,
+                        )
+                    )
+                    session.replaced = 0
                     session.waiting, session.busy = None, True
                 if not turns:
                     self._wake.wait()
@@ -200,7 +210,9 @@ class Scheduler:
 
     def _finish(self, step: _Step, row: NDArray[np.float32]) -> None:
         session, age = step.turn.session, time.monotonic() - step.turn.arrived
-        result: ServedResult = session.seen(step.turn.frame, step.number, step.gap, row, age)
+        result: ServedResult = session.seen(
+            step.turn.frame, step.number, step.gap, row, age, step.turn.dropped
+        )
         self._metrics.frames["seen"].inc()
         self._metrics.age.observe(age)
         session.tell(result.to_json())

@@ -162,7 +162,7 @@ class Session:
         waiting: The frame that is seen next, if any. The scheduler's, as the next four are.
         since: Since when a frame has waited (monotonic).
         arrived: When the waiting one came (monotonic).
-        replaced: Frames that newer ones have replaced since the last result.
+        replaced: Frames that the waiting one has replaced.
         busy: A worker has it.
         closed: Nothing is seen any more.
         sequence: The client's number of the last frame that was seen.
@@ -260,6 +260,7 @@ class Session:
         gap: int,
         probabilities: NDArray[np.float32],
         age: float,
+        dropped: int,
     ) -> ServedResult:
         """Count a frame that was stepped, and say what came of it."""
         self.number, self.sequence = number, frame.sequence
@@ -268,7 +269,6 @@ class Session:
         at = number / self.rate
         events = () if self.detector is None else tuple(self.detector.update(at, probabilities))
         self._remember(at)
-        dropped, self.replaced = self.replaced, 0
         labels = self.runtime.info.labels
         return ServedResult(
             self.id, frame.sequence, number, at, age, dropped, gap, probabilities, labels, events,

@@ -1,0 +1,307 @@
+"""Streams on a server: what they compute, their clock, their state on the move."""
+
+from __future__ import annotations
+
+import io
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from serving_tools import SIZE, Process, pictures, served, wait_for
+
+import movinet
+from movinet import Client
+from movinet.client import ServerError
+from movinet.events import Rule, Rules, find_events
+from movinet.serving.hub import Hub
+
+SIDES = {"height": SIZE[0], "width": SIZE[1]}
+TEN = {**SIDES, "top": 10, "half_life": None}
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Any:
+    return movinet.load("motions")
+
+
+@pytest.fixture(scope="module")
+def server(runtime: Any) -> Iterator[tuple[str, Hub]]:
+    with served(runtime=runtime, workers=2) as found:
+        yield found
+
+
+@pytest.fixture
+def client(server: tuple[str, Hub]) -> Iterator[Client]:
+    with Client(server[0]) as found:
+        yield found
+
+
+def values(message: dict[str, Any]) -> dict[str, float]:
+    assert message["type"] == "result", message
+    return {each["label"]: each["probability"] for each in message["top"]}
+
+
+def alone(runtime: Any, frames: Any, half_life: float | None = None) -> list[dict[str, float]]:
+    stream = runtime.stream(half_life=half_life)
+    rows = [stream(frame) for frame in frames]
+    return [dict(zip(runtime.info.labels, map(float, row), strict=True)) for row in rows]
+
+
+def test_a_stream_gives_what_the_model_gives(runtime: Any, client: Client) -> None:
+    frames = pictures(0, 6)
+    with client.stream(**TEN) as stream:
+        assert stream.labels == runtime.info.labels
+        found = [stream(frame) for frame in frames]
+    assert [values(message) for message in found] == alone(runtime, frames)
+    assert [message["number"] for message in found] == [*range(6)]
+    assert [message["sequence"] for message in found] == [*range(6)]
+    assert all(0 <= message["age"] < 5 and not message["dropped"] for message in found)
+
+
+def test_jpeg_and_i420_are_seen_as_pixels_are(runtime: Any, client: Client) -> None:
+    (frame,) = pictures(1, 1)
+    picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuvj420p")
+    codec: Any = av.CodecContext.create("mjpeg", "w")
+    codec.width, codec.height, codec.pix_fmt = picture.width, picture.height, "yuvj420p"
+    codec.time_base = Fraction(1, 8)
+    picture.pts = 0
+    (packet,) = codec.encode(picture)
+    with client.stream(**TEN) as stream:
+        seen = values(stream(bytes(packet)))
+    with av.open(io.BytesIO(bytes(packet)), format="mjpeg") as opened:
+        (decoded,) = opened.decode(video=0)
+    assert seen == pytest.approx(alone(runtime, [decoded.to_ndarray(format="rgb24")])[0], abs=2e-3)
+
+
+def test_streams_are_never_mixed_up(runtime: Any, client: Client) -> None:
+    """With joins, leaves, resets, forks and restores at random, each gives its lone run's bits."""
+    chance = random.Random(3)
+    failures: list[str] = []
+
+    def run(number: int) -> None:
+        chosen = random.Random(number)
+        frames, half_life = pictures(number, 14), chosen.choice([None, 0.5, 3.0])
+        local = runtime.stream(half_life=half_life)
+        remote = client.stream(**{**TEN, "half_life": half_life})
+        for frame in frames:
+            action = chosen.random()
+            if action < 0.1:
+                remote.reset()
+                local.reset()
+            elif action < 0.2:
+                snapshot = remote.snapshot()
+                remote.close()
+                remote = client.stream(**{**TEN, "half_life": half_life})
+                remote.restore(snapshot)
+            elif action < 0.3:
+                old, remote = remote, remote.fork()
+                old.close()
+            found = values(remote(frame))
+            wanted = dict(zip(runtime.info.labels, map(float, local(frame)), strict=True))
+            if found != wanted:
+                failures.append(f"stream {number}: {found} {wanted}")
+        remote.close()
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(6)]
+    chance.shuffle(threads)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_time_decides_what_is_seen(runtime: Any, client: Client) -> None:
+    """A tick is seen once; what is missing is forgotten as the half-life says."""
+    frames = pictures(4, 4)
+    with client.stream(**{**TEN, "half_life": 1.0}) as stream:
+        first = stream(frames[0], 10.0)
+        assert stream(frames[1], 10.01)["type"] == "skipped"
+        second = stream(frames[2], 10.5)
+    assert (first["number"], second["number"], second["gap"]) == (80, 84, 3)
+    local = runtime.stream(half_life=1.0)
+    local(frames[0])
+    local.fade(3)
+    row = dict(zip(runtime.info.labels, map(float, local(frames[2])), strict=True))
+    assert values(second) == row
+
+
+def test_state_goes_to_this_machine_and_back(runtime: Any, client: Client) -> None:
+    frames = pictures(5, 9)
+    wanted = alone(runtime, frames, 2.0)
+    with client.stream(**{**TEN, "half_life": 2.0}) as stream:
+        for frame in frames[:3]:
+            stream(frame)
+        local = runtime.open_stream(stream.snapshot())
+        for frame in frames[3:6]:
+            row = local(frame)
+        assert dict(zip(runtime.info.labels, map(float, row), strict=True)) == wanted[5]
+        stream.restore(local.snapshot())
+        assert [values(stream(frame)) for frame in frames[6:]] == wanted[6:]
+
+
+def test_a_stream_goes_back_in_time(runtime: Any, client: Client) -> None:
+    frames = pictures(6, 25)
+    with client.stream(**TEN, rewind=3) as stream:
+        for number, frame in enumerate(frames[:24]):
+            stream(frame, number / 8)
+        at = stream.rewind(1.0)
+        assert at == 1.0
+        row = values(stream(frames[24], 3.0))
+        with pytest.raises(ServerError, match="nothing is kept of 60 s ago"):
+            stream.rewind(60)
+    # What was seen since is forgotten, the clock goes on: gaps without a half-life cost nothing.
+    assert row == alone(runtime, [*frames[:9], frames[24]])[-1]
+
+
+def test_forks_differ_in_their_half_life(runtime: Any, client: Client) -> None:
+    frames = pictures(7, 8)
+    with client.stream(**TEN) as stream:
+        for frame in frames[:5]:
+            stream(frame)
+        with stream.fork(half_life=0.25, top=10) as fork:
+            found = [values(fork(frame)) for frame in frames[5:]]
+        kept = [values(stream(frame)) for frame in frames[5:]]
+    assert kept == alone(runtime, frames)[5:]
+    local = runtime.stream()
+    for frame in frames[:5]:
+        local(frame)
+    local.set_decay(movinet.decay_from_half_life(0.25, 8.0))
+    rows = [local(frame) for frame in frames[5:]]
+    assert found == [dict(zip(runtime.info.labels, map(float, row), strict=True)) for row in rows]
+
+
+def test_events_are_those_of_a_recording(runtime: Any, client: Client) -> None:
+    rule = {"on": 0.3, "off": 0.2, "shortest": 0.25, "merge": 0.25}
+    frames = pictures(8, 24)
+    stream = client.stream(**TEN, rules={"default": rule})
+    changes: list[dict[str, Any]] = []
+    rows = []
+    for number, frame in enumerate(frames):
+        message = stream(frame, number / 8)
+        changes += message["events"]
+        rows.append([values(message)[label] for label in runtime.info.labels])
+    ended = client._ask("DELETE", f"/v1/streams/{stream.id}")
+    assert ended.status_code == 204
+    changes += [e for message in stream.results() for e in message.get("events", ())]
+    found = [(e["label"], e["start"], e["end"]) for e in changes if e["kind"] == "end"]
+    times = [number / 8 for number in range(24)]
+    wanted = find_events(times, np.array(rows), runtime.info.labels, Rules(Rule(**rule)))
+    assert wanted
+    assert sorted(found) == sorted((e.label, e.start, e.end) for e in wanted)
+
+
+def test_the_newest_frame_wins(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes during a long step is dropped, but for the last, and counted."""
+    frames, busy, free = pictures(9, 40), threading.Event(), threading.Event()
+    step = type(runtime).step
+
+    def slow(self: Any, *arguments: Any) -> Any:
+        busy.set()
+        assert free.wait(10)
+        return step(self, *arguments)
+
+    with served(runtime=runtime, workers=1) as (url, hub), Client(url) as client:
+        stream = client.stream(**TEN)
+        monkeypatch.setattr(type(runtime), "step", slow)
+        for number, frame in enumerate(frames):
+            stream.send(frame, number / 8)
+            assert busy.wait(10)
+        wait_for(lambda: hub.sessions()[0].dropped == 38)
+        free.set()
+        found = []
+        for message in stream.results():
+            found.append(message)
+            if message["sequence"] == 39:
+                break
+        stream.close()
+    assert [message["type"] for message in found] == ["result"] * len(found)
+    assert [message["dropped"] for message in found] == [0, 38]
+    assert [message["gap"] for message in found] == [0, 38]
+
+
+def test_who_has_no_room_is_told_when_to_come(runtime: Any) -> None:
+    with served(runtime=runtime, max_streams=2) as (url, hub), Client(url) as client:
+        first, second = client.stream(), client.stream()
+        with pytest.raises(ServerError, match="2 streams are open") as refused:
+            client.stream()
+        assert refused.value.status == 503
+        assert refused.value.retry_after == 5
+        first.close()
+        client.stream().close()
+        second.close()
+        for session in hub.sessions():
+            hub.close(session.id)
+        for scheduler in hub._schedulers.values():
+            scheduler.cost = 0.1
+        client.stream(rate=7)
+        with pytest.raises(ServerError, match=r"time for 1\.0 more frames a second.*may send 7"):
+            client.stream(rate=7)
+        client.stream(rate=0.5)
+
+
+def test_a_stream_sleeps_on_disk_and_wakes_up(runtime: Any, tmp_path: Path) -> None:
+    frames = pictures(10, 6)
+    options = {"snapshots": tmp_path, "idle": 0.2, "interval": 0.1}
+    with served(runtime=runtime, **options) as (url, hub), Client(url) as client:
+        stream = client.stream(**TEN)
+        for frame in frames[:3]:
+            stream(frame)
+        stream.disconnect()
+        wait_for(lambda: hub.count == 0)
+        again = client.resume(stream.id)
+        assert again.sequence == 2
+        assert [values(again(frame)) for frame in frames[3:]] == alone(runtime, frames)[3:]
+        again.close()
+        assert not [*tmp_path.iterdir()]
+        with pytest.raises(ServerError, match="no stream of this id"):
+            client.resume(stream.id)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_streams_go_on_in_another_process(
+    runtime: Any, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Bit for bit after SIGTERM; after kill -9 from a frame that the server names."""
+    frames = pictures(11, 24)
+    wanted = alone(runtime, frames, 5.0)
+    options = ("--snapshots", tmp_path, "--interval", "0.1")
+    with Process(*options) as first, Client(first.url) as client:
+        streams = [client.stream(**{**TEN, "half_life": 5.0}) for _ in range(3)]
+        for stream in streams:
+            for frame in frames[:12]:
+                stream(frame)
+        if number == signal.SIGKILL:
+            kept = [tmp_path / f"{stream.id}.stream" for stream in streams]
+            wait_for(lambda: all(b'"sequence":' in path.read_bytes() for path in kept))
+            wait_for(lambda: all(b'"sequence":null' not in path.read_bytes() for path in kept))
+        code = first.end(number)
+        if number == signal.SIGTERM:
+            assert code == 0, first.said
+            (message,) = [m for m in _rest(streams[0]) if m["type"] == "moved"]
+            assert message["sequence"] == 11
+    with Process(*options) as second, Client(second.url) as client:
+        for stream in streams:
+            again = client.resume(stream.id)
+            if number == signal.SIGTERM:
+                assert again.sequence == 11
+            seen = again.sequence + 1
+            assert 0 < seen <= 12
+            found = [values(again(frame)) for frame in frames[seen:]]
+            assert found == wanted[seen:]
+
+
+def _rest(stream: Any) -> list[dict[str, Any]]:
+    """What still comes; the server closes with 1012, for a restart."""
+    messages: list[dict[str, Any]] = []
+    with pytest.raises(ServerError) as ended:
+        messages.extend(stream.results())
+    assert ended.value.status == 1012
+    return messages

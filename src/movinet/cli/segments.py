@@ -55,6 +55,20 @@ def command(
             "label-studio, via, fiftyone and the above.",
         ),
     ] = None,
+    render: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.mp4", help="Write the video with its segments below it; .mp4 or .gif."
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Written every 30 seconds of video; after the process was killed, the same "
+            "command goes on from there. Removed at the end.",
+        ),
+    ] = None,
     half_life: Annotated[
         str | None,
         typer.Option(
@@ -87,28 +101,38 @@ def command(
       movinet segments video.mp4 -m motions -o video.eaf -o video.vtt
 
       movinet segments video.mp4 -m motions -o pred.json --format activitynet
+
+      movinet segments night.mp4 -m a0.mvn -o night.csv --resume night.resume
     """
     from movinet.opening import open_model
 
-    jobs = plan_jobs(videos, None, None)
+    jobs = plan_jobs(videos, None, render)
     outputs = _outputs(jobs, output or [], format)
+    resumes = [None] * len(jobs) if resume is None else output_names(resume, jobs)
     rules = rules_of(events, on, off)
     runtime = open_model(model, weights=weights)
     say_model(runtime.info, "", "segments")
     half = half_life_of(half_life, runtime)
-    failed = False
+    failed, finished = False, []
     for number, job in enumerate(jobs):
         try:
             if job.error is not None:
                 raise MovinetError(job.error)
-            segments = _found(job, runtime, rules, half, f"{number + 1}/{len(jobs)} ")
+            segments = _found(
+                job, runtime, rules, half, f"{number + 1}/{len(jobs)} ", resumes[number]
+            )
             _print(segments)
             _write(segments, [names[number] for names in outputs], format)
+            _render(segments, job)
+            finished.append(resumes[number])
         except MovinetError as error:
             if isinstance(error, ConfigError):
                 raise
             say("error", str(error))
             failed = True
+    for name in finished:  # only now: until all are done, none of these is seen again
+        if name is not None:
+            name.unlink(missing_ok=True)
     if failed:
         raise typer.Exit(FAILED)
 
@@ -130,13 +154,15 @@ def _outputs(jobs: list[Job], outputs: list[Path], name: str | None) -> list[lis
     return found
 
 
-def _found(job: Job, runtime: Runtime, rules: Rules, half_life: float, number: str) -> Segments:
+def _found(
+    job: Job, runtime: Runtime, rules: Rules, half_life: float, number: str, resume: Path | None
+) -> Segments:
     from movinet.segments import find_segments
     from movinet.video import VideoReader
 
     console = err()
     if not console.is_terminal:
-        return find_segments(job.path, runtime, rules, half_life=half_life)
+        return find_segments(job.path, runtime, rules, half_life=half_life, resume=resume)
     from rich.progress import Progress
 
     with VideoReader(job.path) as reader:
@@ -149,6 +175,7 @@ def _found(job: Job, runtime: Runtime, rules: Rules, half_life: float, number: s
             rules,
             half_life=half_life,
             on_time=lambda time: progress.update(task, completed=time),
+            resume=resume,
         )
 
 
@@ -173,3 +200,11 @@ def _write(segments: Segments, paths: list[Path], name: str | None) -> None:
     for path in paths:
         write_segments(segments, path, name)
         say("note", f"written: {printable(str(path))}")
+
+
+def _render(segments: Segments, job: Job) -> None:
+    from movinet.drawing.events import render_events
+
+    if job.render is not None:
+        render_events(job.path, segments.events, job.render)
+        say("note", f"written: {printable(str(job.render))}")

@@ -7,7 +7,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -34,9 +34,9 @@ RENDER_SUFFIXES = (".mp4", ".gif")
 #: The most classes that fit below a video.
 MAX_RENDERED = 7
 #: Okabe and Ito's colours (https://jfly.uni-koeln.de/color/) without those that vanish on black.
-_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#BBBBBB")
-_BACKGROUND, _GRID, _DIM, _TEXT = "#14161A", "#2C3038", "#8D94A0", "#F2F4F7"
-_LARGEST_SCALE = 1.8  # of text and bars, against a panel 480 pixels wide
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#BBBBBB")
+BACKGROUND, GRID, DIM, TEXT = "#14161A", "#2C3038", "#8D94A0", "#F2F4F7"
+LARGEST_SCALE = 1.8  # of text and bars, against a panel 480 pixels wide
 _SUPERSAMPLING = 4  # curves are drawn this much larger and scaled down: smooth lines
 _USUAL_RATE = 25.0  # frames per second, of files that don't tell theirs
 _SLOWEST = 10.0  # of slide shows: the curves go on while a picture stays
@@ -78,6 +78,37 @@ def render(
         raise ConfigError(f"cannot render {str(out)!r}: there are no predictions")
     if not 1 <= top <= MAX_RENDERED:
         raise ConfigError(f"top must be from 1 to {MAX_RENDERED} in a rendered video, not {top}")
+    render_under(
+        video,
+        out,
+        lambda width, last: Panel(predictions, width, max(last, predictions[-1].time), top),
+        progress=progress,
+    )
+
+
+class Drawn(Protocol):
+    """What is below a video."""
+
+    def at(self, time: float) -> np.ndarray:
+        """The picture at a time, (height, width, 3) uint8 RGB of one even height."""
+        ...
+
+
+def render_under(
+    video: str | os.PathLike[str],
+    out: Path,
+    panel_of: Callable[[int, float], Drawn],
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Write the video with something below it: see `render`.
+
+    Args:
+        video: The file.
+        out: An .mp4 or .gif file, checked.
+        panel_of: Gives what is below it, for a width in pixels and the end of the video in seconds.
+        progress: Called after each frame with its time in seconds.
+    """
     require_matplotlib("rendering")  # its fonts, and Pillow, which it needs
     from movinet.video import VideoFile, VideoReader, VideoWriter
     from movinet.video.finding import local_path
@@ -85,11 +116,10 @@ def render(
     narrowest, widest, fastest = _LIMITS[out.suffix.lower()]
     with VideoReader(video) as reader:
         info = reader.info
-    width = _even(min(max(info.width, narrowest), widest))
-    height = _even(info.height * width / info.width)
+    width = even(min(max(info.width, narrowest), widest))
+    height = even(info.height * width / info.width)
     rate = min(max(info.frame_rate or _USUAL_RATE, _SLOWEST), fastest)
-    last = max(VideoFile(local_path(video)).extent()[1], predictions[-1].time)
-    panel = Panel(predictions, width, last, top)
+    panel = panel_of(width, VideoFile(local_path(video)).extent()[1])
     with VideoReader(video, frame_rate=rate) as reader, VideoWriter(out, rate) as writer:
         for time, image in reader:
             writer.write(np.vstack([_fitted(image, width, height), panel.at(time)]))
@@ -97,7 +127,7 @@ def render(
                 progress(time)
 
 
-def _even(length: float) -> int:
+def even(length: float) -> int:
     """The nearest even number of pixels: H.264 stores colour at half the size."""
     return max(2, round(length / 2) * 2)
 
@@ -147,15 +177,15 @@ class Panel:
         self._values = np.array([p.probabilities[classes] for p in predictions], np.float64)
         self._ceiling = ceiling(100 * float(self._values.max())) / 100
         self._duration = duration if duration > 0 else 1.0
-        self._width, self._scale = width, min(width / 480, _LARGEST_SCALE)
-        self._font = _font(self._px(12))
-        self._bold = _font(self._px(12), bold=True)
-        self._small = _font(self._px(10))
+        self._width, self._scale = width, min(width / 480, LARGEST_SCALE)
+        self._font = font_of(self._px(12))
+        self._bold = font_of(self._px(12), bold=True)
+        self._small = font_of(self._px(10))
         self._curves_shown = len(predictions) > 1
         self._layout([predictions[0].labels[c] for c in classes])
         self._empty = self._draw_empty()
         self._full = self._draw_curves() if self._curves_shown else self._empty
-        self._dots = [self._draw_dot(_COLOURS[rank]) for rank in range(len(classes))]
+        self._dots = [self._draw_dot(COLOURS[rank]) for rank in range(len(classes))]
 
     def at(self, time: float) -> np.ndarray:
         """The panel at a time.
@@ -186,9 +216,9 @@ class Panel:
         self._plot_box = (margin + axis, top, width - margin - self._px(6), bottom)
         self._row_height = self._px(20)
         self._rows_top = bottom + self._px(24) if self._curves_shown else self._px(8)
-        self.height = _even(self._rows_top + len(labels) * self._row_height + self._px(10))
+        self.height = even(self._rows_top + len(labels) * self._row_height + self._px(10))
         room = int(width * 0.52)
-        self._labels = [_fit(printable(label), self._font, room) for label in labels]
+        self._labels = [fit(printable(label), self._font, room) for label in labels]
         label_width = int(max(self._bold.getlength(label) for label in self._labels))
         percent_width = int(self._bold.getlength("<0.1 %"))
         self._bar_left = self._px(27) + min(label_width, room) + self._px(10)
@@ -209,23 +239,23 @@ class Panel:
         """Axes, labels and the grooves of the bars."""
         from PIL import Image, ImageDraw
 
-        image = Image.new("RGB", (self._width, self.height), _BACKGROUND)
+        image = Image.new("RGB", (self._width, self.height), BACKGROUND)
         draw = ImageDraw.Draw(image)
         left, _, right, bottom = self._plot_box
         if self._curves_shown:
             for share in (0.0, 0.5, 1.0):
                 y = round(self._y(share * self._ceiling))
-                draw.line([(left, y), (right, y)], fill=_GRID, width=self._px(1))
+                draw.line([(left, y), (right, y)], fill=GRID, width=self._px(1))
                 label = f"{100 * share * self._ceiling:g} %"
-                draw.text((left - self._px(6), y), label, _DIM, self._small, anchor="rm")
-            for second in _ticks(self._duration):
+                draw.text((left - self._px(6), y), label, DIM, self._small, anchor="rm")
+            for second in ticks(self._duration):
                 place = (self._x(second), bottom + self._px(7))
-                draw.text(place, f"{second:g} s", _DIM, self._small, anchor="mt")
+                draw.text(place, f"{second:g} s", DIM, self._small, anchor="mt")
         for rank in range(len(self._labels)):
             middle = self._row_middle(rank)
             chip = (self._px(12), middle - self._px(4), self._px(20), middle + self._px(4))
-            draw.rounded_rectangle(chip, self._px(2), fill=_COLOURS[rank])
-            draw.rounded_rectangle(self._bar(middle, 1), self._px(3), fill=_GRID)
+            draw.rounded_rectangle(chip, self._px(2), fill=COLOURS[rank])
+            draw.rounded_rectangle(self._bar(middle, 1), self._px(3), fill=GRID)
         return image
 
     def _draw_curves(self) -> Image:
@@ -234,7 +264,7 @@ class Panel:
 
         zoom = _SUPERSAMPLING
         size = (self._width * zoom, self._plot_box[3] * zoom + zoom * self._px(4))
-        lines = Image.new("RGB", size, _BACKGROUND)
+        lines = Image.new("RGB", size, BACKGROUND)
         lines.paste(self._empty.resize((size[0], self.height * zoom), Image.Resampling.NEAREST))
         draw = ImageDraw.Draw(lines)
         for rank in reversed(range(self._values.shape[1])):  # the strongest on top
@@ -242,7 +272,7 @@ class Panel:
                 (self._x(time) * zoom, self._y(value) * zoom)
                 for time, value in zip(self._times, self._values[:, rank], strict=True)
             ]
-            draw.line(points, _COLOURS[rank], width=self._px(2 * zoom), joint="curve")
+            draw.line(points, COLOURS[rank], width=self._px(2 * zoom), joint="curve")
         full = self._empty.copy()
         full.paste(lines.resize((self._width, size[1] // zoom), Image.Resampling.LANCZOS))
         return full
@@ -253,7 +283,7 @@ class Panel:
 
         size = self._px(9)
         large = Image.new("RGBA", (size * 4, size * 4), (0, 0, 0, 0))
-        ImageDraw.Draw(large).ellipse((0, 0, size * 4 - 1, size * 4 - 1), fill=_BACKGROUND)
+        ImageDraw.Draw(large).ellipse((0, 0, size * 4 - 1, size * 4 - 1), fill=BACKGROUND)
         inner = (size // 2, size // 2, size * 4 - 1 - size // 2, size * 4 - 1 - size // 2)
         ImageDraw.Draw(large).ellipse(inner, fill=colour)
         return large.resize((size, size), Image.Resampling.LANCZOS)
@@ -265,11 +295,11 @@ class Panel:
         head = round(self._x(self._times[seen - 1])) if seen else left
         box = (left - self._px(3), 0, head, bottom + self._px(4))
         image.paste(self._full.crop(box), box[:2])
-        draw.line([(cursor, top), (cursor, bottom)], fill=_DIM, width=self._px(1))
+        draw.line([(cursor, top), (cursor, bottom)], fill=DIM, width=self._px(1))
         clock = f"{time:.1f} s"
         half = self._small.getlength(clock) / 2
         place = (min(max(cursor, left + half), right - half), top - self._px(5))
-        draw.text(place, clock, _TEXT, self._small, anchor="mb")
+        draw.text(place, clock, TEXT, self._small, anchor="mb")
         if seen:
             for dot, value in reversed(list(zip(self._dots, self._values[seen - 1], strict=True))):
                 corner = (head - dot.width // 2, round(self._y(value)) - dot.height // 2)
@@ -281,14 +311,14 @@ class Panel:
             middle = self._row_middle(rank)
             leads = values is not None and values[rank] >= self._leading(values)
             font = self._bold if leads else self._font
-            draw.text((self._px(27), middle), label, _TEXT, font, anchor="lm")
+            draw.text((self._px(27), middle), label, TEXT, font, anchor="lm")
             if values is None:
                 continue
             share = float(values[rank])  # bars are full at 100 %, whatever the curves' axis
             if (self._bar_right - self._bar_left) * share >= 1:
-                draw.rounded_rectangle(self._bar(middle, share), self._px(3), fill=_COLOURS[rank])
+                draw.rounded_rectangle(self._bar(middle, share), self._px(3), fill=COLOURS[rank])
             number = (self._width - self._px(12), middle)
-            draw.text(number, percent(float(values[rank])), _TEXT, font, anchor="rm")
+            draw.text(number, percent(float(values[rank])), TEXT, font, anchor="rm")
 
     def _leading(self, values: np.ndarray) -> float:
         """The least value whose label stands out: a label is there, or is the most probable."""
@@ -300,7 +330,7 @@ class Panel:
         return (self._bar_left, middle - half, right, middle + half)
 
 
-def _font(size: int, *, bold: bool = False) -> FreeTypeFont:
+def font_of(size: int, *, bold: bool = False) -> FreeTypeFont:
     """The font that comes with matplotlib: the same picture on every machine."""
     import matplotlib
     from PIL import ImageFont
@@ -309,7 +339,7 @@ def _font(size: int, *, bold: bool = False) -> FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), size)
 
 
-def _fit(label: str, font: FreeTypeFont, room: int) -> str:
+def fit(label: str, font: FreeTypeFont, room: int) -> str:
     """The label, cut to `room` pixels with an ellipsis."""
     if font.getlength(label) <= room:
         return label
@@ -318,7 +348,7 @@ def _fit(label: str, font: FreeTypeFont, room: int) -> str:
     return label + "…"
 
 
-def _ticks(duration: float) -> list[float]:
+def ticks(duration: float) -> list[float]:
     """Up to six round times from 0 to `duration`, seconds."""
     power = 10.0 ** math.floor(math.log10(duration / 5))
     step = next(power * m for m in (1, 2, 5, 10) if duration / 5 <= power * m * (1 + 1e-9))

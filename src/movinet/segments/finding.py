@@ -13,6 +13,7 @@ from movinet.events import Detector, Event, Rules
 from movinet.live.watching import usual_half_life
 from movinet.opening import as_runtime, check_for_files
 from movinet.runtime.base import Runtime
+from movinet.segments.progress import Progress
 from movinet.video.reader import VideoReader
 
 
@@ -50,6 +51,7 @@ def find_segments(
     *,
     half_life: float | None = None,
     on_time: Callable[[float], None] | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Segments:
     """Find what happens from when to when in a recording.
 
@@ -62,9 +64,14 @@ def find_segments(
         half_life: Seconds after which a frame counts half; ``math.inf`` for the mean of all.
             None for 5, or for the mean if the model has no decay.
         on_time: Called with the time of each frame that was seen, seconds.
+        resume: A file that is written every 30 seconds of video, and from which the work goes on
+            after the process was killed. It stays: with it, another call gives the same at once.
 
     Raises:
-        ConfigError: If the model is no stream model, or an option is not possible.
+        CheckpointError: If the file to resume from is damaged.
+        ConfigError: If the model is no stream model, an option is not possible, or the file to
+            resume from is of something else.
+        OSError: If this file cannot be written.
         VideoError: If the video cannot be read.
     """
     runtime = as_runtime(model)
@@ -73,23 +80,28 @@ def find_segments(
     if not info.streaming or runtime.members:
         raise ConfigError(f"{info.name} is no stream model: segments are found by streams")
     half_life = usual_half_life(runtime) if half_life is None else half_life
+    rules = Rules() if rules is None else rules
     stream = runtime.stream(half_life=None if math.isinf(half_life) else half_life)
     detector = Detector(info.labels, rules)
-    events: list[Event] = []
-    time, tick = None, 1 / info.input.frame_rate
-    with VideoReader(video, frame_rate=info.input.frame_rate) as reader:
-        for frame in reader:
-            time = frame.time
-            changes = detector.update(time, stream(frame.image))
+    progress = Progress(resume, video, runtime, rules, half_life)
+    progress.restore(stream, detector)
+    path, rate, events = Path(os.fspath(video)), info.input.frame_rate, progress.events
+    start = 0.0 if progress.time is None else (round(progress.time * rate) + 1) / rate
+    with VideoReader(video, start=start, frame_rate=rate) as reader:
+        for frame in () if progress.done else reader:
+            changes = detector.update(frame.time, stream(frame.image))
             events += [change.event for change in changes if change.kind == "end"]
+            progress.see(frame.time, stream, detector, _reasons(reader))
             if on_time is not None:
-                on_time(time)
-        size, notes = reader.info, tuple(packet.reason for packet in reader.skipped)
-        path = Path(os.fspath(video))
-    if time is None:
+                on_time(frame.time)
+        size, notes = reader.info, tuple(dict.fromkeys((*progress.notes, *_reasons(reader))))
+    if progress.time is None:
         raise VideoError(f"{path}: not one frame can be decoded")
-    duration = time + tick
+    duration = progress.time + 1 / rate
     events += [change.event for change in detector.finish(duration) if change.kind == "end"]
+    if not progress.done:
+        progress.done = True
+        progress.save(stream, detector, notes)
     order = {label: number for number, label in enumerate(info.labels)}
     events.sort(key=lambda event: (event.start, order[event.label]))
     return Segments(
@@ -101,5 +113,9 @@ def find_segments(
         info.name,
         info.labels,
         tuple(events),
-        tuple(dict.fromkeys(notes)),
+        notes,
     )
+
+
+def _reasons(reader: VideoReader) -> list[str]:
+    return [packet.reason for packet in reader.skipped]

@@ -1,0 +1,4 @@
+// For browsers that do not know modules.
+document.addEventListener("DOMContentLoaded", function () {
+  document.getElementById("old").hidden = false;
+});

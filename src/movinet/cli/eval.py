@@ -13,7 +13,9 @@ from movinet.cli.models import MODEL_HELP, DeviceOption, HalfLifeOption, Manifes
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from movinet.data.samples import DataSet
     from movinet.evaluation import Evaluation, Trouble
+    from movinet.evaluation.drops import Drops
     from movinet.runtime import Runtime
 
 #: What is evaluated if no model is named.
@@ -89,8 +91,24 @@ def command(
             "order.",
         ),
     ] = None,
+    drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Stream models: leave out this share of the frames at random, and compare what "
+            "the policies of 'movinet watch --gap' make of it.",
+        ),
+    ] = None,
+    drop_gap: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Mean length of the gaps of --drop. By default each frame falls by itself.",
+        ),
+    ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="NUMBER", min=0, help="Of the random order of --control.")
+        int,
+        typer.Option(metavar="NUMBER", min=0, help="Of the random choice of --control and --drop."),
     ] = 0,
     start: Annotated[
         float | None,
@@ -132,6 +150,8 @@ def command(
 
       movinet eval run/model.safetensors --data test.csv --control last-frame --json
 
+      movinet eval exported.tflite --data test.csv --drop 0.3
+
       movinet eval run/model.safetensors --data list.txt --skip-missing --end 5 --device cuda
     """
     if not data:
@@ -143,6 +163,9 @@ def command(
 
     # What is wrong is told before anything is loaded.
     Look(views, crops, control, seed, start, end, half_life)
+    drops = _drops(
+        drop, drop_gap, seed, others=(views, crops, control, report) != (1, 1, None, None)
+    )
     if report is not None:
         check_report(report)
     runtime = _load(model, weights, labels, manifest, device)
@@ -150,6 +173,9 @@ def command(
     samples = open_samples(
         data, root, multi_label, exclude, runtime.info.labels, skip_missing=skip_missing
     )
+    if drops is not None:
+        _evaluate_drops(runtime, samples, drops, half_life, start, end, as_json=as_json)
+        return
     with progress_bar("evaluating") as step:
         evaluation = evaluate(
             runtime,
@@ -171,6 +197,47 @@ def command(
     if report is not None:
         write_report(report, evaluation)
         say("note", f"wrote {report}")
+
+
+def _drops(share: float | None, gap: float | None, seed: int, *, others: bool) -> Drops | None:
+    """What --drop and --drop-gap say."""
+    from movinet.evaluation.drops import Drops
+
+    if share is None:
+        if gap is not None:
+            raise ConfigError("--drop-gap is of --drop: give that, too, as in --drop 0.3")
+        return None
+    if others:
+        raise ConfigError(
+            "--drop has a table of its own: omit --views, --crops, --control, --report"
+        )
+    return Drops(share, gap, seed)
+
+
+def _evaluate_drops(
+    runtime: Runtime,
+    samples: DataSet,
+    drops: Drops,
+    half_life: float | None,
+    start: float | None,
+    end: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    from movinet.cli.data_common import progress_bar
+    from movinet.evaluation.drops import evaluate_drops
+
+    with progress_bar("evaluating") as step:
+        found = evaluate_drops(
+            runtime, samples, drops, half_life=half_life, start=start, end=end, progress=step
+        )
+    _tell("skipped", "cannot be read", found.skipped)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
+        return
+    from movinet.cli.evaluation_table import print_drops
+
+    print_drops(found)
 
 
 def _load(

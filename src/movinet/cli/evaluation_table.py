@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from movinet.evaluation.drops import DropEvaluation
+
 #: Of more classes than this, the worst are shown.
 _CLASSES = 30
 _CONFUSED, _MISTAKES, _LABEL = 5, 5, 40
@@ -49,6 +51,27 @@ def print_evaluation(evaluation: Evaluation) -> None:
     _print_classes(console, figures, info.labels)
     if isinstance(figures, SingleLabel):
         _print_mistakes(console, figures, info.labels)
+
+
+def print_drops(evaluation: DropEvaluation) -> None:
+    """Print what each policy of gaps comes to."""
+    from rich.text import Text
+
+    console, share = out(), evaluation.dropped / evaluation.frames
+    what = f"  on {evaluation.count} samples of {evaluation.data}"
+    name = printable(evaluation.model.name)
+    console.print(Text.assemble((name, "bold"), (printable(what), "dim")))
+    half_life = evaluation.half_life
+    course = "mean of all frames" if half_life is None else f"half-life {half_life:g} s"
+    dropped = f"{evaluation.dropped} of {evaluation.frames} frames dropped ({share:.0%})"
+    console.print(Text(f"  {dropped}, {course}", style="dim"))
+    measure = "mAP, %" if evaluation.multi_label else "top-1, %"
+    table = _table(("policy", measure, "right all along, %", "change, %"))
+    for score in evaluation.scores:
+        policy = score.policy or "nothing dropped"
+        shown = (f"{100 * v:.1f}" for v in (score.accuracy, score.running, score.change))
+        table.add_row(policy, *shown)
+    console.print(table)
 
 
 def _print_course(console: Console, course: OverTime) -> None:

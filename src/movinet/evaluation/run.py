@@ -79,7 +79,7 @@ def run_model(
     progress: Progress | None = None,
 ) -> Outputs:
     """Probabilities of every sample; see `movinet.evaluation.evaluate`."""
-    _check(runtime, data, look)
+    check_fit(runtime, data, look)
     done: list[tuple[Sample, NDArray[np.float64]]] = []
     running, skipped, damaged, doubtful = [], [], [], []
     windows = 1 if runtime.info.streaming else look.views
@@ -123,7 +123,7 @@ def run_model(
     )
 
 
-def _check(runtime: Runtime, data: DataSet, look: Look) -> None:
+def check_fit(runtime: Runtime, data: DataSet, look: Look) -> None:
     """Raise ConfigError where the model, the data and the options do not go together."""
     info = runtime.info
     if len(data.labels) != len(info.labels):

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from movinet.errors import ConfigError
 from movinet.events import Detector, Rules
 from movinet.live.clips import Clips
+from movinet.live.gaps import GAP_POLICIES, RESET_AFTER, GapPolicy, see_after_gap
 from movinet.live.reading import Patience, SourceReader, Waiting
 from movinet.live.results import LiveResult, SourceStatus
 from movinet.live.resuming import Resume
@@ -25,12 +26,9 @@ from movinet.opening import as_runtime, check_for_files
 from movinet.runtime.base import Runtime
 from movinet.runtime.saved_run import stream_snapshot
 
-GapPolicy = Literal["fade", "hold", "skip", "reset"]
 #: Seconds after which a frame counts half, unless said otherwise: without one, an endless stream
 #: goes stale.
 HALF_LIFE = 5.0
-#: Ticks that "hold" fills with the newest frame at most.
-_MOST_HELD = 10
 #: Of a wait for sources, seconds; some platforms take no larger ones.
 _LONGEST_WAIT = 3600.0
 
@@ -53,13 +51,13 @@ class WatchOptions:
     half_life: float = HALF_LIFE
     rules: Rules | None = None
     gap: GapPolicy = "fade"
-    reset_after: float = 10.0
+    reset_after: float = RESET_AFTER
     seconds: float = math.inf
     patience: Patience = field(default_factory=Patience)
 
     def __post_init__(self) -> None:
-        if self.gap not in get_args(GapPolicy):
-            raise ConfigError(f"gap must be one of {', '.join(get_args(GapPolicy))}")
+        if self.gap not in GAP_POLICIES:
+            raise ConfigError(f"gap must be one of {', '.join(GAP_POLICIES)}")
         for name in ("reset_after", "seconds"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be a positive number of seconds")
@@ -72,7 +70,7 @@ def watch(
     half_life: float | None = None,
     rules: Rules | None = None,
     gap: GapPolicy = "fade",
-    reset_after: float = 10.0,
+    reset_after: float = RESET_AFTER,
     seconds: float = math.inf,
     open_timeout: float = 10.0,
     read_timeout: float = 5.0,
@@ -286,17 +284,9 @@ class Watcher:
 
     def _step(self, watched: Watched, image: NDArray[np.uint8], gap: int) -> NDArray[np.float32]:
         """The next frame, and what the policy makes of the ticks before it."""
-        stream, options = watched.stream, self._options
-        repeats = 0
-        if gap and options.gap == "hold":
-            repeats = min(gap, _MOST_HELD)
-        elif gap and options.gap == "reset" and gap >= options.reset_after * self._rate:
-            stream.reset()
-        elif gap and options.gap in ("fade", "reset"):
-            stream.fade(gap)
-        for _ in range(repeats):
-            stream(image)
-        return np.asarray(stream(image), np.float32)
+        options = self._options
+        reset_ticks = options.reset_after * self._rate
+        return see_after_gap(watched.stream, image, gap, options.gap, reset_ticks)
 
     def _end(self, watched: Watched) -> LiveResult:
         self._has_news = True

@@ -124,7 +124,7 @@ def visit(tmp_path: Path, motion: Path) -> Iterator[Callable[..., Page]]:
         yield visit
 
 
-READY = "!document.getElementById('app').hidden"
+READY = "document.getElementById('app')?.hidden === false"
 
 
 def figure(page: Page, name: str, tile: int = 0) -> float:
@@ -158,3 +158,216 @@ def test_a_camera_is_recognised(serving: Serving, visit: Callable[..., Page]) ->
         page.resize(width)
         assert page.value("document.documentElement.scrollWidth <= innerWidth"), width
     assert page.errors == page.network_errors == []
+
+
+def test_a_stream_is_forked_rewound_kept_and_reset(
+    serving: Serving, visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    serving.start()
+    page = visit(serving)
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    page.wait(READY)
+    page.click("#camera")
+    page.wait(shows(LABEL))
+    (first,) = serving.ask("GET", "v1/streams")
+
+    page.click("[data-do=fork]")
+    page.value("document.getElementById('fork-half-life').focus()")
+    page.type_keys(["End"])
+    assert page.text("#fork-shown") == "mean of all"
+    page.type_keys(["Enter"])
+    page.wait(shows(LABEL, 1))
+    assert page.texts(".tile h3")[1] == "Stream 2: motions, fork of 1"
+    one, other = serving.ask("GET", "v1/streams")
+    assert (one["half_life"], other["half_life"]) == (5.0, None)
+    assert one["id"] == first["id"]
+    # Both go on, on the same frames and the same clock.
+    page.wait("[...document.querySelectorAll('[data-figure=rate]')].every(f => f.innerText > 4)")
+    one, other = serving.ask("GET", "v1/streams")
+    assert abs(one["time"] - other["time"]) < 2
+
+    page.value(
+        "{const s = document.querySelector('.half-life input'); s.value = 0;"
+        "s.dispatchEvent(new Event('input'))}"
+    )
+    wait_for(lambda: serving.ask("GET", "v1/streams")[0]["half_life"] == 0.25)
+    assert page.text(".half-life output") == "0.25 s"
+
+    wait_for(lambda: serving.ask("GET", "v1/streams")[0]["time"] > 7)
+    page.click("[data-do=rewind]")
+    page.wait("document.querySelector('.tile .notice').innerText.startsWith('The stream has for')")
+
+    page.click("[data-do=save]")
+    wait_for(lambda: list(tmp_path.glob("*.snapshot")))
+    (saved,) = tmp_path.glob("*.snapshot")
+    page.click("[data-do=reset]")
+    wait_for(lambda: (serving.ask("GET", "v1/streams")[0]["time"] or 0) < 2)
+    page.wait(shows(LABEL))
+    page.choose(".tile input[type=file]", saved)
+    page.wait("document.querySelector('.tile .notice').innerText.includes('goes on from')")
+    wait_for(lambda: serving.ask("GET", "v1/streams")[0]["time"] > 7)
+    page.choose(".tile input[type=file]", Path(__file__))
+    page.wait("document.querySelector('.tile .notice').innerText.includes('was not loaded')")
+
+    page.click(".tile:last-of-type [data-do=end]")
+    wait_for(lambda: len(serving.ask("GET", "v1/streams")) == 1)
+    assert len(page.texts(".tile")) == 1
+    assert page.errors == []
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + _WAIT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_the_page_goes_on_after_a_restart(
+    serving: Serving, visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    serving.start("--snapshots", str(tmp_path / "kept"))
+    page = visit(serving)
+    page.wait(READY)
+    page.click("#camera")
+    page.wait(shows(LABEL))
+    (before,) = serving.ask("GET", "v1/streams")
+    serving.stop()
+    page.wait("document.querySelector('.state').innerText.startsWith('Not connected: ')")
+    serving.start("--snapshots", str(tmp_path / "kept"))
+    wait_for(lambda: [each for each in serving.ask("GET", "v1/streams") if each["listeners"]])
+    page.wait("document.querySelector('.state').innerText === 'Connected'")
+    page.wait("document.querySelector('[data-figure=rate]').innerText > 4")
+    (after,) = serving.ask("GET", "v1/streams")
+    assert after["id"] == before["id"]
+    assert after["results"] > before["results"]
+    assert after["time"] > before["time"]
+    # The time without a server is told, not hidden.
+    assert figure(page, "missed") > 0
+
+    serving.stop()
+    serving.start()
+    page.wait("document.querySelector('.state').innerText.includes('no longer has this stream')")
+    page.click("[data-do=anew]")
+    page.wait(shows(LABEL))
+    (new,) = serving.ask("GET", "v1/streams")
+    assert new["id"] != before["id"]
+    assert len(page.texts(".tile")) == 1
+    assert page.errors == []
+
+
+def test_a_token_is_asked_for_and_a_full_server_says_so(
+    serving: Serving, visit: Callable[..., Page]
+) -> None:
+    token = "secret/+=word"  # nothing that fits a WebSocket's subprotocols
+    serving.start("--max-streams", "1", MOVINET_TOKEN=token)
+    page = visit(serving)
+    page.wait("!document.getElementById('token').hidden")
+    assert page.value("document.activeElement.id") == "token-field"
+    page.type_keys([*"wrong", "Enter"])
+    page.wait("document.getElementById('notice').innerText.includes('does not take this token')")
+    page.type_keys([*token, "Enter"])
+    page.wait(READY)
+    page.click("#camera")
+    page.wait(shows(LABEL))
+    page.click("#new")
+    notice = page.wait("document.getElementById('notice').innerText")
+    assert notice == (
+        "No stream was made: the server is full (the limit of open streams is 1); end a "
+        "stream, or try again in 5 s."
+    )
+    # The tab keeps the token and the stream; the browser's disk does not have them.
+    page.call("Page.reload")
+    page.wait(READY)
+    page.wait("document.querySelector('.state')?.innerText === 'Connected'")
+    assert page.value("localStorage.length + document.cookie.length") == 0
+    assert page.errors == []
+
+
+def test_a_file_is_played_and_what_cannot_be_is_said(
+    serving: Serving, visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    clip = render_clip("motions", LABEL, 1, 2)
+    film, none = tmp_path / "film.mp4", tmp_path / "<b>none.mp4"
+    write_video(film, np.concatenate([clip.frames] * 3), clip.frame_rate, "libx264")
+    none.write_bytes(b"no video")
+    serving.start()
+    page = visit(serving)
+    page.wait(READY)
+    page.choose("#file-field", none)
+    page.wait(
+        "document.getElementById('notice').innerText === 'This browser cannot play "
+        "<b>none.mp4: convert it to MP4 (H.264) or WebM and open that.'"
+    )
+    assert page.value("document.querySelector('b') === null")
+    page.choose("#file-field", film)
+    page.wait(shows(LABEL))
+    page.wait("document.getElementById('video').ended")
+    (stream,) = serving.ask("GET", "v1/streams")
+    # The clock of the stream is the file's.
+    assert abs(stream["time"] - 3 * len(clip.frames) / clip.frame_rate) < 0.3
+    page.value("document.getElementById('video').play().catch(() => {})")
+    wait_for(lambda: (serving.ask("GET", "v1/streams")[0]["time"] or 9) < 2)
+    assert page.errors == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "address", "sentence"),
+    [
+        ((), "127.0.0.1", "There is no camera: connect one and try again, or open a file."),
+        (
+            ("--use-fake-device-for-media-stream", "--deny-permission-prompts"),
+            "127.0.0.1",
+            "The camera is not allowed: allow it in the browser's settings of this page and try "
+            "again.",
+        ),
+        (
+            ("--host-resolver-rules=MAP cam.test 127.0.0.1",),
+            "cam.test",
+            "Browsers give a camera only to pages of this machine or over HTTPS: open the page at "
+            "http://localhost, or put the server behind HTTPS, or open a file.",
+        ),
+    ],
+)
+def test_a_camera_that_is_not_there_is_a_sentence(
+    serving: Serving,
+    visit: Callable[..., Page],
+    flags: tuple[str, ...],
+    address: str,
+    sentence: str,
+) -> None:
+    serving.start("--allow-host", "cam.test")
+    serving.url = f"http://{address}:{serving.port}/"
+    page = visit(serving, flags)
+    page.wait(READY)
+    page.click("#camera")
+    page.wait(f"document.getElementById('notice').innerText === {json.dumps(sentence)}")
+    assert page.errors == []
+
+
+def test_a_stream_of_another_program_is_watched_by_keyboard(
+    serving: Serving, visit: Callable[..., Page]
+) -> None:
+    from movinet.client import Client
+
+    serving.start()
+    page = visit(serving, ())
+    clip = render_clip("motions", LABEL, 1, 2)
+    height, width = clip.frames.shape[1:3]
+    with Client(serving.url.rstrip("/")) as client:
+        with client.stream(width=width, height=height) as stream:
+            page.wait(READY)
+            page.wait("document.querySelector('#others-list button') !== null")
+            for _ in range(20):
+                page.type_keys(["Tab"])
+                if page.value("document.activeElement.matches('#others-list button')"):
+                    break
+            page.type_keys(["Enter"])
+            page.wait("document.querySelector('.state')?.innerText === 'Connected'")
+            for number, frame in enumerate(clip.frames[::4]):
+                stream(np.ascontiguousarray(frame), number / 8)
+            page.wait(f"document.querySelector('.best-label').innerText === {json.dumps(LABEL)}")
+            assert page.text("[data-figure=latency]") == "\N{EN DASH}"
+        page.wait("document.querySelector('.state').innerText.startsWith('This stream was ended')")
+    page.click("[data-do=end]")
+    assert page.texts(".tile") == []
+    assert page.errors == []

@@ -193,7 +193,7 @@ class Hub:
             if self.draining:
                 raise FullError("this server is about to stop")
             if len(self._sessions) >= self.options.max_streams:
-                self._refuse(f"{self.options.max_streams} streams are open, the most allowed")
+                self._refuse(f"the limit of open streams is {self.options.max_streams}")
             left = max(0.0, USABLE - self.load)
             share = self._share(session)
             if share > left:

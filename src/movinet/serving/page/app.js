@@ -17,12 +17,14 @@ const STREAMS = "movinet.streams";
 const DRAW = 80;
 const CALM_DRAW = 500;
 const FIGURES = 500;
+/** Milliseconds that a file waits for its streams. */
+const CONNECT = 3_000;
 /** What is asked of the server for a new stream. */
 const WISHES = { half_life: 5, rewind: 15, top: 10 };
 
 const server = new Server(new URL(".", document.baseURI).href, remembered(TOKEN));
 const palette = new Palette();
-const source = new Source(byId("video"));
+const source = new Source(byId("video"), prepare);
 /** @type {Tile[]} */
 const tiles = [];
 const feed = new Feed(source, () => tiles.filter(({ own }) => own).map(({ stream }) => stream));
@@ -192,15 +194,18 @@ async function fork() {
   add(info, { own: true, about: `, fork of ${number}`, before: tile.element.nextSibling, history });
 }
 
-/** Start a source, and streams for it. */
+/** Start a source. */
 async function start(work) {
-  await attempt("There is no picture", async () => {
-    await work();
-    // What is on the wall starts again with another source.
-    await Promise.all(tiles.filter(({ own }) => own).map((tile) => tile.startSource()));
-    if (!tiles.some(({ own }) => own)) await make();
-    feed.adjust();
-  });
+  await attempt("There is no picture", work);
+}
+
+/** Streams that have seen nothing yet, for a source that starts. */
+async function prepare() {
+  const own = tiles.filter((tile) => tile.own && tile.stream.state !== "ended");
+  await Promise.all(own.map((tile) => tile.startSource()));
+  if (!own.length) own.push(await make());
+  await Promise.all(own.map((tile) => tile?.connected(CONNECT)));
+  feed.adjust();
 }
 
 async function showCameras() {
@@ -230,9 +235,10 @@ function showSource() {
   showCameras();
 }
 
-function openFiles(files) {
-  const [file] = files;
-  if (file) start(() => source.file(file)).then(() => files.length > 1 && notice(`Only ${file.name} is played: one file at a time.`));
+async function openFiles([file, ...more]) {
+  if (!file) return;
+  await start(() => source.file(file));
+  if (more.length) notice(`Only ${file.name} is played: one file at a time.`);
 }
 
 function connectButtons() {
@@ -304,7 +310,6 @@ if (!window.WebSocket || !window.Worker || !HTMLCanvasElement.prototype.toBlob |
 } else {
   source.addEventListener("change", showSource);
   source.addEventListener("failed", ({ detail }) => notice(detail));
-  source.addEventListener("again", () => tiles.forEach((tile) => tile.own && tile.startSource()));
   addEventListener("online", () => tiles.forEach(({ stream }) => stream.state === "waiting" && stream.open()));
   connectButtons();
   connectDrops();

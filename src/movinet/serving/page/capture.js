@@ -10,7 +10,7 @@ const JUMP = 0.05;
 
 /**
  * A source of pictures. It throws a `Refusal` if there are none, and sends the events "change"
- * (another source or none), "again" (a file starts again) and "failed" (detail: a sentence).
+ * (another source or none) and "failed" (detail: a sentence).
  */
 export class Source extends EventTarget {
   #video;
@@ -21,17 +21,20 @@ export class Source extends EventTarget {
   #last = 0;
   #ended = false;
 
-  /** @param {HTMLVideoElement} video Where the source is shown. */
-  constructor(video) {
+  #prepare;
+
+  /**
+   * @param {HTMLVideoElement} video Where the source is shown.
+   * @param {() => Promise<void>} prepare Awaited before a source starts, or a file starts again.
+   */
+  constructor(video, prepare) {
     super();
     this.#video = video;
+    this.#prepare = prepare;
     /** @type {Kind | null} */
     this.kind = null;
     this.name = "";
-    video.addEventListener("play", () => {
-      if (this.kind === "file" && this.#ended) this.dispatchEvent(new Event("again"));
-      this.#ended = false;
-    });
+    video.addEventListener("play", () => this.#again());
     video.addEventListener("ended", () => (this.#ended = true));
     video.addEventListener("error", () => {
       if (this.kind === "file") this.#fail(sentenceOfCapture("file", this.name));
@@ -75,12 +78,13 @@ export class Source extends EventTarget {
     try {
       await loaded;
       if (!video.videoWidth) throw new Error("no picture");
-      await video.play();
     } catch {
       this.stop();
       throw new Refusal(sentenceOfCapture("file", file.name));
     }
     this.#started();
+    await this.#prepare(); // or the beginning would not be seen
+    await video.play().catch(() => {}); // it has controls
   }
 
   /** The cameras, after one was allowed. @returns {Promise<{id: string, name: string}[]>} */
@@ -170,6 +174,16 @@ export class Source extends EventTarget {
     this.#video.srcObject = stream;
     await this.#video.play().catch(() => {});
     this.#started();
+    await this.#prepare();
+  }
+
+  /** A file that has ended is played again: from the beginning, for all who see it. */
+  async #again() {
+    if (this.kind !== "file" || !this.#ended) return;
+    this.#ended = false;
+    this.#video.pause();
+    await this.#prepare();
+    await this.#video.play().catch(() => {});
   }
 
   #started() {

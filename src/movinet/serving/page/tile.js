@@ -106,7 +106,16 @@ export class Tile extends EventTarget {
 
   /** A new source begins: what came from another is forgotten. */
   async startSource() {
-    if (this.#fed) await this.#reset();
+    if (this.#fed) await this.#attempt("The stream was not reset", () => this.#reset());
+  }
+
+  /** Wait until it is connected, not for ever. */
+  async connected(milliseconds) {
+    if (this.stream.state === "open") return;
+    await new Promise((resolve) => {
+      this.stream.addEventListener("hello", resolve, { once: true });
+      setTimeout(resolve, milliseconds);
+    });
   }
 
   /** Leave the stream, and go from the wall. */

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from movinet.data.samples import DataSet
     from movinet.evaluation import Evaluation, Trouble
     from movinet.evaluation.drops import Drops
+    from movinet.events import Rules
     from movinet.runtime import Runtime
 
 #: What is evaluated if no model is named.
@@ -106,6 +107,18 @@ def command(
             help="Mean length of the gaps of --drop. By default each frame falls by itself.",
         ),
     ] = None,
+    segments: Annotated[
+        bool,
+        typer.Option(
+            "--segments",
+            help="Stream models: find the events of whole videos, too, and compare them with the "
+            "samples that have a start and an end.",
+        ),
+    ] = False,
+    events: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rules of the events of --segments, TOML."),
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(metavar="NUMBER", min=0, help="Of the random choice of --control and --drop."),
@@ -152,6 +165,8 @@ def command(
 
       movinet eval exported.tflite --data test.csv --drop 0.3
 
+      movinet eval exported.tflite --data annotations.csv --segments --events rules.toml
+
       movinet eval run/model.safetensors --data list.txt --skip-missing --end 5 --device cuda
     """
     if not data:
@@ -168,6 +183,7 @@ def command(
     )
     if report is not None:
         check_report(report)
+    rules = _rules(events, segments=segments)
     runtime = _load(model, weights, labels, manifest, device)
     multi_label = multi_label or runtime.info.multi_label
     samples = open_samples(
@@ -187,6 +203,8 @@ def command(
             start=start,
             end=end,
             half_life=half_life,
+            segments=segments,
+            rules=rules,
             workers=workers,
             progress=step,
         )
@@ -199,6 +217,17 @@ def command(
         say("note", f"wrote {report}")
 
 
+def _rules(path: Path | None, *, segments: bool) -> Rules | None:
+    """What --events says."""
+    from movinet.events import load_rules
+
+    if path is None:
+        return None
+    if not segments:
+        raise ConfigError("--events is of --segments: give that, too")
+    return load_rules(path)
+
+
 def _drops(share: float | None, gap: float | None, seed: int, *, others: bool) -> Drops | None:
     """What --drop and --drop-gap say."""
     from movinet.evaluation.drops import Drops
@@ -209,7 +238,7 @@ def _drops(share: float | None, gap: float | None, seed: int, *, others: bool) -
         return None
     if others:
         raise ConfigError(
-            "--drop has a table of its own: omit --views, --crops, --control, --report"
+            "--drop has a table of its own: omit --views, --crops, --control, --report, --segments"
         )
     return Drops(share, gap, seed)
 

@@ -43,7 +43,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(Text(f"  {line}", style="dim"))
     table = _table(("", ""))
     table.show_header = False
-    for name, value in headline(figures):
+    for name, value in headline(figures, evaluation.segments):
         table.add_row(name, value)
     console.print(table)
     if figures.over_time is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ from movinet.data.sources import open_data
 from movinet.errors import ConfigError
 from movinet.evaluation.over_time import OverTime
 from movinet.evaluation.run import Progress, Trouble, run_model
+from movinet.evaluation.segments import SegmentScores, score_segments
 from movinet.evaluation.summary import Evaluation, Mistake, MultiLabel, SingleLabel, summarize
 from movinet.evaluation.views import CONTROLS, Control, Look
+from movinet.events import Rules
 from movinet.opening import as_runtime
 from movinet.runtime.base import Runtime
 
@@ -24,6 +27,7 @@ __all__ = [
     "Mistake",
     "MultiLabel",
     "OverTime",
+    "SegmentScores",
     "SingleLabel",
     "Trouble",
     "evaluate",
@@ -46,6 +50,8 @@ def evaluate(
     start: float | None = None,
     end: float | None = None,
     half_life: float | None = None,
+    segments: bool = False,
+    rules: Rules | None = None,
     skip_missing: bool = False,
     device: str | None = None,
     workers: int = 2,
@@ -77,6 +83,9 @@ def evaluate(
         start: Seconds to omit at the beginning of each sample.
         end: Seconds after the beginning of each sample at which to stop.
         half_life: Stream models: seconds after which a frame counts half.
+        segments: Stream models: find the events of whole recordings, too, and compare them with
+            the samples that have a start and an end (`evaluation.segments`).
+        rules: Of these events, as in `movinet.watch`.
         skip_missing: As in `movinet.open_data`.
         device: As in `movinet.open_model`.
         workers: Threads that decode beside the model.
@@ -100,6 +109,10 @@ def evaluate(
     look = Look(
         views, crops, control, seed, start, end, half_life
     )  # checked before anything is loaded
+    if segments and (control, start, end) != (None, None, None):
+        raise ConfigError("segments are of whole recordings: omit control, start and end")
+    if rules is not None and not segments:
+        raise ConfigError("rules are of segments: give segments=True, too")
     runtime = as_runtime(model, weights=weights, labels=labels, device=device)
     if not isinstance(data, DataSet):
         multi_label = multi_label or runtime.info.multi_label
@@ -119,4 +132,8 @@ def evaluate(
         data, _ = without_excluded(data, Path(exclude))
     data.warn_of_repeats()
     outputs = run_model(runtime, data, look, workers=workers, progress=progress)
-    return summarize(outputs, runtime.info, data, look)
+    evaluation = summarize(outputs, runtime.info, data, look)
+    if segments:
+        scores = score_segments(runtime, data, rules, half_life=half_life)
+        evaluation = dataclasses.replace(evaluation, segments=scores)
+    return evaluation

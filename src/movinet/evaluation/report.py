@@ -18,6 +18,7 @@ from movinet.drawing.predictions import check_output, require_matplotlib
 from movinet.errors import MissingExtraError, VideoError
 from movinet.evaluation.figures import plot_calibration, plot_confusion, plot_over_time
 from movinet.evaluation.run import Trouble
+from movinet.evaluation.segments import SegmentScores
 from movinet.evaluation.summary import Evaluation, Mistake, MultiLabel, SingleLabel
 from movinet.evaluation.views import Look
 from movinet.files import replacing
@@ -83,15 +84,30 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
         about="".join(
             f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in _about(evaluation)
         ),
-        tiles="".join(_tile(name, value) for name, value in headline(figures)),
+        tiles="".join(_tile(name, value) for name, value in headline(figures, evaluation.segments)),
         sections="".join(sections),
     )
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def headline(figures: SingleLabel | MultiLabel) -> list[tuple[str, str]]:
+def headline(
+    figures: SingleLabel | MultiLabel, segments: SegmentScores | None = None
+) -> list[tuple[str, str]]:
     """The most important figures: their names, and values for people."""
+    rows = _headline(figures)
+    if segments is not None:
+        delay, f1 = segments.start_delay, segments.f1
+        counts = f"{segments.found} for {segments.annotated}"
+        rows += [
+            ("segments, F1 at IoU 0.5", "-" if f1 is None else _percent(f1)),
+            ("segments found for annotations", counts),
+            ("segments, median start delay", "-" if delay is None else f"{delay:.2f} s"),
+        ]
+    return rows
+
+
+def _headline(figures: SingleLabel | MultiLabel) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]]
     if isinstance(figures, MultiLabel):
         rows = [

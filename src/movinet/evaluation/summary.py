@@ -28,6 +28,7 @@ from movinet.evaluation.metrics import (
 )
 from movinet.evaluation.over_time import OverTime, map_over_time, top1_over_time
 from movinet.evaluation.run import Outputs, Trouble
+from movinet.evaluation.segments import SegmentScores
 from movinet.evaluation.views import Look
 from movinet.runtime.base import ModelInfo
 
@@ -124,6 +125,7 @@ class Evaluation:
         damaged: Evaluated samples of which some packets could not be decoded.
         doubtful: Other evaluated samples whose colours or times are in doubt.
         figures: The results.
+        segments: Of events in whole recordings, if they were asked for.
     """
 
     model: ModelInfo
@@ -134,6 +136,7 @@ class Evaluation:
     damaged: tuple[Trouble, ...]
     doubtful: tuple[Trouble, ...]
     figures: SingleLabel | MultiLabel
+    segments: SegmentScores | None = None
 
     def write_report(self, path: str | os.PathLike[str]) -> None:
         """Write a self-contained HTML page with plots and the worst mistakes.
@@ -169,6 +172,7 @@ class Evaluation:
                 **vars(self.look),
                 "count": self.count,
                 **(_single_json(figures, labels) if single else _multi_json(figures, labels)),
+                **({} if self.segments is None else {"segments": self.segments.to_json()}),
                 "skipped": [trouble._asdict() for trouble in self.skipped],
                 "damaged": [trouble._asdict() for trouble in self.damaged],
                 "doubtful": [trouble._asdict() for trouble in self.doubtful],

@@ -204,6 +204,9 @@ def run_bash(to_run: list[str], where: str) -> None:
 
 def run_shortened(block: Block, where: str) -> None:
     """Run each command by a call, shortened; its output may go into a file."""
+    if any(command.endswith("&") for command in block.commands()):  # a server, and its clients
+        run_bash(["trap 'kill $(jobs -p) 2> /dev/null || true' EXIT", *block.commands()], where)
+        return
     for command in block.commands():
         words = shlex.split(command, comments=True)
         if is_checked_setup(command, where):

@@ -100,7 +100,9 @@ def test_drops_have_their_share_and_their_length() -> None:
 
 
 def test_several_labels_are_counted_as_such(tmp_path: Path) -> None:
-    data = make_data(tmp_path, {"a": ((0, 2), [RED, RED, BLUE, BLUE] * 3), "b": ((1,), [GREEN] * 9)})
+    data = make_data(
+        tmp_path, {"a": ((0, 2), [RED, RED, BLUE, BLUE] * 3), "b": ((1,), [GREEN] * 9)}
+    )
     data = dataclasses.replace(data, multi_label=True)
     runtime = ColourRuntime(model_info(multi_label=True))
     found = evaluate_drops(runtime, data, Drops(0.5), half_life=np.inf)

@@ -57,7 +57,7 @@ class Process:
     """`movinet serve` as a user starts it."""
 
     def __init__(self, *arguments: str | Path, token: str | None = None) -> None:
-        command = [sys.executable, "-m", "movinet", "serve", *map(str, arguments), "--port", "0"]
+        command = [*self.command(), *map(str, arguments), "--port", "0"]
         environment = {k: v for k, v in os.environ.items() if k != "MOVINET_TOKEN"}
         if token is not None:
             environment["MOVINET_TOKEN"] = token
@@ -70,6 +70,10 @@ class Process:
                 self.url = found[0]
                 return
         raise AssertionError(self.said)
+
+    @staticmethod
+    def command() -> list[str]:
+        return [sys.executable, "-m", "movinet", "serve"]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal, and wait; returns its exit code."""

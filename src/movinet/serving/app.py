@@ -203,7 +203,8 @@ async def _event_lines(session: Session, request: Request, results: bool) -> Asy
         yield ": events of a stream\n\n"
         while not await request.is_disconnected():
             try:
-                message = await asyncio.wait_for(outbox.get(), _HEARTBEAT)
+                async with asyncio.timeout(_HEARTBEAT):
+                    message = await outbox.get()
             except TimeoutError:
                 yield ": still here\n\n"
                 continue

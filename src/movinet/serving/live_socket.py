@@ -123,7 +123,8 @@ class _Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
         if code:
             try:
-                await asyncio.wait_for(self._socket.close(code, reason[:120]), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._socket.close(code, reason[:120])
             except (TimeoutError, RuntimeError, WebSocketDisconnect):
                 return
 
@@ -186,7 +187,9 @@ class _Connection:
         while True:
             message = await self._outbox.get()
             try:
-                await asyncio.wait_for(self._socket.send_text(Outbox.text(message)), SLOW)
+                # Not wait_for, which may lose a cancellation (Python 3.11).
+                async with asyncio.timeout(SLOW):
+                    await self._socket.send_text(Outbox.text(message))
             except TimeoutError:
                 return _LATER, f"no message was taken for {SLOW:g} seconds"
             except (RuntimeError, WebSocketDisconnect):

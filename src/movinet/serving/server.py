@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from movinet.errors import ConfigError
 from movinet.serving.frames import MAX_FRAME_BYTES
@@ -17,6 +19,8 @@ from movinet.serving.live_socket import moved
 
 #: Seconds in which the head of a request must be there.
 HEAD_TIMEOUT = 10.0
+#: Seconds in which a closed WebSocket's client may read what was sent.
+LINGER = 1.0
 #: Seconds that connections have when the server stops.
 _GRACE = 3
 
@@ -60,6 +64,18 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
+class FirmWebSocket(WebSocketsSansIOProtocol):
+    """WebSockets whose memory does not wait for a reader that has stopped."""
+
+    async def run_asgi(self) -> None:
+        """The connection, until the application has ended it."""
+        try:
+            await super().run_asgi()
+        finally:
+            # Closed, it would keep what was not read, for ever.
+            self.loop.call_later(LINGER, self.transport.abort)
+
+
 class Server(uvicorn.Server):
     """A uvicorn server that tells the clients of streams that they move, before it stops."""
 
@@ -82,12 +98,13 @@ class Server(uvicorn.Server):
 
 def make_server(app: Guard, hub: Hub, host: str, port: int) -> Server:
     """A server that is not running yet; `run` runs it until SIGTERM or Ctrl-C."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # others have URLs with tokens
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
         http=PatientProtocol,
-        ws="websockets-sansio",
+        ws=FirmWebSocket,
         ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,  # of JPEG and noise nothing is gained; it takes 0.3 MB each
         ws_ping_interval=20.0,

@@ -114,6 +114,16 @@ class Page:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
+    def drop(self, selector: str, file: Path) -> None:
+        """Drop a file on an element."""
+        box = self.value(
+            f"(({{left, top}}) => [left, top])(document.querySelector({json.dumps(selector)})"
+            ".getBoundingClientRect())"
+        )
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=box[0] + 20, y=box[1] + 20, data=data)
+
     def resize(self, width: int, height: int = 900) -> None:
         """Look through a window of another size."""
         self.call(
@@ -145,6 +155,7 @@ def open_page(url: str, profile: Path, *flags: str) -> Iterator[Page]:
         *flags: More of the browser's.
     """
     profile.mkdir(parents=True, exist_ok=True)
+    (profile / "DevToolsActivePort").unlink(missing_ok=True)
     browser = subprocess.Popen(
         [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", *flags, "about:blank"],
         stdout=subprocess.DEVNULL,

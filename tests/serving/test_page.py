@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -86,6 +88,16 @@ class Serving:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(30)
 
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """The process stands still."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def log(self) -> str:
         return (self._folder / "serve.log").read_text()
 
@@ -154,10 +166,31 @@ def test_a_camera_is_recognised(serving: Serving, visit: Callable[..., Page]) ->
     assert stream["listeners"] == 1
     assert 0 < figure(page, "age") <= figure(page, "latency") <= figure(page, "slowest")
     assert figure(page, "lost") == 0
-    for width in (360, 1440):
+    for width in (360, 800, 1440):
         page.resize(width)
         assert page.value("document.documentElement.scrollWidth <= innerWidth"), width
     assert page.errors == page.network_errors == []
+
+
+def test_a_server_that_lags_gets_two_frames_and_the_rest_is_counted(
+    serving: Serving, visit: Callable[..., Page]
+) -> None:
+    serving.start()
+    page = visit(serving)
+    page.wait(READY)
+    page.click("#camera")
+    page.wait(shows(LABEL))
+    (before,) = serving.ask("GET", "v1/streams")
+    with serving.stalled():
+        time.sleep(2)
+    page.wait("parseInt(document.querySelector('[data-figure=skipped]').innerText) > 8")
+    page.wait("parseInt(document.querySelector('[data-figure=missed]').innerText) > 8")
+    assert figure(page, "skipped") < 18
+    assert figure(page, "slowest") > 1  # seconds
+    (after,) = serving.ask("GET", "v1/streams")
+    assert after["dropped"] - before["dropped"] <= 1
+    assert figure(page, "lost") == 0
+    page.wait(shows(LABEL))
 
 
 def test_a_stream_is_forked_rewound_kept_and_reset(
@@ -299,7 +332,7 @@ def test_a_file_is_played_and_what_cannot_be_is_said(
         "<b>none.mp4: convert it to MP4 (H.264) or WebM and open that.'"
     )
     assert page.value("document.querySelector('b') === null")
-    page.choose("#file-field", film)
+    page.drop("body", film)
     page.wait(shows(LABEL))
     page.wait("document.getElementById('video').ended")
     (stream,) = serving.ask("GET", "v1/streams")
@@ -342,6 +375,39 @@ def test_a_camera_that_is_not_there_is_a_sentence(
     page.click("#camera")
     page.wait(f"document.getElementById('notice').innerText === {json.dumps(sentence)}")
     assert page.errors == []
+
+
+def test_text_has_contrast_in_both_themes() -> None:
+    style = (resources.files("movinet.serving") / "page" / "style.css").read_text()
+    light, dark = style.split("@media (prefers-color-scheme: dark)")
+    for part in (light, dark):
+        colours = dict(re.findall(r"--([\w-]+): (#\w{6});", part))
+        assert len(colours) >= 18
+        pairs = [(name, "card") for name in colours if name.startswith("class-")]
+        pairs += [(name, back) for name in ("ink", "faint", "accent") for back in ("card", "back")]
+        pairs += [
+            ("on-accent", "accent"),
+            ("warn", "warn-back"),
+            ("warn", "card"),
+            ("good", "card"),
+        ]
+        for name, back in pairs:
+            assert contrast(colours[name], colours[back]) >= 4.5, (name, back)
+        assert contrast(colours["edge"], colours["card"]) >= 3
+
+
+def contrast(one: str, other: str) -> float:
+    """As WCAG 2 defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_a_stream_of_another_program_is_watched_by_keyboard(

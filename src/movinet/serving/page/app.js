@@ -55,6 +55,7 @@ function rememberStreams() {
 }
 
 function notice(text = "") {
+  if (byId("notice").textContent === text) return; // or it would be read out again
   byId("notice").textContent = text;
   byId("notice").hidden = !text;
 }
@@ -66,12 +67,13 @@ function say(text) {
 
 /** Do something that the server may refuse; null if it did. */
 async function attempt(what, work) {
-  notice();
   try {
-    return await work();
+    const done = await work();
+    notice();
+    return done;
   } catch (error) {
     if (error.status === 401) askToken();
-    else if (error instanceof Refusal || error.status !== undefined) notice(sentenceOfServer(error, what));
+    else if (error.status !== undefined) notice(sentenceOfServer(error, what));
     else throw error;
     return null;
   }
@@ -150,8 +152,12 @@ function add(info, { own, about = "", before = null, history = undefined }) {
 }
 
 function remove(tile) {
+  const at = tiles.indexOf(tile);
+  if (at < 0) return;
+  const focused = tile.element.contains(document.activeElement);
   tile.remove();
-  tiles.splice(tiles.indexOf(tile), 1);
+  tiles.splice(at, 1);
+  if (focused) byId("new").focus();
   rememberStreams();
   feed.adjust();
   others.show();
@@ -161,7 +167,7 @@ function remove(tile) {
 async function replace(tile) {
   const made = await make({ model: tile.info.model, half_life: tile.halfLife });
   if (made === null) return;
-  tile.element.replaceWith(made.element);
+  tile.element.before(made.element);
   remove(tile);
 }
 
@@ -196,7 +202,13 @@ async function fork() {
 
 /** Start a source. */
 async function start(work) {
-  await attempt("There is no picture", work);
+  notice();
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    notice(error.message);
+  }
 }
 
 /** Streams that have seen nothing yet, for a source that starts. */

@@ -49,7 +49,6 @@ export function sentenceOfCapture(kind, name, error = { name: "" }) {
  * @param {string} what Was asked for, such as "No stream was made".
  */
 export function sentenceOfServer(error, what) {
-  if (error instanceof Refusal) return error.message;
   const reason = error.message;
   switch (error.status) {
     case 0:
@@ -89,9 +88,10 @@ export function percent(share) {
   return `${Math.round(100 * share)} %`;
 }
 
-/** Milliseconds: "4.2 ms", "38 ms"; "–" for none. */
+/** Milliseconds: "4.2 ms", "38 ms", "1.2 s"; "–" for none. */
 export function milliseconds(value) {
   if (value === null) return "–";
+  if (value >= 1000) return `${(value / 1000).toFixed(1)} s`;
   return value < 10 ? `${value.toFixed(1)} ms` : `${Math.round(value)} ms`;
 }
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import movinet
-from movinet.errors import CheckpointError
+from movinet.errors import CheckpointError, MissingExtraError
 from movinet.exporting.export import Exported
 from movinet.network.config import InputSpec, MoViNetConfig
+from movinet.runtime.formats import FORMATS
 from networks import TINY, make_model
 
 SPEC = InputSpec(image_size=32, short_side=36, frame_rate=5.0, num_frames=4)
@@ -18,6 +19,23 @@ STREAM = MoViNetConfig(
     TINY, causal=True, factorized=True, se_type="2plus3d", positional_encoding=True, num_classes=7
 )
 BASE = MoViNetConfig(TINY, num_classes=7)
+
+#: The formats, those marked heavy whose writers take seconds for the smallest network.
+SUFFIXES = [
+    pytest.param(suffix, marks=pytest.mark.heavy if suffix in (".pt2", ".pte") else ())
+    for suffix in FORMATS
+]
+
+
+def needs(suffix: str) -> None:
+    """Skip a test whose format is not installed."""
+    row = FORMATS[suffix]
+    if not row.installed:
+        pytest.skip(f"{suffix} files need {row.package}")
+    try:
+        row.load_writer()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
 
 
 def export(config: Any, path: Path, **options: Any) -> Exported:

@@ -26,21 +26,13 @@ from movinet.embedded import exported_path
 from movinet.errors import ConfigError, MovinetError
 from movinet.model_names import resolve
 from movinet.opening import open_model
+from movinet.runtime.formats import FORMATS
 from movinet.runtime.loading import file_size
 
 #: What each model's time is split into.
 ROUNDS = 5
 #: Seconds that a model runs before it is measured.
 _WARM_UP = 0.3
-#: suffix -> (engine, package whose version is told)
-_ENGINES = {
-    ".tflite": ("LiteRT", "ai-edge-litert"),
-    ".onnx": ("ONNX Runtime", "onnxruntime"),
-    ".xml": ("OpenVINO", "openvino"),
-    ".pte": ("ExecuTorch", "executorch"),
-    ".pt2": ("torch.export", "torch"),
-    ".mvn": ("movinet", "movinet"),
-}
 
 
 class Subject(NamedTuple):
@@ -301,7 +293,8 @@ class _Running:
         engine, package = ("PyTorch", "torch")
         state_bytes = None
         if manifest is not None:
-            engine, package = _ENGINES[path.suffix]
+            row = FORMATS[path.suffix]
+            engine, package = row.short or row.title, row.package
             if manifest.kind == "step":
                 sizes = [4 * int(np.prod(state.shape[1:])) for state in manifest.states]
                 state_bytes = sum(sizes)

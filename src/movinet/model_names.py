@@ -11,7 +11,7 @@ from movinet.catalog.published import PUBLISHED
 from movinet.embedded import EMBEDDED
 from movinet.errors import CheckpointError, ConfigError
 from movinet.network.presets import ENSEMBLES, list_models, unknown_model_message
-from movinet.runtime.loading import ENGINES
+from movinet.runtime.formats import FORMATS
 from movinet.text import one_line
 
 #: In the folder of a training run: the network at the end, and that of the best evaluation.
@@ -46,7 +46,7 @@ class ModelName:
 
 def is_exported(name: str) -> bool:
     """Whether a name is that of an exported file, by its suffix."""
-    return Path(name).suffix in ENGINES
+    return Path(name).suffix in FORMATS
 
 
 def is_readable(name: str) -> bool:
@@ -161,5 +161,5 @@ def _refuse_run(folder: Path) -> None:
 def _what_models_are() -> str:
     return (
         f"one of {', '.join(list_models())}; {', '.join(EMBEDDED)}, which is bundled; an exported "
-        f"file ({', '.join(ENGINES)}); or a file of weights"
+        f"file ({', '.join(FORMATS)}); or a file of weights"
     )

@@ -13,7 +13,8 @@ from movinet.labels import as_labels, assumed_labels
 from movinet.model_names import is_exported, resolve
 from movinet.runtime.base import Runtime
 from movinet.runtime.exported import ExportedRuntime
-from movinet.runtime.loading import ENGINES, load
+from movinet.runtime.formats import FORMATS
+from movinet.runtime.loading import load
 
 
 def open_model(
@@ -110,7 +111,7 @@ def check_takes_manifest(name: str) -> None:
     """Raise ConfigError if a manifest cannot be given for a model."""
     if not is_exported(name):
         raise ConfigError(
-            f"a manifest belongs to an exported file ({', '.join(ENGINES)}), and {name} is not "
+            f"a manifest belongs to an exported file ({', '.join(FORMATS)}), and {name} is not "
             "one: omit it"
         )
 

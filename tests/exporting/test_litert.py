@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import movinet
-from gate import only
 from movinet.errors import ConfigError, MovinetError
 from movinet.exporting import export as exporting
 from movinet.exporting.verify import Agreement
@@ -23,60 +22,6 @@ BASE = MoViNetConfig(TINY)
 
 def export(model: Any, path: Path, **options: Any) -> exporting.Exported:
     return movinet.export(model, path, input_spec=SPEC, **options)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"batch_size": 2},
-        {"batch_size": None},
-        {"num_frames": 3},
-        {"num_frames": 2, "batch_size": 2, "softmax": True},
-        {"uint8": False},
-        {"source_size": (60, 80)},
-        {"quantize": "float16"},
-        {"quantize": "dynamic"},
-        {"quantize": "mixed"},
-    ],
-)
-def test_streams_export_with_every_option(options, tmp_path: Path) -> None:
-    """`export` itself runs the file against the model, with carried state."""
-    done = export(make_model(STREAM), tmp_path / "x.tflite", **options)
-    assert done.agreement.steps > 1
-    small = 0.1 if "quantize" in options else 0.01 if "source_size" in options else 1e-4
-    assert done.agreement.error < small
-    assert [path.name for path in tmp_path.iterdir()] == ["x.tflite"]
-
-
-@pytest.mark.parametrize("options", [{}, {"batch_size": 2}, {"num_frames": 7}])
-def test_base_models_export_as_clips(options, tmp_path: Path) -> None:
-    done = export(make_model(BASE), tmp_path / "x.tflite", **options)
-    assert done.manifest.kind == "clip"
-    assert done.manifest.num_frames == options.get("num_frames", SPEC.num_frames)
-    assert done.agreement.error < 1e-4
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("name", only("a0_stream", "a5_base"))
-def test_every_preset_exports(name: str, tmp_path: Path) -> None:
-    model = make_model(name)
-    frames = None if model.config.causal else 3
-    done = movinet.export(model, tmp_path / "x.tflite", image_size=48, num_frames=frames)
-    assert done.agreement.error < 1e-4
-
-
-def test_the_file_tells_everything(tmp_path: Path) -> None:
-    labels = [f"label {i}" for i in range(7)]
-    export(make_model(STREAM), tmp_path / "x.tflite", labels=labels)
-    manifest = movinet.load(tmp_path / "x.tflite").manifest
-    assert manifest.labels == tuple(labels)
-    assert manifest.input == SPEC
-    assert manifest.config == make_model(STREAM).config.to_dict() | {
-        "architecture": manifest.config["architecture"]
-    }
-    assert {"frames", "decay", "sums", "pool_weight"} < {spec.name for spec in manifest.inputs}
-    assert manifest.project_version == movinet.__version__
 
 
 def test_a_graph_that_resizes_does_what_preprocessing_does(tmp_path: Path) -> None:

@@ -7,17 +7,12 @@ import pytest
 
 import movinet
 from exported_formats import (
-    BASE,
     SPEC,
     STREAM,
-    check_any_batch,
-    check_engine,
     export,
-    export_preset,
     noise,
     refused,
 )
-from gate import only
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -26,44 +21,16 @@ pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"batch_size": 2},
-        {"num_frames": 3, "batch_size": 2, "softmax": True},
-        {"uint8": False},
         {"batch_size": None, "source_size": (60, 45)},
         {"quantize": "float16"},
         {"quantize": "dynamic"},
-        {"quantize": "mixed"},
         {"quantize": "int8", "calibration": [noise(6, 40, 50, 3)]},
     ],
+    ids=["resized", "float16", "dynamic", "int8"],
 )
-def test_streams_export_with_every_option(options, tmp_path: Path) -> None:
-    done = export(STREAM, tmp_path / "x.onnx", **options)
-    assert done.agreement.steps > 1
-    assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
+def test_the_file_is_what_the_standard_says(options, tmp_path: Path) -> None:
+    export(STREAM, tmp_path / "x.onnx", **options)
     onnx.checker.check_model(onnx.load(tmp_path / "x.onnx"), full_check=True)
-
-
-@pytest.mark.parametrize("options", [{}, {"batch_size": 2}, {"num_frames": 7, "uint8": False}])
-def test_base_models_export_as_clips(options, tmp_path: Path) -> None:
-    assert export(BASE, tmp_path / "x.onnx", **options).agreement.error < 1e-4
-    onnx.checker.check_model(onnx.load(tmp_path / "x.onnx"), full_check=True)
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("name", only("a0_stream", "a5_base"))
-def test_every_preset_exports(name: str, tmp_path: Path) -> None:
-    assert export_preset(name, tmp_path / "x.onnx").agreement.error < 1e-4
-
-
-def test_streams_keep_to_themselves(tmp_path: Path) -> None:
-    export(STREAM, tmp_path / "x.onnx")
-    check_engine(tmp_path / "x.onnx")
-
-
-def test_any_number_of_streams_may_go_together(tmp_path: Path) -> None:
-    export(STREAM, tmp_path / "x.onnx", batch_size=None)
-    check_any_batch(tmp_path / "x.onnx")
 
 
 def test_what_a_step_gives_out_is_what_the_next_takes_in(tmp_path: Path) -> None:

@@ -7,59 +7,15 @@ import pytest
 
 import movinet
 from exported_formats import (
-    BASE,
-    SPEC,
     STREAM,
-    check_any_batch,
-    check_engine,
     export,
-    export_preset,
     noise,
     refused,
 )
-from gate import only
 from movinet.errors import CheckpointError
 
 openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
 pytest.importorskip("onnx", reason="needs the extra openvino")
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"batch_size": 2},
-        {"num_frames": 3, "batch_size": 2, "softmax": True},
-        {"uint8": False},
-        {"batch_size": None, "source_size": (60, 45)},
-        {"quantize": "float16"},
-    ],
-)
-def test_streams_export_with_every_option(options, tmp_path: Path) -> None:
-    done = export(STREAM, tmp_path / "x.xml", **options)
-    assert done.agreement.steps > 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.bin", "x.xml"]
-
-
-@pytest.mark.parametrize("options", [{}, {"batch_size": 2}, {"num_frames": 7, "uint8": False}])
-def test_base_models_export_as_clips(options, tmp_path: Path) -> None:
-    assert export(BASE, tmp_path / "x.xml", **options).agreement.error < 1e-4
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("name", only("a0_stream", "a5_base"))
-def test_every_preset_exports(name: str, tmp_path: Path) -> None:
-    assert export_preset(name, tmp_path / "x.xml").agreement.error < 1e-4
-
-
-def test_streams_keep_to_themselves(tmp_path: Path) -> None:
-    export(STREAM, tmp_path / "x.xml")
-    check_engine(tmp_path / "x.xml")
-
-
-def test_any_number_of_streams_may_go_together(tmp_path: Path) -> None:
-    export(STREAM, tmp_path / "x.xml", batch_size=None)
-    check_any_batch(tmp_path / "x.xml")
 
 
 def test_tensors_of_the_state_take_turns(tmp_path: Path) -> None:
@@ -76,14 +32,6 @@ def test_tensors_of_the_state_take_turns(tmp_path: Path) -> None:
     for _ in range(7):
         engine.step(noise(1, 32, 32, 3), decay, state)
         assert places() == before
-
-
-def test_the_file_says_what_it_is(tmp_path: Path) -> None:
-    labels = ['köpfen & "mehr" <1>', *(f"label {i}" for i in range(6))]
-    export(STREAM, tmp_path / "x.xml", labels=labels)
-    manifest = movinet.load(tmp_path / "x.xml").manifest
-    assert manifest.labels == tuple(labels)
-    assert manifest.input == SPEC
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

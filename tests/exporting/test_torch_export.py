@@ -12,59 +12,13 @@ import pytest
 
 import movinet
 from exported_formats import (
-    BASE,
-    SPEC,
     STREAM,
-    check_any_batch,
-    check_engine,
     export,
-    export_preset,
     refused,
 )
-from gate import only
-from movinet.errors import CheckpointError, ConfigError
+from movinet.errors import CheckpointError
 
 pytestmark = pytest.mark.heavy  # torch.export takes seconds for the smallest network
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"num_frames": 3, "batch_size": 2, "softmax": True},
-        {"uint8": False},
-        {"source_size": (60, 45)},
-    ],
-)
-def test_streams_export_with_every_option(options, tmp_path: Path) -> None:
-    done = export(STREAM, tmp_path / "x.pt2", **options)
-    assert done.agreement.steps > 1
-    assert [path.name for path in tmp_path.iterdir()] == ["x.pt2"]
-
-
-@pytest.mark.parametrize("options", [{}, {"batch_size": 2}])
-def test_base_models_export_as_clips(options, tmp_path: Path) -> None:
-    assert export(BASE, tmp_path / "x.pt2", **options).agreement.error < 1e-4
-
-
-@pytest.mark.parametrize("name", only("a0_stream"))
-def test_every_preset_exports(name: str, tmp_path: Path) -> None:
-    assert export_preset(name, tmp_path / "x.pt2").agreement.error < 1e-4
-
-
-def test_streams_keep_to_themselves(tmp_path: Path) -> None:
-    export(STREAM, tmp_path / "x.pt2")
-    check_engine(tmp_path / "x.pt2")
-
-
-def test_any_number_of_streams_may_go_together(tmp_path: Path) -> None:
-    export(STREAM, tmp_path / "x.pt2", batch_size=None)
-    check_any_batch(tmp_path / "x.pt2")
-
-
-def test_quantised_programs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"quantize is not for \.pt2 and \.pte files"):
-        export(STREAM, tmp_path / "x.pt2", quantize="float16")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +26,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("archive") / "x.pt2"
     export(STREAM, path, batch_size=None)
     return path
-
-
-def test_the_file_says_what_it_is(archive: Path) -> None:
-    assert movinet.load(archive).manifest.input == SPEC
-    with zipfile.ZipFile(archive) as files:
-        name = next(name for name in files.namelist() if name.endswith("model.json"))
-        assert str(Path(movinet.__file__).parent) not in files.read(name).decode()
 
 
 def rewrite(archive: Path, path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:

@@ -1,6 +1,5 @@
 """Embeddings: every format and PyTorch give those of `MoViNet.features`."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +8,20 @@ import pytest
 import torch
 
 import movinet
-from exported_formats import BASE, SPEC, STREAM, export, noise
+from exported_formats import BASE, SPEC, STREAM, SUFFIXES, export, needs, noise
 from movinet.errors import CheckpointError, ConfigError
 from movinet.runtime.base import Runtime
+from movinet.runtime.formats import FORMATS
 from movinet.runtime.numbers import decay_from_half_life
 from movinet.torch_runtime import wrap
 from networks import make_model, tiny_stream
 
 BOTH = ("logits", "embedding")
-#: What an engine needs besides movinet.
-PACKAGES = {
-    ".tflite": "ai_edge_litert",
-    ".onnx": "onnxruntime",
-    ".xml": "openvino",
-    ".pt2": "torch",
-    ".pte": "executorch",
-    ".mvn": "movinet._native",
-}
-FORMATS = [
-    pytest.param(suffix, marks=pytest.mark.heavy) if suffix == ".pt2" else suffix
-    for suffix in PACKAGES
-]
 #: How far an embedding may be off, of its largest value.
 TOLERANCE = {None: 1e-5, "float16": 0.01, "mixed": 0.01, "dynamic": 0.1, "int8": 0.3}
 #: Of the short side that the small models resize to, so that only their middle is cropped.
 FRAMES = noise(5, 36, 36, 3)
 CLIP = FRAMES[:, 2:34, 2:34].astype(np.float32) / np.float32(255)
-
-
-def needs(suffix: str) -> None:
-    """Skip a test whose format is not installed."""
-    try:
-        importlib.import_module(PACKAGES[suffix])
-    except ImportError:
-        pytest.skip(f"running {suffix} files needs {PACKAGES[suffix]}")
 
 
 def to_video(clip: np.ndarray) -> torch.Tensor:
@@ -100,7 +79,7 @@ def check_output(path: Path, options: dict[str, Any], tolerance: float = 1e-5) -
         assert_near(np.atleast_2d(stream.embedding), found[-batch:], 1e-6)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_format_gives_the_embedding_of_a_stream(suffix: str, tmp_path: Path) -> None:
     needs(suffix)
     check_output(tmp_path / f"x{suffix}", {})
@@ -149,7 +128,9 @@ def test_quantised_files_give_it_nearly(suffix: str, quantize, tmp_path: Path) -
     check_output(tmp_path / f"x{suffix}", options, TOLERANCE[quantize])
 
 
-@pytest.mark.parametrize("suffix", FORMATS[:-1])
+@pytest.mark.parametrize(
+    "suffix", [each for each in SUFFIXES if FORMATS[str(each.values[0])].base_models]
+)
 def test_every_format_gives_the_embedding_of_a_clip(suffix: str, tmp_path: Path) -> None:
     needs(suffix)
     check_clip(tmp_path / f"x{suffix}", {}, 1e-5)

@@ -4,7 +4,6 @@ Each way is held against PyTorch's own sigmoid of the network's logits.
 """
 
 import dataclasses
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -15,29 +14,17 @@ import torch
 from typer.testing import CliRunner
 
 import movinet
-from exported_formats import BASE, SPEC, STREAM
+from exported_formats import BASE, SPEC, STREAM, SUFFIXES, needs
 from fakes import gradient, write_video
 from movinet.cli import build_app
 from movinet.errors import CheckpointError, ConfigError
+from movinet.runtime.formats import FORMATS
 from movinet.runtime.manifest import Manifest
 from movinet.runtime.numbers import to_logits, to_probabilities
 from movinet.video import VideoReader, preprocess, views
 from networks import make_model
 
 LABELS = tuple("abcdefg")
-ENGINES = {
-    ".tflite": "ai_edge_litert",
-    ".onnx": "onnxruntime",
-    ".xml": "openvino",
-    ".pte": "executorch",
-    ".pt2": "torch",
-    ".mvn": "movinet._native",
-}
-
-
-def skip_without_engine(suffix: str) -> None:
-    if importlib.util.find_spec(ENGINES[suffix]) is None:
-        pytest.skip(f"{ENGINES[suffix]} is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +86,12 @@ def test_files_that_do_not_tell_have_exclusive_classes(tmp_path: Path, video: Pa
     np.testing.assert_allclose(told, logits.sigmoid().numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "softmax"),
-    [
-        pytest.param(suffix, softmax, marks=pytest.mark.heavy if suffix == ".pt2" else ())
-        for suffix in ENGINES
-        for softmax in (False, True)
-    ],
-)
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_exported_streams_are_sigmoids(
     tmp_path: Path, video: Path, suffix: str, softmax: bool
 ) -> None:
-    skip_without_engine(suffix)
+    needs(suffix)
     path = tmp_path / f"a{suffix}"
     exported = movinet.export(
         make_model(STREAM), path, input_spec=SPEC, softmax=softmax, multi_label=True, labels=LABELS
@@ -129,9 +110,9 @@ def test_exported_streams_are_sigmoids(
     np.testing.assert_allclose(runtime.running_logits(frames)[0], logits.numpy(), atol=1e-3)
 
 
-@pytest.mark.parametrize("suffix", [suffix for suffix in ENGINES if suffix != ".mvn"])
+@pytest.mark.parametrize("suffix", [suffix for suffix, row in FORMATS.items() if row.base_models])
 def test_exported_clips_are_sigmoids(tmp_path: Path, video: Path, suffix: str) -> None:
-    skip_without_engine(suffix)
+    needs(suffix)
     path = tmp_path / f"a{suffix}"
     movinet.export(make_model(BASE), path, input_spec=SPEC, softmax=True, multi_label=True)
     wanted = clip_logits(BASE, video).sigmoid().numpy()

@@ -13,14 +13,13 @@ import typer
 from movinet.cli.common import out, printable
 from movinet.cli.models import MultiLabelOption, say_model
 from movinet.errors import ConfigError, MissingExtraError
+from movinet.runtime.formats import FORMATS, listed
 
 if TYPE_CHECKING:
     from movinet.exporting.export import Exported
 
 #: Of the counted operations, those that are named.
 _NAMED = 6
-#: What writes and runs a format, beside the extra "export".
-_EXTRAS = {".onnx": ("onnx",), ".xml": ("openvino",), ".pte": ("executorch",)}
 
 
 def command(
@@ -38,8 +37,7 @@ def command(
             "--output",
             "-o",
             metavar="FILE",
-            help="Its suffix is the format: .tflite (LiteRT), .onnx (ONNX Runtime), .xml "
-            "(OpenVINO), .pte (ExecuTorch), .pt2 (PyTorch), .mvn (movinet's own engine).",
+            help=f"Its suffix is the format: {listed()}.",
         ),
     ],
     weights: Annotated[
@@ -187,7 +185,8 @@ def _export(
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "safetensors"):
             raise
-        extra = ",".join(("export", *_EXTRAS.get(output.suffix, ())))
+        row = FORMATS.get(output.suffix)
+        extra = ",".join(filter(None, ("export", row and row.extra)))
         raise MissingExtraError("exporting models", extra) from None
     check_output(output)  # before anything is fetched
     overrides: dict[str, Any] = {}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +14,8 @@ from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.exporting.calibration import Calibration, read_clips
 from movinet.exporting.graph.folding import fingerprint, fold
 from movinet.exporting.graph.graph import Graph, GraphOptions, build_graph
-from movinet.exporting.quantize import check_quantize, quantized
+from movinet.exporting.quantize import check_name, check_quantize, quantized
 from movinet.exporting.verify import Agreement, compare
-from movinet.exporting.writers.native import check_precision
 from movinet.files import file_path, model_path, replacing
 from movinet.labels import as_labels
 from movinet.network.architectures import ARCHITECTURES
@@ -26,21 +24,14 @@ from movinet.network.model import MoViNet
 from movinet.network.presets import input_spec
 from movinet.runtime.base import ModelInfo
 from movinet.runtime.exported import MAX_STREAMS, ExportedRuntime
-from movinet.runtime.loading import BESIDE, file_size, load
+from movinet.runtime.formats import FORMATS
+from movinet.runtime.loading import file_size, load
 from movinet.runtime.manifest import Manifest, TensorSpec
 from movinet.text import one_line
 from movinet.weights.factory import LoadedModel
 
-Write = Callable[[Any, Manifest, Path], object]
-#: suffix -> (module, function) that writes it
-WRITERS = {
-    ".tflite": ("movinet.exporting.writers.litert", "write_litert"),
-    ".onnx": ("movinet.exporting.writers.onnx", "write_onnx"),
-    ".xml": ("movinet.exporting.writers.openvino", "write_openvino"),
-    ".pte": ("movinet.exporting.writers.executorch", "write_executorch"),
-    ".pt2": ("movinet.exporting.writers.torch_export", "write_torch_export"),
-    ".mvn": ("movinet.exporting.writers.native", "write_native"),
-}
+#: Writes the content at a path, and says how many operations of each kind the file then has.
+Write = Callable[[Any, Manifest, Path], Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ class Exported:
         path: The file.
         manifest: What travels with it.
         size: Of the file, and of those that belong to it, bytes.
-        operations: How many of each kind the graph has.
+        operations: How many of each kind the file has.
         agreement: How near the file's outputs are to the model's.
     """
 
@@ -139,31 +130,35 @@ def export(
         loaded.info.multi_label,
     )
     _check(options)
-    module, name = WRITERS[path.suffix]
-    writer: Write = getattr(importlib.import_module(module), name)
-    native = path.suffix == ".mvn"
-    if native:
-        check_precision(quantize or "none")
+    row = FORMATS[path.suffix]
+    check_name(quantize)
+    row.check(
+        base_model=not network.config.causal,
+        any_batch=batch_size is None,
+        resizes=source_size is not None,
+        quantize=quantize,
+    )
     check_quantize(quantize, calibration is not None)
+    writer: Write = row.load_writer()
     clips = None if calibration is None else read_clips(calibration, spec)
     folded = fold(network)
     graph = build_graph(folded, options)
-    if not native:
+    if row.content == "graph":
         graph = quantized(graph, quantize, clips)
     manifest = _manifest(graph, loaded, options, quantize, fingerprint(folded))
-    with replacing(path, BESIDE.get(path.suffix, ())) as temporary:
-        # The native engine has a graph of its own.
-        _write(writer, folded if native else graph.program, manifest, temporary)
+    with replacing(path, row.beside) as temporary:
+        content = graph.program if row.content == "graph" else folded
+        counts = _write(writer, content, manifest, temporary)
         runtime = _reload(temporary, path)
         agreement = compare(network, runtime, options, quantize, clips)
         agreement.check(str(path))
-    counts = collections.Counter(op.kind for op in graph.program.ops)
-    return Exported(path, runtime.manifest, file_size(path), dict(counts.most_common()), agreement)
+    return Exported(path, runtime.manifest, file_size(path), counts, agreement)
 
 
-def _write(writer: Write, content: Any, manifest: Manifest, path: Path) -> None:
+def _write(writer: Write, content: Any, manifest: Manifest, path: Path) -> dict[str, int]:
+    """Write a file; how many operations of each kind it has, the most frequent first."""
     try:
-        writer(content, manifest, path)
+        return dict(collections.Counter(writer(content, manifest, path)).most_common())
     except RuntimeError as error:  # PyTorch and OpenVINO say so where a disk is full
         raise OSError(one_line(error)) from None
 
@@ -184,8 +179,8 @@ def check_output(path: Path) -> None:
         ConfigError: If its suffix is that of no format.
         OSError: If there is no folder for it, or it is one.
     """
-    if path.suffix not in WRITERS:
-        raise ConfigError(f"{path}: an export ends in one of {', '.join(WRITERS)}")
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"{path}: an export ends in one of {', '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise OSError(f"{path}: cannot be written (there is no folder {path.parent})")
     if path.is_dir():

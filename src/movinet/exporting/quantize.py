@@ -15,17 +15,21 @@ from movinet.errors import ConfigError
 from movinet.exporting.calibration import Clips, measure_ranges
 from movinet.exporting.graph.graph import Graph
 from movinet.exporting.graph.program import Op, Program, Scale, Value
+from movinet.runtime.formats import QUANTIZATIONS
 
 #: Lowest and highest value of a tensor.
 Ranges = Mapping[str, tuple[float, float]]
 _KERNELS = ("conv", "depthwise", "dense")
 
 
+def check_name(quantize: str | None) -> None:
+    """Raise ConfigError if there is no quantization of this name."""
+    if quantize not in (None, *QUANTIZATIONS):
+        raise ConfigError(f"quantize must be one of {', '.join(QUANTIZATIONS)}, not {quantize!r}")
+
+
 def check_quantize(quantize: str | None, calibrated: bool) -> None:
-    """Raise ConfigError if the name is unknown, or calibration is missing or unused."""
-    known = ("float16", "dynamic", "int8", "mixed")
-    if quantize not in (None, *known):
-        raise ConfigError(f"quantize must be one of {', '.join(known)}, not {quantize!r}")
+    """Raise ConfigError if calibration is missing or unused."""
     if (quantize == "int8") != calibrated:
         raise ConfigError(
             "calibration is for quantize='int8'"
@@ -39,7 +43,7 @@ def quantized(graph: Graph, quantize: str | None, clips: Clips | None) -> Graph:
 
     Args:
         graph: In float32.
-        quantize: See `check_quantize`.
+        quantize: See `check_name`.
         clips: For "int8".
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
 
@@ -11,26 +10,16 @@ from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.files import file_path, model_path
 from movinet.runtime.engines.shared import not_loaded
 from movinet.runtime.exported import ExportedRuntime
+from movinet.runtime.formats import FORMATS
 from movinet.runtime.manifest import Manifest
 
-#: suffix -> (module, class) of its engine
-ENGINES = {
-    ".tflite": ("movinet.runtime.engines.litert", "LiteRTEngine"),
-    ".onnx": ("movinet.runtime.engines.onnx", "OnnxEngine"),
-    ".xml": ("movinet.runtime.engines.openvino", "OpenVinoEngine"),
-    ".pte": ("movinet.runtime.engines.executorch", "ExecuTorchEngine"),
-    ".pt2": ("movinet.runtime.engines.torch_export", "TorchExportEngine"),
-    ".mvn": ("movinet.runtime.engines.native", "NativeEngine"),
-}
 MAX_THREADS = 1024
-#: suffix -> suffixes of the files of the same name that belong to such a file
-BESIDE = {".xml": (".bin",)}
 
 
 def file_size(path: Path) -> int:
     """Bytes of an exported model, with the files that belong to it."""
-    files = [path, *(path.with_suffix(suffix) for suffix in BESIDE.get(path.suffix, ()))]
-    return sum(file.stat().st_size for file in files)
+    row = FORMATS.get(path.suffix)
+    return sum(file.stat().st_size for file in (row.files(path) if row else [path]))
 
 
 def load(
@@ -65,9 +54,9 @@ def load(
     if isinstance(path, str) and path in EMBEDDED:
         path = exported_path(path)
     path = model_path(path)
-    if path.suffix not in ENGINES:
+    if path.suffix not in FORMATS:
         raise ConfigError(
-            f"{path}: an exported model ends in one of {', '.join(ENGINES)}, or is "
+            f"{path}: an exported model ends in one of {', '.join(FORMATS)}, or is "
             f"{', '.join(EMBEDDED)}, the bundled one; movinet.open_model opens presets and weights"
         )
     if not path.is_file():
@@ -77,8 +66,7 @@ def load(
         raise ConfigError(
             f"num_threads must be an integer from 1 to {MAX_THREADS}, not {num_threads!r}"
         )
-    module, name = ENGINES[path.suffix]
-    engine = getattr(importlib.import_module(module), name)
+    engine = FORMATS[path.suffix].load_engine()
     given = None if manifest is None else Manifest.read(file_path(manifest))
     try:
         opened = engine.open(path, num_threads=num_threads, manifest=given)

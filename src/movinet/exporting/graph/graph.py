@@ -187,7 +187,7 @@ def _gate(
         bias = (gate.bias + np.float32(3)).astype(np.float32)
         return program.dense(f"{name}/gate", x, gate.weight, bias, relu6=True), HARD_SIGMOID_FACTOR
     x = program.dense(f"{name}/gate", x, gate.weight, gate.bias)
-    return program.unary("sigmoid", f"{name}/gate/sigmoid", x), 1.0
+    return program.activate(f"{name}/gate/sigmoid", x, config.gating_activation), 1.0
 
 
 def gated(program: Program, name: str, x: Value, gate: Value) -> Value:

@@ -7,12 +7,15 @@ convolutions, no padding operations and no transposes. Each format has its own s
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from movinet.errors import ConfigError
 
 DType = Literal["float32", "float16", "uint8", "int8", "int32"]
 
@@ -176,10 +179,17 @@ class Program:
         return self._add(kind, name, (x,), x.shape, {}, x.batch_axis)
 
     def activate(self, name: str, x: Value, activation: str) -> Value:
-        """An activation of `MoViNetConfig`."""
-        if activation == "swish":
-            return self.binary("mul", name, x, self.unary("sigmoid", f"{name}/sigmoid", x))
-        return self.unary(activation, name, x)
+        """An activation of `MoViNetConfig`.
+
+        Raises:
+            ConfigError: If it is not made of operations that the writers have.
+        """
+        match activation:
+            case "swish":
+                return self.binary("mul", name, x, self.unary("sigmoid", f"{name}/sigmoid", x))
+            case "hard_swish" | "sigmoid" | "relu6":
+                return self.unary(activation, name, x)
+        raise ConfigError(f"models with the activation {activation!r} cannot be exported")
 
     def pool(self, name: str, x: Value) -> Value:
         """3x3 means of stride 2, SAME, that leave the padding out."""
@@ -221,6 +231,10 @@ class Program:
     def resize(self, name: str, x: Value, size: tuple[int, int]) -> Value:
         """Bilinear with half-pixel centres."""
         return self._add("resize", name, (x,), (x.shape[0], *size, x.shape[3]), {})
+
+    def counts(self) -> dict[str, int]:
+        """How many operations of each kind it has."""
+        return dict(collections.Counter(op.kind for op in self.ops))
 
     def output(self, name: str, value: Value) -> None:
         """Give a tensor out under a name."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from movinet.errors import ConfigError, MissingExtraError
+from movinet.errors import MissingExtraError
 from movinet.exporting.graph.program import Program
 from movinet.exporting.writers.torch_export import export_program
 from movinet.runtime.engines.executorch import quiet
@@ -22,7 +22,7 @@ except ModuleNotFoundError:
     raise MissingExtraError("writing .pte files", "executorch") from None
 
 
-def write_executorch(program: Program, manifest: Manifest, path: Path) -> Manifest:
+def write_executorch(program: Program, manifest: Manifest, path: Path) -> dict[str, int]:
     """Write a .pte file.
 
     Args:
@@ -31,15 +31,10 @@ def write_executorch(program: Program, manifest: Manifest, path: Path) -> Manife
         path: The file.
 
     Returns:
-        The manifest as written: 4-D states have channels before rows and columns.
-
-    Raises:
-        ConfigError: If the batch is free, or the program is quantised.
+        See `Program.counts`.
     """
-    if program.dynamic_batch:
-        raise ConfigError("a .pte file is exported with a fixed batch_size, not with a free one")
     manifest = channels_first(manifest)
-    exported = export_program(program, manifest, channels_first=True)
+    exported = export_program(program, channels_first=True)
     with quiet():
         lowered = to_edge_transform_and_lower(
             exported,
@@ -50,4 +45,4 @@ def write_executorch(program: Program, manifest: Manifest, path: Path) -> Manife
         planning = MemoryPlanningPass(alloc_graph_input=False)
         finished = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
     path.write_bytes(finished.buffer)
-    return manifest
+    return program.counts()

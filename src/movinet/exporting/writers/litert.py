@@ -56,13 +56,16 @@ _PLAIN = {
 }
 
 
-def write_litert(program: Program, manifest: Manifest, path: Path) -> None:
+def write_litert(program: Program, manifest: Manifest, path: Path) -> dict[str, int]:
     """Write a .tflite file.
 
     Args:
         program: The graph.
         manifest: Travels with it.
         path: The file.
+
+    Returns:
+        See `Program.counts`.
     """
     data = _Writer(program).model()
     with path.open("wb") as file:
@@ -70,6 +73,7 @@ def write_litert(program: Program, manifest: Manifest, path: Path) -> None:
         file.write(
             _archive({"movinet.json": manifest.to_json(), "labels.txt": "\n".join(manifest.labels)})
         )
+    return program.counts()
 
 
 def _archive(texts: dict[str, str]) -> bytes:

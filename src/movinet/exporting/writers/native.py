@@ -14,6 +14,7 @@ from movinet.errors import ConfigError
 from movinet.exporting.graph.folding import Affine, Folded, FoldedBlock
 from movinet.network.config import MAX_IMAGE_SIZE, MoViNetConfig
 from movinet.runtime.engines.native import PRECISIONS
+from movinet.runtime.formats import FORMATS
 from movinet.runtime.manifest import Manifest
 
 _MAGIC, _VERSION, _ALIGNMENT = b"MVN1", 1, 64
@@ -26,13 +27,16 @@ _BLOCK = struct.Struct("<8If")
 _NOTHING = 1e-30
 
 
-def write_native(network: Folded, manifest: Manifest, path: Path) -> None:
+def write_native(network: Folded, manifest: Manifest, path: Path) -> dict[str, int]:
     """Write a .mvn file.
 
     Args:
         network: A causal one.
         manifest: Travels with it; its input "frames" says the size of the frames.
         path: The file.
+
+    Returns:
+        How many layers of each kind it has.
 
     Raises:
         ConfigError: If the engine cannot run the network, or frames of that size.
@@ -51,12 +55,27 @@ def write_native(network: Folded, manifest: Manifest, path: Path) -> None:
         _put(file, text)
         for tensor in tensors:
             _put(file, tensor.tobytes())
+    return _counts(network)
+
+
+def _counts(network: Folded) -> dict[str, int]:
+    """Layers with weights by kind, as the operations of a graph are called."""
+    blocks = network.blocks
+    space = [layer for block in blocks for layer in (block.expand, block.project, block.skip)]
+    return {
+        "conv": sum(layer is not None for layer in (network.stem, *space, network.head)),
+        "depthwise": sum(1 + (block.temporal is not None) for block in blocks),
+        "dense": 2 + sum(2 for block in blocks if block.reduce is not None),
+    }
 
 
 def check_native(config: MoViNetConfig, manifest: Manifest) -> None:
     """Raise ConfigError unless the engine can run a network as the manifest wants it."""
-    if not config.causal:
-        raise ConfigError("the native engine runs stream models; export base models as .tflite")
+    FORMATS[".mvn"].check(
+        base_model=not config.causal,
+        resizes=manifest.resizes,
+        quantize=None if manifest.quantization == "none" else manifest.quantization,
+    )
     if config.pooling != "3d":
         raise ConfigError(f"the native engine needs pooling='3d', not {config.pooling!r}")
     temporal = any(block.kernel_time > 1 for block in config.architecture.blocks())
@@ -70,21 +89,9 @@ def check_native(config: MoViNetConfig, manifest: Manifest) -> None:
                 f"the native engine has no activation {name!r}, it has {', '.join(ACTIVATIONS)}: "
                 "export the model as .tflite"
             )
-    check_precision(manifest.quantization)
-    if manifest.resizes:
-        raise ConfigError("the native engine does not resize frames: leave source_size out")
     sides = manifest.frames.shape[1:3]
     if not all(1 <= (side or 0) <= MAX_IMAGE_SIZE for side in sides):
         raise ConfigError(f"image sizes are 1 to {MAX_IMAGE_SIZE} pixels, not {sides}")
-
-
-def check_precision(quantization: str) -> None:
-    """Raise ConfigError unless there are files of the engine with this quantization."""
-    if quantization not in PRECISIONS:
-        raise ConfigError(
-            f"the native engine has no {quantization!r} files: leave quantize out, or say "
-            "'float16', or 'dynamic' for int8 kernels"
-        )
 
 
 def _header(

@@ -55,7 +55,7 @@ _PLAIN = {
 _AXIS = (0, 2, 3, 1)
 
 
-def write_onnx(program: Program, manifest: Manifest, path: Path) -> Manifest:
+def write_onnx(program: Program, manifest: Manifest, path: Path) -> dict[str, int]:
     """Write an .onnx file.
 
     What is quantised is written with operators that turn it into float32 and back, between which
@@ -69,7 +69,7 @@ def write_onnx(program: Program, manifest: Manifest, path: Path) -> Manifest:
         path: The file.
 
     Returns:
-        The manifest as written: 4-D states have channels before rows and columns.
+        See `Program.counts`.
     """
     manifest = channels_first(manifest)
     model = make_model(program)
@@ -77,7 +77,7 @@ def write_onnx(program: Program, manifest: Manifest, path: Path) -> Manifest:
     texts = {"movinet": manifest.to_json(), "labels": "\n".join(manifest.labels)}
     helper.set_model_props(model, texts)
     save_model(model, path)
-    return manifest
+    return program.counts()
 
 
 def make_model(program: Program) -> ModelProto:

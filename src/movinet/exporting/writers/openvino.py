@@ -16,7 +16,7 @@ except ModuleNotFoundError:
     raise MissingExtraError("writing OpenVINO's .xml files", "openvino") from None
 
 
-def write_openvino(program: Program, manifest: Manifest, path: Path) -> Manifest:
+def write_openvino(program: Program, manifest: Manifest, path: Path) -> dict[str, int]:
     """Write an .xml file, and a .bin file of the same name.
 
     The graph is that of the .onnx file, as OpenVINO reads it.
@@ -27,7 +27,7 @@ def write_openvino(program: Program, manifest: Manifest, path: Path) -> Manifest
         path: The .xml file.
 
     Returns:
-        The manifest as written: 4-D states have channels before rows and columns.
+        See `Program.counts`.
     """
     from movinet.exporting.writers.onnx import make_model  # whose error names another extra
 
@@ -35,4 +35,4 @@ def write_openvino(program: Program, manifest: Manifest, path: Path) -> Manifest
     model = openvino.Core().read_model(make_model(program).SerializeToString(), b"")
     model.set_rt_info(manifest.to_json(), ["movinet"])
     openvino.save_model(model, path, compress_to_fp16=False)
-    return manifest
+    return program.counts()

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch.export import Dim, ExportedProgram
 
-from movinet.errors import ConfigError
 from movinet.exporting.graph.interpreter import ProgramModule
 from movinet.exporting.graph.program import Program
 from movinet.runtime.manifest import Manifest
@@ -16,7 +15,7 @@ from movinet.runtime.manifest import Manifest
 _TYPES = {"float32": torch.float32, "uint8": torch.uint8}
 
 
-def write_torch_export(program: Program, manifest: Manifest, path: Path) -> Manifest:
+def write_torch_export(program: Program, manifest: Manifest, path: Path) -> dict[str, int]:
     """Write a .pt2 file.
 
     Args:
@@ -25,36 +24,25 @@ def write_torch_export(program: Program, manifest: Manifest, path: Path) -> Mani
         path: The file.
 
     Returns:
-        The manifest.
-
-    Raises:
-        ConfigError: If the program is quantised.
+        See `Program.counts`.
     """
-    exported = export_program(program, manifest)
+    exported = export_program(program)
     # They would be pickled, and the reader takes no pickles.
     exported.example_inputs = None
     with warnings.catch_warnings():
         # Constants that are parts of one tensor are no fault.
         warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)
         torch.export.save(exported, path, extra_files={"movinet.json": manifest.to_json()})
-    return manifest
+    return program.counts()
 
 
-def export_program(
-    program: Program, manifest: Manifest, *, channels_first: bool = False
-) -> ExportedProgram:
+def export_program(program: Program, *, channels_first: bool = False) -> ExportedProgram:
     """The program as PyTorch's own graph; inputs and outputs are tuples in its order.
 
     Args:
         program: The graph.
-        manifest: What is told of it.
         channels_first: 4-D states have PyTorch's order of dimensions.
-
-    Raises:
-        ConfigError: If the program is quantised.
     """
-    if manifest.quantization != "none":
-        raise ConfigError("quantize is not for .pt2 and .pte files, which hold float32 alone")
     module = ProgramModule(program, channels_first=channels_first).eval()
     batch = Dim("batch", min=1, max=4096)
     inputs, dynamic = [], []

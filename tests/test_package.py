@@ -207,6 +207,8 @@ def test_wheel_is_whole(tmp_path: Path) -> None:
         "movinet/embedded/motions.safetensors",
         "movinet/embedded/motions.tflite",
         "movinet/evaluation/report.html",
+        "movinet/serving/page/index.html",
+        "movinet/serving/page/app.js",
         "movinet/training/recipes/a0_stream.yaml",
     }
     assert metadata["License-Expression"] == "Apache-2.0"

@@ -57,7 +57,8 @@ class Process:
     """`movinet serve` as a user starts it."""
 
     def __init__(self, *arguments: str | Path, token: str | None = None) -> None:
-        command = [*self.command(), *map(str, arguments), "--port", "0"]
+        port = () if "--port" in arguments else ("--port", "0")
+        command = [*self.command(), *map(str, arguments), *port]
         environment = {k: v for k, v in os.environ.items() if k != "MOVINET_TOKEN"}
         if token is not None:
             environment["MOVINET_TOKEN"] = token

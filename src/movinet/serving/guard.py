@@ -32,6 +32,13 @@ _HEADERS = [
         b"frame-ancestors 'none'",
     ),
 ]
+#: For pages of allowed origins (CORS): with every answer, and when a browser asks beforehand.
+_SHARED = [(b"vary", b"Origin"), (b"access-control-expose-headers", b"Retry-After")]
+_ASKED = [
+    (b"access-control-allow-methods", b"GET, POST, PUT, DELETE"),
+    (b"access-control-allow-headers", b"Authorization, Content-Type"),
+    (b"access-control-max-age", b"600"),
+]
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,24 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refused = self._refusal(scope)
+        shared = self._shared(scope)
         if refused is not None:
-            await _refuse(scope, receive, send, *refused)
+            await _refuse(scope, receive, send, *refused, headers=shared)
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
+        elif shared and scope["method"] == "OPTIONS":
+            start = {"type": "http.response.start", "status": 204, "headers": [*_ASKED, *shared]}
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
         else:
-            await self._within_bounds(scope, receive, send)
+            await self._within_bounds(scope, receive, send, shared)
+
+    def _shared(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """Headers with which a browser gives an answer to a page of an allowed origin."""
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+        if origin.decode("latin-1") not in self._access.origins:
+            return []
+        return [(b"access-control-allow-origin", origin), *_SHARED]
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
@@ -98,6 +117,8 @@ class Guard:
         token = self._access.token
         if token is None or scope["path"] in _OPEN or _is_page(scope["path"]):
             return True
+        if scope.get("method") == "OPTIONS":  # browsers ask without one whether they may send it
+            return True
         offered = [headers.get(b"authorization", "").removeprefix("Bearer ")]
         offered += parse_qs(scope["query_string"].decode("latin-1")).get("access_token", [])
         protocols = headers.get(b"sec-websocket-protocol", "").split(",")
@@ -107,7 +128,9 @@ class Guard:
     def _limit(self, path: str) -> int:
         return next((limit for start, limit in self._access.max_body if path.startswith(start)), 0)
 
-    async def _within_bounds(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _within_bounds(
+        self, scope: Scope, receive: Receive, send: Send, shared: Sequence[tuple[bytes, bytes]]
+    ) -> None:
         """Pass on a request; one that does not state its size ends when it is too long."""
         limit, seen = self._limit(scope["path"]), 0
 
@@ -124,7 +147,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 have = {name for name, _ in message.get("headers", [])}
                 missing = [pair for pair in _HEADERS if pair[0] not in have]
-                message["headers"] = [*message.get("headers", []), *missing]
+                message["headers"] = [*message.get("headers", []), *missing, *shared]
             await send(message)
 
         await self._app(scope, counted, with_headers)
@@ -143,20 +166,28 @@ def _host_name(host: str) -> str:
         return ""
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
+async def _refuse(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    status: int,
+    reason: str,
+    headers: Sequence[tuple[bytes, bytes]],
+) -> None:
     if scope["type"] == "websocket":
         await receive()
         # Before it is accepted: the client sees HTTP 403.
         await send({"type": "websocket.close", "code": 1008, "reason": reason})
         return
     body = json.dumps({"error": reason}).encode()
-    headers = [
+    sent = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
         *_HEADERS,
+        *headers,
     ]
     if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+        sent.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": sent})
     await send({"type": "http.response.body", "body": body})

@@ -55,6 +55,13 @@ void movinet_reset(movinet_stream* stream);
 void movinet_snapshot(const movinet_stream* stream, void* bytes);
 void movinet_restore(movinet_stream* stream, const void* bytes);
 
+/* The same as a file that every export of the same weights reads, in Python too, whatever its format
+ * (docs/reference/snapshot.md). It appears whole or not at all. A file may come from anybody: one
+ * that is damaged, or of another model, other weights or another image size, is refused, and the
+ * stream has not moved then. */
+int movinet_snapshot_save(const movinet_stream* stream, const char* path);
+int movinet_snapshot_load(movinet_stream* stream, const char* path);
+
 /* See the next frames: `frames` is [count][height][width][3], `logits` receives `classes` floats,
  * of everything seen since the start; if it is null, the classifier is not computed. Probabilities
  * are the softmax of the logits; if the manifest has "multi_label": true, or there is only one

@@ -6,6 +6,7 @@
 #include "error.h"
 #include "movinet.h"
 #include "network.h"
+#include "snapshot.h"
 
 using movinet::Bytes;
 using movinet::Error;
@@ -85,6 +86,20 @@ void movinet_snapshot(const movinet_stream* stream, void* bytes) {
 
 void movinet_restore(movinet_stream* stream, const void* bytes) {
   std::memcpy(stream->state.data(), bytes, stream->state.size());
+}
+
+int movinet_snapshot_save(const movinet_stream* stream, const char* path) {
+  return guarded([&] {
+    if (!path) throw Error(Error::Kind::usage, "a snapshot needs the path of its file");
+    movinet::save_snapshot(stream->network, stream->state.data(), path);
+  });
+}
+
+int movinet_snapshot_load(movinet_stream* stream, const char* path) {
+  return guarded([&] {
+    if (!path) throw Error(Error::Kind::usage, "a snapshot needs the path of its file");
+    movinet::load_snapshot(stream->network, stream->state.data(), path);
+  });
 }
 
 int movinet_embedding(const movinet_stream* stream, float* embedding) {

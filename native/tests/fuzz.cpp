@@ -5,13 +5,16 @@
 //
 // The damage knows the format: fields of the header and of the records get values from the edges of
 // what is allowed, the size in the header follows the file's, so that most of it passes the first
-// checks. FOLDER holds the file that is being tried, and keeps it where the program ends early.
+// checks. FOLDER holds the file that is being tried, and keeps it where the program ends early. Every
+// other file is a damaged snapshot, which a stream of the whole model loads.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -53,6 +56,36 @@ class Damage {
     if (below(8)) put<uint64_t>(data, kSizeField, data.size());
     return data;
   }
+  // Of a snapshot, mostly of its JSON.
+  Data of_snapshot(Data data) {
+    constexpr char kMarks[] = "0123456789-.eE\"[]{},:\\/u x";
+    uint64_t length = 0;
+    std::memcpy(&length, data.data(), sizeof length);
+    const size_t header = sizeof length + length;
+    for (size_t i = 0, n = 1 + below(4); i < n; i++) {
+      switch (below(8)) {
+        case 0:
+          put(data, 0, static_cast<uint64_t>(kEdges[below(std::size(kEdges))]));
+          break;
+        case 1:
+          data.resize(below(data.size() + 1));
+          break;
+        case 2:
+          data[below(data.size())] ^= static_cast<char>(1 << below(8));
+          break;
+        case 3: {  // a piece of the header in another place
+          const size_t size = below(64), to = below(header), from = below(header);
+          if (std::max(to, from) + size < data.size())
+            std::memmove(data.data() + to, data.data() + from, size);
+          break;
+        }
+        default:
+          data[std::min(below(header), data.size() - 1)] = kMarks[below(sizeof kMarks - 1)];
+      }
+      if (data.size() < 16) break;
+    }
+    return data;
+  }
   size_t below(size_t count) { return random_() % count; }
 
  private:
@@ -88,14 +121,61 @@ class Damage {
   std::mt19937 random_;
 };
 
+void need_one_line() {
+  if (!std::strchr(movinet_error(), '\n') && *movinet_error()) return;
+  std::fprintf(stderr, "not one line: %s\n", movinet_error());
+  std::abort();
+}
+
+// A model, a stream of it, and a snapshot of that to damage.
+class Whole {
+ public:
+  Whole(const char* path, const std::string& folder) {
+    if (movinet_load(path, 1, &model_)) fail(path);
+    const movinet_info info = movinet_get_info(model_);
+    stream_ = movinet_stream_new(model_);
+    frame_.resize(size_t{3} * info.height * info.width, 100);
+    logits_.resize(info.classes);
+    const std::string saved = folder + "/saved.safetensors";
+    if (!stream_ || !step() || movinet_snapshot_save(stream_, saved.c_str())) fail(path);
+    snapshot_ = read(saved);
+    std::remove(saved.c_str());
+  }
+  ~Whole() {
+    movinet_stream_free(stream_);
+    movinet_free(model_);
+  }
+  Whole(const Whole&) = delete;
+  Whole& operator=(const Whole&) = delete;
+
+  const Data& snapshot() const { return snapshot_; }
+  bool step() { return !movinet_step(stream_, frame_.data(), MOVINET_BYTES, 1, 1.f, logits_.data()); }
+  // Whether the file was taken.
+  bool try_snapshot(const std::string& path) {
+    const bool taken = !movinet_snapshot_load(stream_, path.c_str());
+    if (!taken) need_one_line();
+    if (!step()) fail("a stream that was loaded");
+    movinet_reset(stream_);
+    return taken;
+  }
+
+ private:
+  [[noreturn]] static void fail(const char* what) {
+    std::fprintf(stderr, "%s: %s\n", what, movinet_error());
+    std::exit(2);
+  }
+
+  movinet_model* model_ = nullptr;
+  movinet_stream* stream_ = nullptr;
+  Data frame_, snapshot_;
+  std::vector<float> logits_;
+};
+
 // Two frames of two streams; false if the file is refused.
 bool try_file(const std::string& path, Damage& random) {
   movinet_model* model = nullptr;
   if (movinet_load(path.c_str(), 1, &model)) {
-    if (std::strchr(movinet_error(), '\n') || !*movinet_error()) {
-      std::fprintf(stderr, "not one line: %s\n", movinet_error());
-      std::abort();
-    }
+    need_one_line();
     return false;
   }
   const movinet_info info = movinet_get_info(model);
@@ -128,14 +208,26 @@ int main(int argc, char** argv) {
   Damage damage(static_cast<unsigned>(std::atoi(argv[2])));
   const std::string path = std::string(argv[3]) + "/tried.mvn";
   std::vector<Data> seeds;
-  for (int i = 4; i < argc; i++) seeds.push_back(read(argv[i]));
-  long tried = 0, loaded = 0;
-  for (; Clock::now() < end; tried++) {
-    const Data data = damage(seeds[damage.below(seeds.size())]);
+  std::vector<std::unique_ptr<Whole>> wholes;
+  for (int i = 4; i < argc; i++) {
+    seeds.push_back(read(argv[i]));
+    wholes.push_back(std::make_unique<Whole>(argv[i], argv[3]));
+  }
+  long tried = 0, loaded = 0, snapshots = 0, taken = 0;
+  const auto write = [&](const Data& data) {
     std::ofstream(path, std::ios::binary).write(data.data(), static_cast<std::streamsize>(data.size()));
+  };
+  while (Clock::now() < end) {
+    write(damage(seeds[damage.below(seeds.size())]));
     loaded += try_file(path, damage);
+    tried++;
+    Whole& whole = *wholes[damage.below(wholes.size())];
+    write(damage.of_snapshot(whole.snapshot()));
+    taken += whole.try_snapshot(path);
+    snapshots++;
   }
   std::remove(path.c_str());
   std::printf("%ld files tried, %ld of them loaded and ran\n", tried, loaded);
-  return tried && loaded ? 0 : 1;
+  std::printf("%ld snapshots tried, %ld of them taken\n", snapshots, taken);
+  return tried && loaded && taken ? 0 : 1;
 }

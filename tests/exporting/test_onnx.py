@@ -37,8 +37,7 @@ def test_what_a_step_gives_out_is_what_the_next_takes_in(tmp_path: Path) -> None
     export(STREAM, tmp_path / "x.onnx")
     engine, decay = movinet.load(tmp_path / "x.onnx").engine, np.ones((1, 1), np.float32)
     state = engine.new_state(1)
-    moves = {spec.name: spec.next for spec in engine.manifest.states}
-    kept = {name: move[6:] for name, move in moves.items() if move.startswith("state:")}
+    kept = {spec.name: spec.source for spec in engine.manifest.states if spec.is_from_state}
     assert kept
     engine.step(noise(1, 32, 32, 3), decay, state)
     before = {name: value.data_ptr() for name, value in state.items()}

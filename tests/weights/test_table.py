@@ -1,6 +1,5 @@
 import struct
 
-import cramjam
 import google_crc32c
 import pytest
 from hypothesis import given
@@ -56,12 +55,11 @@ def _is_end(data: bytes, end: int) -> bool:
     return struct.pack("<I", mask(google_crc32c.value(data[:end]))) == data[end : end + 4]
 
 
-def test_reads_compressed_blocks():
+def test_compressed_blocks_are_refused_with_a_way_out():
     block = make_block(*((0, key, value) for key, value in sorted(MANY.items())))
-    packed = bytes(cramjam.snappy.compress_raw(block))
 
-    assert len(packed) < len(block) / 2
-    assert read_table(make_table(packed, kind=1)) == MANY
+    with pytest.raises(FormatError, match=r"its index is compressed: load .* save it again"):
+        read_table(make_table(block, kind=1))
 
 
 def test_every_flipped_bit_is_found():
@@ -95,8 +93,7 @@ A, B = make_block((0, b"a", b"1")), make_block((0, b"b", b"2"))
         (make_table(make_block((1, b"a", b""))), "builds on more"),
         (make_table(b"\x00\x05\x00a" + struct.pack("<II", 0, 1)), "announced"),
         (make_table(b"\xff" * 20 + struct.pack("<II", 0, 1)), "64 bits"),
-        (make_table(varint(1000), kind=1), "damaged"),
-        (make_table(varint(1 << 60), kind=1), "at most"),
+        (make_table(varint(1000), kind=1), "compressed"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -117,12 +114,3 @@ def test_entries_are_limited():
 
     with pytest.raises(FormatError, match="lists more than"):
         read_table(make_table(block))
-
-
-def test_compressed_blocks_share_one_limit():
-    blocks = [make_block((0, key, b"\0" * (3 << 20))) for key in (b"a", b"b", b"c")]
-    bombs = [bytes(cramjam.snappy.compress_raw(block)) for block in blocks]
-
-    assert len(read_table(make_table(*bombs[:2], kind=1))) == 2
-    with pytest.raises(FormatError, match="at most"):
-        read_table(make_table(*bombs, kind=1))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 
-from movinet.checkpoints import snappy
 from movinet.checkpoints.wire import FormatError, crc32c, mask, read_varint, shown, take, varint
 
 MAGIC = 0xDB4775248B80FB57
@@ -136,8 +135,11 @@ class _Reader:
             raise FormatError(f"the checksum of the block at byte {offset} is wrong")
         block, kind = self._data[offset:end], self._data[end]
         if kind == _SNAPPY:
-            block = snappy.decompress(block, MAX_TABLE_BYTES - self._unpacked)
-        elif kind != _RAW:
+            # TensorFlow has never written one; another tool compressed it.
+            raise FormatError(
+                "its index is compressed: load the checkpoint with TensorFlow and save it again"
+            )
+        if kind != _RAW:
             raise FormatError(f"a block is compressed in an unknown way ({kind})")
         self._unpacked += len(block)
         return block

@@ -15,6 +15,7 @@ from movinet.errors import ConfigError, VideoError
 from movinet.exporting.graph.graph import Graph
 from movinet.exporting.graph.interpreter import ProgramModule
 from movinet.network.config import InputSpec
+from movinet.runtime.manifest import carried
 from movinet.video import VideoReader
 from movinet.video.preprocessing import crop_pixels
 
@@ -146,12 +147,7 @@ def _show(module: ProgramModule, graph: Graph, clip: NDArray[np.uint8]) -> None:
             values |= {"frames": frame.expand(batch, -1, -1, -1), "decay": torch.ones(batch, 1)}
             results = module(*(values[name] for name in program.inputs))
             outputs = dict(zip(program.outputs, results, strict=True))
-            values = {
-                state.name: values[state.next.removeprefix("state:")]
-                if state.next.startswith("state:")
-                else outputs[state.next]
-                for state in graph.states
-            }
+            values = carried(graph.states, outputs, values)
 
 
 def _narrowed(extremes: tuple[float, float], counts: torch.Tensor | None) -> tuple[float, float]:

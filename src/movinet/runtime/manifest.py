@@ -6,10 +6,10 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from movinet.errors import CheckpointError, ConfigError
 from movinet.network.config import MAX_CHANNELS, MAX_FRAMES, InputSpec
@@ -21,6 +21,9 @@ FORMAT_VERSION = 1
 #: Far beyond any manifest: it may come from anybody.
 MAX_BYTES, MAX_TENSORS, MAX_ELEMENTS = 16 * 2**20, 8192, 2**31
 _MAX_AXES = 5
+#: Before the name of a state tensor in `StateTensor.next`.
+_STATE = "state:"
+T = TypeVar("T")
 _SHA256 = re.compile(r"([0-9a-f]{64})?")
 _DTYPES = ("float32", "uint8", "int8", "int32")
 #: Lowest and highest value of a state's elements.
@@ -87,6 +90,31 @@ class StateTensor:
                 f"{self.name}: initial must be a number from {low} to {high}, not "
                 f"{one_line(repr(self.initial))}"
             )
+
+    @property
+    def source(self) -> str:
+        """Name of the output, or of the state tensor, whose value it takes after a step."""
+        return self.next.removeprefix(_STATE)
+
+    @property
+    def is_from_state(self) -> bool:
+        """Whether `source` is a state tensor."""
+        return self.next.startswith(_STATE)
+
+
+def carried(
+    states: Iterable[StateTensor], outputs: Mapping[str, T], before: Mapping[str, T]
+) -> dict[str, T]:
+    """The state after a step.
+
+    Args:
+        states: What there is of it.
+        outputs: Of the step.
+        before: The state before the step.
+    """
+    return {
+        state.name: (before if state.is_from_state else outputs)[state.source] for state in states
+    }
 
 
 @dataclass(frozen=True)
@@ -289,9 +317,7 @@ class Manifest:
         if expected != set(inputs):
             raise ConfigError(f"inputs without a meaning: {sorted(expected ^ set(inputs))[:5]}")
         for state in self.states:
-            source = states.get(state.next.removeprefix("state:"))
-            if not state.next.startswith("state:"):
-                source = outputs.get(state.next)
+            source = (states if state.is_from_state else outputs).get(state.source)
             if source is None:
                 raise ConfigError(f"state {state.name}: there is no {state.next!r}")
             for other in (source, inputs[state.name]):

@@ -175,8 +175,7 @@ class _Graph:
         self._resident: LiteRTState | None = None
         self._steps = 0
         self._sources = {
-            state.name: (state.next.removeprefix("state:"), state.next.startswith("state:"))
-            for state in manifest.states
+            state.name: (state.source, state.is_from_state) for state in manifest.states
         }
         self._moves = [
             (self._inputs[target], (self._inputs if held else self._outputs)[source])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from movinet.errors import MissingExtraError
 from movinet.runtime.engine import StateValues
 from movinet.runtime.engines.shared import check_fit, initial_values, no_manifest, not_loaded
-from movinet.runtime.manifest import Manifest
+from movinet.runtime.manifest import Manifest, carried
 
 _TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 #: By state name.
@@ -83,14 +83,7 @@ class OnnxEngine:
         results = self._session.run_with_ort_values(self._outputs, given)
         fresh = dict(zip(self._outputs, results, strict=True))
         # All are taken from the old state before any is replaced.
-        state.update(
-            {
-                spec.name: fresh[spec.next]
-                if spec.next in fresh
-                else state[spec.next.removeprefix("state:")]
-                for spec in self.manifest.states
-            }
-        )
+        state.update(carried(self.manifest.states, fresh, state))
         return fresh[output or self.manifest.output].numpy()
 
     def read_state(

@@ -25,7 +25,7 @@ from movinet.runtime.engines.shared import (
     no_manifest,
     not_loaded,
 )
-from movinet.runtime.manifest import Manifest
+from movinet.runtime.manifest import Manifest, carried
 
 _TYPES = {"f32": "float32", "u8": "uint8", "i8": "int8"}
 
@@ -134,12 +134,7 @@ class OpenVinoEngine:
             request.set_output_tensor(self._outputs[name], tensor)
         request.set_input_tensor(self._inputs["decay"], self._shared(decay))
         given = self._run(request, frames, output)
-        state.tensors = {
-            spec.name: spare[spec.next]
-            if spec.next in spare
-            else tensors[spec.next.removeprefix("state:")]
-            for spec in self.manifest.states
-        }
+        state.tensors = carried(self.manifest.states, spare, tensors)
         state.spare = {output: tensors[name] for output, name in self._freed.items()}
         return given
 
@@ -184,14 +179,14 @@ class OpenVinoEngine:
 
 def _freed(manifest: Manifest) -> dict[str, str]:
     """Output -> the state whose tensor nobody needs any more after a step."""
-    takers = {state.next: state.name for state in manifest.states}
+    takers = {state.source: state.name for state in manifest.states if state.is_from_state}
     freed = {}
     for state in manifest.states:
-        if not state.next.startswith("state:"):
+        if not state.is_from_state:
             name = state.name
-            while f"state:{name}" in takers:
-                name = takers[f"state:{name}"]
-            freed[state.next] = name
+            while name in takers:
+                name = takers[name]
+            freed[state.source] = name
     return freed
 
 

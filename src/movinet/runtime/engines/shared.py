@@ -96,10 +96,7 @@ def moves_in_place(manifest: Manifest) -> list[tuple[str, str, bool]]:
     Raises:
         CheckpointError: If two states would have to change places.
     """
-    waiting = {
-        state.name: (state.next.removeprefix("state:"), state.next.startswith("state:"))
-        for state in manifest.states
-    }
+    waiting = {state.name: (state.source, state.is_from_state) for state in manifest.states}
     moves = []
     while waiting:
         needed = {source for name, (source, held) in waiting.items() if held and source != name}

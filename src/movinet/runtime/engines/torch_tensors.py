@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from movinet.runtime.engine import StateValues
 from movinet.runtime.engines.shared import initial_values
-from movinet.runtime.manifest import Manifest
+from movinet.runtime.manifest import Manifest, carried
 
 #: By state name.
 TensorState = dict[str, Any]
@@ -46,14 +46,7 @@ class TensorEngine:
     ) -> NDArray[np.float32]:
         """See `Engine.step`."""
         outputs = self._run({"frames": frames, "decay": decay}, state)
-        state.update(
-            {
-                spec.name: outputs[spec.next]
-                if spec.next in outputs
-                else state[spec.next.removeprefix("state:")]
-                for spec in self.manifest.states
-            }
-        )
+        state.update(carried(self.manifest.states, outputs, state))
         return outputs[output or self.manifest.output].numpy().copy()
 
     def read_state(

@@ -21,7 +21,7 @@ help:
 	@echo "make fast      the gate without heavy tests, for every day"
 	@echo "make lint      the gate without the tests"
 	@echo "make format    format the code and mend what the linter can mend"
-	@echo "make bench     run the benchmarks, about five minutes"
+	@echo "make bench     run the benchmarks, about eight minutes"
 	@echo "make clean     remove the environment and everything generated"
 
 demo: $(VENV)/base.stamp
@@ -59,6 +59,8 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/streaming.py --rounds 15
 	$(BIN)/python benchmarks/frame_to_probabilities.py
+	$(BIN)/python benchmarks/live.py --seconds 20
+	$(BIN)/python benchmarks/serving.py --seconds 20
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from movinet.errors import ConfigError
+from movinet.training.checks import check, check_probe
+from movinet.training.config import Section, TrainConfig
 from movinet.training.overrides import read_overrides
+from movinet.training.probing.settings import ProbeConfig
 from movinet.training.recipes import load_config
 
 
@@ -142,6 +147,28 @@ def test_a_key_that_does_not_exist(override: str, hint: str) -> None:
 )
 def test_a_value_that_is_not_allowed(override: str, expected: str) -> None:
     assert f"finetune: {expected}" in message(override).replace("no setting ", "")
+
+
+@pytest.mark.parametrize("schema", [TrainConfig, ProbeConfig])
+def test_every_setting_has_words_for_what_it_must_be(schema: type[Section]) -> None:
+    """Whatever is given to whichever setting: it is taken, or there is a line of our own."""
+    wrong = ["{a: 1}", "[x]", "x", "-1e30", "1e30", f"{10**400}", ".nan", "2.5", "2024-01-01"]
+    refused: set[str] = set()
+    for section, field in schema.model_fields.items():
+        assert isinstance(field.annotation, type)
+        assert issubclass(field.annotation, Section)
+        for key in field.annotation.model_fields:
+            for value in wrong:
+                values = {"probe": {}} if schema is ProbeConfig else {}
+                values[section] = {key: yaml.safe_load(value)}
+                try:
+                    (check_probe if schema is ProbeConfig else check)(values, "here")
+                except ConfigError as error:
+                    line = str(error)
+                    assert "Input should" not in line
+                    assert "\n" not in line
+                    refused |= {f"{section}.{key}" for _ in re.findall(rf"{key}: must", line)}
+    assert len(refused) > 10
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:

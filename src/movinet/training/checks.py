@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from reprlib import Repr
 from typing import Any, TypeVar, get_args
@@ -26,17 +25,23 @@ from movinet.training.probing.settings import ProbeConfig, ProbeInput
 S = TypeVar("S", bound=Section)
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
-#: What pydantic says, and how it is said here.
-_WORDS = (
-    (r", (unable|got) .*", ""),
-    ("Input should be (a valid )?", "must be "),
-    ("must be (number|string|dictionary|tuple|boolean)", r"must be a \1"),
-    ("must be integer", "must be an integer"),
-    ("a string", "text"),
-    ("a dictionary", "a mapping of keys to values"),
-    ("a tuple", "a list"),
-    ("a boolean", "true or false"),
-)
+#: Type of pydantic's error -> what a value must be; the numbers are in the error's context.
+_MUST_BE = {
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "an integer"
+    ),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "dict_type": "a mapping of keys to values",
+    "tuple_type": "a list",
+    "literal_error": "{expected}",
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "greater than or equal to {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "less than or equal to {le}",
+}
 #: From here on AdamW takes steps that are far too short; it is RMSprop's epsilon.
 _ADAMW_EPSILON = 0.1
 #: Fields of `MoViNetConfig` that are no override: what makes them is set elsewhere.
@@ -192,10 +197,16 @@ def _problem(error: Any) -> str:
         return f"{setting}: must be a list of two numbers, not {_SHORT.repr(given)}"
     if error["type"] == "missing":
         return f"{where} is missing"
-    message = error["msg"]
-    for old, new in _WORDS:
-        message = re.sub(old, new, message)
-    return f"{where}: {message}, not {_SHORT.repr(given)}"
+    limits = {name: _plain(value) for name, value in error.get("ctx", {}).items()}
+    must_be = _MUST_BE.get(error["type"])
+    if must_be is None:  # a test sees that no setting comes here
+        return f"{where}: {error['msg']}"
+    return f"{where}: must be {must_be.format_map(limits)}, not {_SHORT.repr(given)}"
+
+
+def _plain(value: Any) -> Any:
+    """A limit as people write it: 1, not 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _network_problems(model: ModelSection) -> Iterator[str]:

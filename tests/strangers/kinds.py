@@ -139,6 +139,39 @@ def resumed(path: Path) -> None:
     movinet.load(path.with_suffix(".tflite")).open_stream(path)(FRAME)
 
 
+def segments_run(path: Path) -> None:
+    exported(path.with_suffix(".tflite"))
+    video(path.with_suffix(".mp4"))
+    segments_resumed(path)
+
+
+def segments_resumed(path: Path) -> None:
+    from movinet.segments import find_segments
+
+    find_segments(path.with_suffix(".mp4"), path.with_suffix(".tflite"), resume=path)
+
+
+def watch_run(path: Path) -> None:
+    exported(path.with_suffix(".tflite"))
+    video(path.with_suffix(".mp4"))
+    watch_resumed(path)
+
+
+def watch_resumed(path: Path) -> None:
+    from movinet.events import Rule, Rules
+    from movinet.live import Resume, watch
+    from movinet.live.sinks import Sinks
+
+    rules, resume = Rules(Rule(on=0.1, off=0.05, shortest=0.0)), Resume(path)
+    with Sinks([str(path.with_suffix(".jsonl"))], sources=["a"], resume=resume) as sinks:
+        source, model = f"a={path.with_suffix('.mp4')}", path.with_suffix(".tflite")
+        results = watch(source, model, rules=rules, resume=resume, seconds=0.3)
+        for result in results:
+            sinks.send(result)
+            break
+        results.close()
+
+
 def configuration(path: Path) -> None:
     from movinet.training.recipes import load_config, to_yaml
 
@@ -258,6 +291,8 @@ KINDS: dict[str, Kind] = {
     "native": Kind("x.mvn", exported, step, needs="movinet._native"),
     "manifest": Kind("x.json", manifest_alone, with_manifest),
     "snapshot": Kind("x.snapshot", snapshot, resumed),
+    "watch-run": Kind("x.resume", watch_run, watch_resumed),
+    "segments-run": Kind("x.resume", segments_run, segments_resumed),
     "safetensors": Kind("x.safetensors", saved, weights),
     "pt": Kind("x.pt", zipped_again, weights),
     "pth": Kind("x.pth", lambda path: pickled(path, zipped=False), weights),

@@ -76,7 +76,8 @@ class SavedRun:
             state, streams = _parsed(read_bytes(path), kind)
         except DAMAGE as error:
             raise CheckpointError(
-                f"{path}: nothing to resume from: {one_line(error)}; remove the file to start anew"
+                f"{path}: nothing to resume from: {one_line(error)}; name a file of --resume, or "
+                "a new one"
             ) from None
         return cls(kind, state, streams)
 

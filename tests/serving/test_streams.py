@@ -229,7 +229,7 @@ def test_the_newest_frame_wins(runtime: Any, monkeypatch: pytest.MonkeyPatch) ->
 def test_who_has_no_room_is_told_when_to_come(runtime: Any) -> None:
     with served(runtime=runtime, max_streams=2) as (url, hub), Client(url) as client:
         first, second = client.stream(), client.stream()
-        with pytest.raises(ServerError, match="2 streams are open") as refused:
+        with pytest.raises(ServerError, match="the limit of open streams is 2") as refused:
             client.stream()
         assert refused.value.status == 503
         assert refused.value.retry_after == 5

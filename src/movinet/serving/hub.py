@@ -131,13 +131,13 @@ class Hub:
         session = Session(name or secrets.token_urlsafe(16), runtime, options, snapshot)
         if snapshot is not None and snapshot.time is not None:
             session.number = round(snapshot.time * session.rate)
-        return self._admit(session)
+        return self._enter(session)
 
     def fork(self, name: str, **changes: object) -> Session:
         """A second stream that has seen what a first one has, perhaps with other options."""
         session = self.find(name)
         options = replace(session.options, **changes)  # type: ignore[arg-type]
-        return self._admit(session.fork(secrets.token_urlsafe(16), options))
+        return self._enter(session.fork(secrets.token_urlsafe(16), options))
 
     def find(self, name: str) -> Session:
         """A stream by its id; one that sleeps on disk wakes up.
@@ -148,13 +148,29 @@ class Hub:
         """
         with self._lock:
             session = self._sessions.get(name)
-            if session is not None:
+            if session is not None and self._is_current(session):
                 session.used = time.monotonic()
                 return session
+            if session is not None:
+                self._forget(session)
             data = self._store.read(name) if self._store is not None and is_id(name) else None
             if data is None:
                 raise UnknownStreamError("there is no stream of this id: it was closed, or expired")
-            return self._admit(Session.from_bytes(name, data, self.runtime))
+            stamp = None if self._store is None else self._store.stamp(name)
+            session = Session.from_bytes(name, data, self.runtime)
+            session.saved, session.stamp = session.version, stamp
+            return self._admit(session)
+
+    def _is_current(self, session: Session) -> bool:
+        """Whether no other server has written a stream since; one that is in use is ours."""
+        if self._store is None or session.listeners or session.stamp is None:
+            return True
+        return self._store.stamp(session.id) in (None, session.stamp)
+
+    def release(self, session: Session) -> None:
+        """Nobody listens any more: another server may be asked for the stream next."""
+        if not session.listeners and session.id in self._sessions:
+            self._save(session)
 
     def close(self, name: str) -> Session:
         """End a stream, for good."""
@@ -187,6 +203,12 @@ class Hub:
         self._keeper.join()
         for scheduler in self._schedulers.values():
             scheduler.stop()
+
+    def _enter(self, session: Session) -> Session:
+        """Let a new stream in; where there is a folder, other servers know it at once."""
+        self._admit(session)
+        self._save(session)
+        return session
 
     def _admit(self, session: Session) -> Session:
         with self._lock:
@@ -227,7 +249,7 @@ class Hub:
         except OSError as error:
             self._log(f"a stream cannot be kept in {self._store.folder} ({error.strerror})")
             return False
-        session.saved = version
+        session.saved, session.stamp = version, self._store.stamp(session.id)
         return True
 
     def _keep(self) -> None:

@@ -121,6 +121,7 @@ class _Connection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await anyio.to_thread.run_sync(self._hub.release, session)
         if code:
             try:
                 async with asyncio.timeout(1.0):

@@ -171,6 +171,7 @@ class Session:
         dropped: Frames replaced, so far.
         version: Counts every change of what a snapshot has.
         saved: The version that is on disk.
+        stamp: Of the file with it.
     """
 
     def __init__(
@@ -196,6 +197,7 @@ class Session:
         self.used = time.monotonic()
         self.results = self.dropped = 0
         self.version, self.saved = 0, -1
+        self.stamp: int | None = None
         self._ring: deque[_Moment] = deque()
         self._listeners: list[Callable[[dict[str, Any]], None]] = []
 

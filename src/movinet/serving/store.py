@@ -63,6 +63,13 @@ class Store:
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
 
+    def stamp(self, name: str) -> int | None:
+        """Differs when somebody has written the stream again; None if it is not kept."""
+        try:
+            return self._path(name).stat().st_mtime_ns
+        except OSError:
+            return None
+
     def delete(self, name: str) -> None:
         """Forget a stream."""
         with contextlib.suppress(FileNotFoundError):

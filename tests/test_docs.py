@@ -1,5 +1,6 @@
 """The pages do what they say: commands and snippets run, links lead somewhere, figures hold."""
 
+import ast
 import contextlib
 import functools
 import io
@@ -307,6 +308,28 @@ def rows_of(page: Path, first_header: str) -> list[list[str]]:
             rows = iter(lambda: next(lines, ""), "")
             return [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows]
     raise AssertionError(f"{name_of(page)} has no table with the column {first_header!r}")
+
+
+#: What the pages may import: `movinet`, and these rooms of it.
+PUBLIC = {"movinet", *(f"movinet.{room}" for room in ("evaluation", "events", "live"))}
+PUBLIC |= {"movinet.segments", "movinet.video"}
+
+
+def test_pages_import_nothing_from_inside() -> None:
+    for page in PAGES:
+        for block in blocks_of(page):
+            if block.language == "python":
+                for module in _imported(block.code):
+                    assert module in PUBLIC, f"{name_of(page)}:{block.line}: {module}"
+
+
+def _imported(code: str) -> Iterator[str]:
+    """Modules of movinet that code imports."""
+    for node in ast.walk(ast.parse(code)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        yield from (name for name in names if name.partition(".")[0] == "movinet")
 
 
 def test_table_of_models_is_what_is_counted_and_published() -> None:

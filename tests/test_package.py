@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import movinet
 from movinet.errors import install_command
@@ -214,3 +215,12 @@ def test_wheel_is_whole(tmp_path: Path) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     needed = [row for row in metadata.get_all("Requires-Dist", []) if "extra ==" not in row]
     assert sorted(needed) == sorted(project()["dependencies"])
+
+
+def test_hooks_before_a_commit_are_what_make_lint_runs() -> None:
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2]
+    lines = recipe.partition("\n\n")[0].splitlines()[1:]
+    commands = [line.strip().replace("$(BIN)", ".venv/bin") for line in lines]
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [hook["entry"] for hook in config["repos"][0]["hooks"]] == commands
+    assert len(commands) > 3

@@ -21,6 +21,11 @@ from movinet.errors import (
 from movinet.version import __version__
 
 if TYPE_CHECKING:
+    from movinet.catalog.complexity import (
+        count_multiply_adds,
+        count_parameters,
+        count_state_bytes,
+    )
     from movinet.checkpoints.tensorflow import read_tf_checkpoint, write_tf_checkpoint
     from movinet.client import Client
     from movinet.data.sources import open_data
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     from movinet.network.config import InputSpec, MoViNetConfig
     from movinet.network.ensemble import Ensemble, temporal_ensemble
     from movinet.network.model import MoViNet
-    from movinet.network.presets import list_models
+    from movinet.network.presets import input_spec, list_models, preset_config
     from movinet.network.state import StreamState
     from movinet.opening import open_model
     from movinet.prediction import Prediction, predict
@@ -55,10 +60,14 @@ _LAZY = {
     "Prediction": "movinet.prediction",
     "StreamState": "movinet.network.state",
     "TrainResult": "movinet.training.train",
+    "count_multiply_adds": "movinet.catalog.complexity",
+    "count_parameters": "movinet.catalog.complexity",
+    "count_state_bytes": "movinet.catalog.complexity",
     "create_model": "movinet.weights.factory",
     "decay_from_half_life": "movinet.runtime.numbers",
     "evaluate": "movinet.evaluation",
     "export": "movinet.exporting.export",
+    "input_spec": "movinet.network.presets",
     "list_models": "movinet.network.presets",
     "load": "movinet.runtime.loading",
     "load_labels": "movinet.labels",
@@ -67,6 +76,7 @@ _LAZY = {
     "plot_predictions": "movinet.drawing.predictions",
     "predict": "movinet.prediction",
     "render": "movinet.drawing.video",
+    "preset_config": "movinet.network.presets",
     "read_tf_checkpoint": "movinet.checkpoints.tensorflow",
     "save_weights": "movinet.weights.saving",
     "temporal_ensemble": "movinet.network.ensemble",
@@ -97,10 +107,14 @@ __all__ = [
     "TrainingError",
     "VideoError",
     "__version__",
+    "count_multiply_adds",
+    "count_parameters",
+    "count_state_bytes",
     "create_model",
     "decay_from_half_life",
     "evaluate",
     "export",
+    "input_spec",
     "list_models",
     "load",
     "load_labels",
@@ -108,6 +122,7 @@ __all__ = [
     "open_model",
     "plot_predictions",
     "predict",
+    "preset_config",
     "read_tf_checkpoint",
     "render",
     "save_weights",

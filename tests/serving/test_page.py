@@ -3,11 +3,14 @@
 import json
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from browser import CHROMIUM, Page
+from numpy.typing import NDArray
 from page_tools import LABEL, READY, Serving, figure, shows, write_video
 from serving_tools import wait_for
 
@@ -58,6 +61,22 @@ def test_a_server_that_lags_gets_two_frames_and_the_rest_is_counted(
     assert after["dropped"] - before["dropped"] <= 1
     assert figure(page, "lost") == 0
     page.wait(shows(LABEL))
+    # A frame of somebody else sets the clock forward: the page goes on from there.
+    with Client(serving.url.rstrip("/")) as client:
+        other = client.resume(after["id"])
+        other.send(np.zeros((60, 80, 3), np.uint8).tobytes(), 1000)  # no JPEG: refused
+        other.send(jpeg(np.zeros((60, 80, 3), np.uint8)), 1000)
+        other.disconnect()
+    page.wait("document.querySelector('.state').innerText === 'Connected'")
+    wait_for(lambda: (serving.streams()[0]["time"] or 0) > 1002, 60)
+
+
+def jpeg(frame: NDArray[np.uint8]) -> bytes:
+    encoder = av.VideoCodecContext.create("mjpeg", "w")
+    encoder.height, encoder.width = frame.shape[:2]
+    encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 25)
+    picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuvj420p")
+    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode()])
 
 
 def test_a_stream_is_forked_rewound_kept_and_reset(

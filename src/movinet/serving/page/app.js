@@ -317,7 +317,8 @@ function keepDrawing() {
   setInterval(() => tiles.forEach((tile) => tile.drawFigures()), FIGURES);
 }
 
-if (!window.WebSocket || !window.Worker || !HTMLCanvasElement.prototype.toBlob || !window.HTMLDialogElement) {
+const needed = [window.Worker, window.HTMLDialogElement, window.AbortSignal?.timeout];
+if (needed.some((each) => each === undefined)) {
   byId("old").hidden = false;
 } else {
   source.addEventListener("change", showSource);

@@ -71,7 +71,7 @@ export class Source extends EventTarget {
     const video = this.#video;
     video.controls = true;
     const loaded = new Promise((resolve, reject) => {
-      video.addEventListener("loadeddata", resolve, { once: true });
+      video.addEventListener("loadedmetadata", resolve, { once: true });
       video.addEventListener("error", reject, { once: true });
     });
     video.src = this.#address;

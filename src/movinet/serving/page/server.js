@@ -3,6 +3,9 @@
 /** Of a token in a WebSocket's subprotocols, since browsers cannot set its headers. */
 const TOKEN_PROTOCOL = "movinet.token.";
 const PROTOCOL = "movinet.1";
+/** Milliseconds for an answer, and for one with a file. */
+const PATIENCE = 15_000;
+const FILE_PATIENCE = 300_000;
 
 /** The server refused, or did not answer. */
 export class ServerError extends Error {
@@ -109,7 +112,8 @@ export class Server {
     if (this.token) headers.Authorization = `Bearer ${this.token}`;
     let answer;
     try {
-      answer = await fetch(new URL(path, this.base), { method, headers, body });
+      const signal = AbortSignal.timeout(path.endsWith("/snapshot") ? FILE_PATIENCE : PATIENCE);
+      answer = await fetch(new URL(path, this.base), { method, headers, body, signal });
     } catch {
       throw new ServerError("the server does not answer");
     }

@@ -58,7 +58,7 @@ export class StreamSocket extends EventTarget {
   #timer = 0;
   #watch = 0;
   #tries = 0;
-  #openedAt = 0;
+  #openedAt = Infinity;
   #heardAt = 0;
   /** Times of capture by sequence number, oldest first. */
   #unanswered = new Map();
@@ -199,11 +199,9 @@ export class StreamSocket extends EventTarget {
     this.#socket = socket;
     socket.onmessage = ({ data }) => this.#hear(socket, data);
     socket.onclose = ({ code, reason }) => this.#lose(socket, code, reason);
-    socket.onopen = () => {
-      this.#openedAt = this.#heardAt = performance.now();
-      clearInterval(this.#watch);
-      this.#watch = setInterval(() => this.#listen(socket), ASK_AFTER / 2);
-    };
+    this.#openedAt = Infinity;
+    this.#heardAt = performance.now();
+    this.#watch = setInterval(() => this.#listen(socket), ASK_AFTER / 2);
   }
 
   /** Notice that a connection is dead, which nothing else reports for minutes. */
@@ -236,6 +234,7 @@ export class StreamSocket extends EventTarget {
   }
 
   #greet(hello) {
+    this.#openedAt = performance.now();
     this.hello = hello;
     this.#unanswered.clear();
     if (hello.sequence !== null) this.#sequence = Math.max(this.#sequence, hello.sequence);

@@ -127,6 +127,7 @@ export class Tile extends EventTarget {
 
   /** Say something on the tile; nothing takes it away. */
   notice(text = "") {
+    if (this.#parts.notice.textContent === text) return; // or it would be read out again
     this.#parts.notice.textContent = text;
     this.#parts.notice.hidden = !text;
   }

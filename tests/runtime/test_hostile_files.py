@@ -18,8 +18,8 @@ import movinet
 from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.runtime.engines import litert as litert_engine
 from movinet.runtime.engines.tflite_file import read_tflite
-from movinet.runtime.exported import StreamSnapshot
 from movinet.runtime.manifest import Manifest
+from movinet.runtime.snapshot import StreamSnapshot
 from movinet.torch_runtime import wrap
 from networks import make_model
 

@@ -17,8 +17,9 @@ from movinet.errors import MovinetError
 from movinet.exporting.calibration import Clips
 from movinet.exporting.graph.graph import GraphOptions
 from movinet.network.model import MoViNet
-from movinet.runtime.exported import ExportedRuntime, ExportedStream
+from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.numbers import to_probabilities
+from movinet.runtime.stream import ExportedStream
 from movinet.video.preprocessing import crop_pixels
 
 #: Steps of a stream that a file is run for.

@@ -201,6 +201,11 @@ def test_missing_files_are_counted_and_the_first_ones_named(tmp_path):
             r"line 2: 'walkin' is not one of the 2 classes \(walking, running\); di",
         ),
         (
+            ("sitting", "lying", "running", "falling"),
+            True,
+            r"'sitting' is not one of the 2 classes .*; nor are 'falling', 'lying'$",
+        ),
+        (
             ("walking", "running"),
             False,
             r"line 2: has 2 labels \(walking, running\); .*multi_label",

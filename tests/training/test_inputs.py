@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from tiny_runs import made_up_data, tiny_config
 
-from movinet.data.samples import DataSet
+from movinet.data.copies import copies
+from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError
 from movinet.training.inputs import open_train, open_valid
 from movinet.training.run import run
+from movinet.video.container import Region
+from movinet.video.media import VideoFile
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +80,35 @@ def test_a_list_of_bad_files_is_left_out(tmp_path: Path) -> None:
     ]
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["samples"] == 4
+
+
+def test_copies_under_other_names_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def data(name: str, *sources: Path | Region) -> DataSet:
+        samples = [Sample(str(i), VideoFile(s), (i % 2,)) for i, s in enumerate(sources)]
+        return DataSet(name, tuple(samples), ("a", "b"))
+
+    files = {}
+    contents = {
+        "one": b"1" * 200_000,
+        "copy": b"1" * 200_000,
+        "middle": b"1" * 100_000 + b"2" + b"1" * 99_999,  # another, with equal ends and size
+        "longer": b"1" * 200_001,
+        "archive": b"x" + b"1" * 200_000 + b"y",
+        "empty": b"",
+    }
+    for name, content in contents.items():
+        files[name] = tmp_path / name
+        files[name].write_bytes(content)
+    inside = Region(files["archive"], 1, 200_000, "a.mp4")
+    train = data("train", files["one"], files["empty"], tmp_path / "gone")
+    others = (files["middle"], files["longer"], files["one"], tmp_path / "gone")
+    valid = data("valid", *others, files["copy"], inside)
+    assert copies(valid, train) == [4, 5]
+    assert copies(data("valid", *others), train) == []
+
+    monkeypatch.setattr("movinet.training.inputs.open_data", lambda *_, **__: valid)
+    with (
+        pytest.warns(UserWarning, match=r"valid: 2 of 6 samples are copies of .*/copy, \.\.\.\)"),
+        pytest.warns(UserWarning, match="valid: 2 of 6 samples are training data too"),
+    ):
+        open_valid(tiny_config(tmp_path / "run"), train.labels, train)

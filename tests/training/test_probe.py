@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -97,7 +98,8 @@ def test_a_probe_of_several_labels_says_so(tmp_path: Path) -> None:
 def test_embeddings_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights(tmp_path / "t0_base.safetensors", "t0_base")
     monkeypatch.setattr(
-        "movinet.training.probing.cache.source_key", lambda sample: f"{hash(sample.key):064x}"[-64:]
+        "movinet.training.probing.cache.source_key",
+        lambda sample: hashlib.sha256(sample.key.encode()).hexdigest(),
     )
     first = run_probe(probe_config(tmp_path, "t0_base"), quiet=True)
     decoded: list[str] = []
@@ -268,3 +270,41 @@ def test_tiny_classes_are_named(
     weights(tmp_path / "t0_base.safetensors", "t0_base")
     run_probe(probe_config(tmp_path, "t0_base"))
     assert "classes with fewer than 3 samples: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_an_interrupted_probe_says_what_it_keeps(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    cached: bool,
+) -> None:
+    weights(tmp_path / "t0_base.safetensors", "t0_base")
+    monkeypatch.setattr(
+        "movinet.training.probing.cache.source_key",
+        lambda sample: hashlib.sha256(sample.key.encode()).hexdigest(),
+    )
+    frames, seen = MadeUp.frames, set()
+
+    def interrupted(self: MadeUp, *arguments: Any) -> Any:
+        if len(seen) >= 7 and self.name not in seen:
+            raise KeyboardInterrupt
+        seen.add(self.name)
+        return frames(self, *arguments)
+
+    monkeypatch.setattr("tiny_runs.MadeUp.frames", interrupted)
+    config = probe_config(tmp_path, "t0_base", probe__cache=cached)
+    with pytest.raises(KeyboardInterrupt):
+        run_probe(config)
+    told = capsys.readouterr().err
+    assert ("are in the cache; the same command goes on" in told) == cached
+    assert ("nothing was kept" in told) != cached
+
+    first = set(seen)
+    seen.clear()
+    monkeypatch.setattr(
+        "tiny_runs.MadeUp.frames", lambda self, *a: seen.add(self.name) or frames(self, *a)
+    )
+    run_probe(config, quiet=True)
+    assert seen.isdisjoint(first) == cached

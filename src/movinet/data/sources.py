@@ -224,6 +224,14 @@ def _assembled(
     if len(set(names)) < len(names):
         raise ConfigError(f"the class {max(names, key=names.count)!r} stands twice in the labels")
     numbers = {label: i for i, label in enumerate(names)}
+    unknown = {
+        same_form(label): item.where
+        for item in reversed(found)
+        for label in item.labels
+        if isinstance(label, str) and same_form(label) not in numbers
+    }
+    if unknown:
+        raise ConfigError(_unknown(unknown, names))
     samples = []
     for item in found:
         classes = tuple(_number(item.where, label, numbers) for label in item.labels)
@@ -272,12 +280,19 @@ def _number(where: str, label: str | int, numbers: Mapping[str, int]) -> int:
         if not 0 <= label < len(numbers):
             raise ConfigError(f"{where}: class {label}; there are {len(numbers)}, counted from 0")
         return label
-    label = same_form(label)
-    if label not in numbers:
-        near = difflib.get_close_matches(label, numbers, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        some = ", ".join(list(numbers)[:8]) + (", ..." if len(numbers) > 8 else "")
-        raise ConfigError(
-            f"{where}: {label!r} is not one of the {len(numbers)} classes ({some}){hint}"
-        )
-    return numbers[label]
+    return numbers[same_form(label)]
+
+
+def _unknown(labels: Mapping[str, str], names: Sequence[str]) -> str:
+    """What is wrong with labels that are no classes, each with the place of its first sample."""
+    *_, first = labels
+    near = difflib.get_close_matches(first, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    others = [repr(label) for label in sorted(labels, key=natural_order) if label != first]
+    more = ", ..." if len(others) > _NAMED else ""
+    also = f"; nor {'is' if len(others) == 1 else 'are'} {', '.join(others[:_NAMED])}{more}"
+    some = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return (
+        f"{labels[first]}: {first!r} is not one of the {len(names)} classes ({some}){hint}"
+        f"{also if others else ''}"
+    )

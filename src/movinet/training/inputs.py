@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from movinet.data.copies import copies
 from movinet.data.quarantine import exclude
 from movinet.data.samples import DataSet
 from movinet.data.sources import open_data
@@ -67,7 +68,7 @@ def open_valid(
         ConfigError: If it cannot be opened.
 
     Warns:
-        UserWarning: If samples are in the training data too, or repeated.
+        UserWarning: If samples are in the training data too, by name or as copies, or repeated.
     """
     assert config.data.valid is not None
     data = _open(config.data.valid, config, labels)
@@ -78,6 +79,15 @@ def open_valid(
             printable(
                 f"{data.name}: {common} of {len(data)} samples are training data too: the figures "
                 "will say how well they were learnt by heart"
+            ),
+            stacklevel=2,
+        )
+    if train is not None and (copied := copies(data, train)):
+        warnings.warn(
+            printable(
+                f"{data.name}: {len(copied)} of {len(data)} samples are copies of training files "
+                f"({data.samples[copied[0]].media.name}{', ...' if copied[1:] else ''}): the "
+                "figures are too good; leave these out of one of the two"
             ),
             stacklevel=2,
         )

@@ -176,14 +176,28 @@ def embed(
             cache = EmbeddingCache(describe(model, spec, views, embedder.engine), shape)
         messages.facts(_facts(config, data_sets, embedder.engine))
         workers = worker_count(config.data.workers)
-        with _progress(messages, total) as advance:
-            seen = [_embed_data(data, embedder, cache, workers, advance) for data in data_sets]
+        try:
+            with _progress(messages, total) as advance:
+                seen = [_embed_data(data, embedder, cache, workers, advance) for data in data_sets]
+        except KeyboardInterrupt:
+            messages.say("note", _interruption(cache))
+            raise
         if cache is not None:
             cache.prune()
             if not cache.works:
                 messages.say("warning", "the cache cannot be written: embeddings were not kept")
         _tell_failures(config, seen, messages)
         return seen, embedder.engine
+
+
+def _interruption(cache: EmbeddingCache | None) -> str:
+    """What a probe that was interrupted leaves."""
+    if cache is None or not cache.works:
+        return "interrupted: nothing was kept (probe.cache=true keeps embeddings)"
+    return (
+        "interrupted: the embeddings computed so far are in the cache; the same command goes on "
+        "from there"
+    )
 
 
 def _embed_data(
@@ -414,7 +428,7 @@ def _result_facts(
 ) -> list[tuple[str, str]]:
     names = {"top1": "top-1", "map": "mAP", "macro_f1": "macro F1"}
     rows = []
-    for label, prefix in (("held out in turn", "cv_"), ("data.valid", "")):
+    for label, prefix in (("held out", "cv_"), ("data.valid", "")):
         parts = [
             f"{name} {share(figures[prefix + key])}"
             for key, name in names.items()

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from servers import http_server, paced, transport_stream
 
 import movinet
+from fakes import write_video
 from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.events import Rule, Rules, find_events
 from movinet.live import Resume, watch
@@ -215,6 +216,31 @@ def test_a_run_goes_on_in_python(film: Path, runtime: Any, tmp_path: Path) -> No
         pytest.skip("the machine is too busy to see every frame of a video at its own pace")
     assert [result.number for result in found] == [*range(9)]
     np.testing.assert_array_equal([result.probabilities for result in found], expected[:9])
+
+
+def test_a_source_that_failed_is_tried_again(runtime: Any, tmp_path: Path) -> None:
+    """One that has ended is not."""
+    path, late, short = tmp_path / "saved", tmp_path / "late.mp4", tmp_path / "short.mp4"
+    write_video(short, [(255, 0, 0)] * 4)
+    sources = [f"a={short}", f"b={late}"]
+    first = list(watch(sources, runtime, resume=path))
+    assert {result.source for result in first} == {"a", "b"}
+    assert path.exists()
+    statuses: list[tuple[str, str]] = []
+    again = watch(
+        sources,
+        runtime,
+        resume=path,
+        seconds=0.5,
+        on_status=lambda status: statuses.append((status.source, status.state)),
+    )
+    assert [(result.source, result.ended) for result in again] == [("b", True)]
+    assert statuses == [("b", "failed")]
+    write_video(late, [(255, 0, 0)] * 4)
+    *results, last = watch(sources, runtime, resume=path)
+    assert {result.source for result in results} == {"b"}
+    assert last.ended
+    assert not path.exists()
 
 
 def test_another_run_does_not_go_on(film: Path, runtime: Any, tmp_path: Path) -> None:

@@ -118,7 +118,10 @@ class Resume:
         ):
             if name == "weights" and not (was.get(name) and self._of[name]):
                 continue  # not every file states them
-            if was.get(name) != self._of[name]:
+            found, wanted = was.get(name), self._of[name]
+            if name == "sources":
+                found, wanted = _fitting(found, wanted)
+            if found != wanted:
                 raise ConfigError(
                     f"{self.path}: it is of a run with {what}; name another file, or remove it to "
                     "start anew"
@@ -186,6 +189,20 @@ class Resume:
         }
         SavedRun("watch", state, self._streams).save(self.path)
         self._last, self._last_passed_on = time.monotonic(), passed_on
+
+
+def _fitting(found: Any, wanted: list[dict[str, Any]]) -> tuple[Any, list[dict[str, Any]]]:
+    """Both without the sizes of files that were missing then and may have come since."""
+    if not isinstance(found, list) or len(found) != len(wanted):
+        return found, wanted
+    came = [isinstance(was, dict) and was.get("size") is None for was in found]
+
+    def cut(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {**one, "size": None} if new else one for one, new in zip(sources, came, strict=True)
+        ]
+
+    return cut(found), cut(wanted)
 
 
 def _described(source: LiveSource) -> dict[str, Any]:

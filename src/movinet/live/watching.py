@@ -258,7 +258,9 @@ class Watcher:
                 left = [watched for watched in self._watched if not watched.done]
                 for watched in left:
                     if watched.reader.ended:
-                        watched.done = watched.ended = watched.moved = True
+                        watched.done = watched.moved = True
+                        # The next run tries again what has failed.
+                        watched.ended = watched.reader.status.state == "ended"
                         return watched, None
                 if not left:
                     return None

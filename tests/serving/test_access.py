@@ -215,6 +215,16 @@ def test_who_sends_nothing_but_rubbish_is_cut_off(url: str) -> None:
     assert httpx.get(f"{url}/v2/health/ready").status_code == 200
 
 
+def test_a_websocket_lives_longer_than_a_head_may_take(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.3)
+    with connect(socket_url(url, new_stream(url)), subprotocols=PROTOCOLS) as opened:
+        time.sleep(0.7)
+        opened.send('{"type": "ping"}')
+        assert [json.loads(opened.recv(5))["type"] for _ in range(2)] == ["hello", "pong"]
+
+
 def test_a_head_that_comes_byte_by_byte_is_not_waited_for(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

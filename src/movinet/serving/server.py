@@ -37,25 +37,33 @@ class PatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """A part of a request has come."""
-        waiting = self._is_waiting()
-        if waiting and self._late is None:
+        if self._is_waiting() and self._late is None:
             self._expect()
         super().data_received(data)
-        if not self._is_waiting() and self._late is not None:
-            self._late.cancel()
-            self._late = None
+        if not self._is_waiting():
+            self._come()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
-        if self._late is not None:
-            self._late.cancel()
+        self._come()
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """The connection is a WebSocket's from now on, and nobody waits for another head."""
+        super().handle_websocket_upgrade(event)
+        self._come()
 
     def _is_waiting(self) -> bool:
         """Whether no request is complete that is not answered."""
         return self.cycle is None or self.cycle.response_complete
 
+    def _come(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
     def _expect(self) -> None:
+        self._come()
         self._late = self.loop.call_later(HEAD_TIMEOUT, self._close_late)
 
     def _close_late(self) -> None:

@@ -189,6 +189,7 @@ export class Tile extends EventTarget {
       part.textContent = `Not connected: ${reason}. Next try in ${seconds(Math.max(1, delay / 1000))}.`;
     } else if (state === "ended") {
       part.textContent = this.#farewell(why, reason);
+      if (why === "gone") this.#events.forget();
     } else {
       part.textContent = STATES[state];
     }

@@ -375,7 +375,7 @@ def test_a_disk_that_is_full_later_stops_nothing(
     film: Path, runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    resume = Resume(tmp_path / "saved", every=0.1, say=lambda _, line: said.append(line))
+    resume = Resume(tmp_path / "saved", every=0.25, say=lambda _, line: said.append(line))
     results = watch([f"a={film}"], runtime, rules=RULES, resume=resume)
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(full))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ from movinet.runtime.saved_run import SavedRun
 from movinet.runtime.snapshot import StreamSnapshot
 from movinet.text import one_line
 
-#: Between two looks at what sinks have passed on, seconds.
-_LOOK = 0.5
+#: Between two writes at least, seconds, however much happens.
+_LEAST = 0.25
 #: The same trouble with the file is told again after so long, seconds.
 _SAID_FOR = 60.0
 
@@ -27,7 +28,8 @@ _SAID_FOR = 60.0
 class Resume:
     """A file from which `movinet.watch` goes on: states of streams and events, and what waits.
 
-    It is written every few seconds, and whenever an event begins or ends. Give the same one to
+    It is written every few seconds, and at once when an event begins or ends, though not more than
+    four times a second. Give the same one to
     `movinet.watch` and to `movinet.live.sinks.Sinks`.
 
     Args:
@@ -47,8 +49,8 @@ class Resume:
         every: float = 5.0,
         say: Callable[[str, str], None] | None = None,
     ) -> None:
-        if not (math.isfinite(every) and 0.1 <= every <= 3600):
-            raise ConfigError(f"every must be 0.1 to 3600 seconds, not {every:g}")
+        if not (math.isfinite(every) and _LEAST <= every <= 3600):
+            raise ConfigError(f"every must be {_LEAST:g} to 3600 seconds, not {every:g}")
         self.path: Path = file_path(path)
         self._saved = SavedRun.load(self.path, "watch") if self.path.exists() else None
         self._every, self._say = every, say or (lambda _kind, _line: None)
@@ -59,6 +61,7 @@ class Resume:
         self._passed_on: Callable[[], int] = lambda: 0
         self._last, self._last_passed_on, self._told = 0.0, 0, -math.inf
         self._complete, self._open = False, False
+        self._writing: threading.Thread | None = None
 
     @property
     def sinks(self) -> Any:
@@ -133,7 +136,7 @@ class Resume:
         Raises:
             OSError: If it cannot be written.
         """
-        self._write()
+        self._run().save(self.path)
         self._open = True
 
     def capture(self, number: int, state: dict[str, Any], stream: StreamSnapshot | None) -> None:
@@ -142,27 +145,37 @@ class Resume:
         if stream is not None:
             self._streams[str(number)] = stream
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time to write."""
+    def due(self, *, news: bool) -> bool:
+        """Whether it is time to write; `news` that an event has begun or ended since last time."""
         passed = time.monotonic() - self._last
-        return passed >= self._every or (
-            passed >= _LOOK and self._passed_on() != self._last_passed_on
-        )
+        if passed < _LEAST:  # several events at a time are one write
+            return False
+        return news or passed >= self._every or self._passed_on() != self._last_passed_on
 
     @property
     def wait(self) -> float:
         """Seconds after which to look again."""
-        return min(_LOOK, self._every)
+        return min(_LEAST, self._every)
 
-    def save(self) -> None:
-        """Write the file; trouble is told, and tried again next time."""
+    def save(self) -> bool:
+        """Write the file in another thread, if that is not at it still; whether it began."""
+        if self._writing is not None and self._writing.is_alive():
+            return False
+        run = self._run()
+        self._writing = threading.Thread(
+            target=self._try, args=(run,), name="movinet resume", daemon=True
+        )
+        self._writing.start()
+        return True
+
+    def _try(self, run: SavedRun) -> None:
+        """Write the file; trouble is told, and it is tried again next time."""
         try:
-            self._write()
+            run.save(self.path)
         except OSError as error:
-            self._last = time.monotonic()
-            if self._last >= self._told + _SAID_FOR:
-                self._told = self._last
+            now = time.monotonic()
+            if now >= self._told + _SAID_FOR:
+                self._told = now
                 self._say("warning", one_line(error))
 
     def complete(self) -> None:
@@ -174,21 +187,23 @@ class Resume:
         if not self._open:
             return
         self._open = False
+        if self._writing is not None:
+            self._writing.join()
         sinks = {} if self._sinks is None else self._sinks()
         if self._complete and not any(target["waiting"] for target in sinks.get("targets", [])):
             self.path.unlink(missing_ok=True)
         else:
-            self.save()
+            self._try(self._run())
 
-    def _write(self) -> None:
-        passed_on = self._passed_on()
+    def _run(self) -> SavedRun:
+        """All of it as it is now; nothing in it changes afterwards."""
+        self._last, self._last_passed_on = time.monotonic(), self._passed_on()
         state = {
             "of": self._of,
             "sources": [self._sources.get(i, {}) for i in range(len(self._of["sources"]))],
             "sinks": self.sinks if self._sinks is None else self._sinks(),
         }
-        SavedRun("watch", state, self._streams).save(self.path)
-        self._last, self._last_passed_on = time.monotonic(), passed_on
+        return SavedRun("watch", state, dict(self._streams))
 
 
 def _fitting(found: Any, wanted: list[dict[str, Any]]) -> tuple[Any, list[dict[str, Any]]]:

@@ -217,16 +217,15 @@ class Watcher:
     def _save(self, *, last: bool = False) -> None:
         """Write where watching is, if it is time to: what was yielded has been told."""
         resume = self._resume
-        if resume is None or not (last or resume.due or self._has_news):
+        if resume is None or not (last or resume.due(news=self._has_news)):
             return
-        self._has_news = False
         for number, watched in enumerate(self._watched):
             if watched.moved:
                 watched.moved = False
                 snapshot = None if watched.seen is None else stream_snapshot(watched.stream)
                 resume.capture(number, watched.state(), snapshot)
         if not last:
-            resume.save()
+            self._has_news = not resume.save() and self._has_news
             return
         if all(watched.ended for watched in self._watched):
             resume.complete()

@@ -99,10 +99,10 @@ class Sinks:
         return {name: worker.counts for name, worker in self._named().items()}
 
     def state(self) -> dict[str, Any]:
-        """What a later run must know, as JSON values."""
+        """What a later run must know, as JSON values that do not change any more."""
         return {
-            "clocks": self._clocks,
-            "open": self._open,
+            "clocks": dict(self._clocks),
+            "open": {source: dict(events) for source, events in self._open.items()},
             "targets": [{**worker.state(), "name": name} for name, worker in self._named().items()],
         }
 

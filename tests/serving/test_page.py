@@ -131,6 +131,7 @@ def test_a_stream_is_forked_rewound_kept_and_reset(
     page.click(".tile:last-of-type [data-do=end]")
     wait_for(lambda: len(serving.streams()) == 1, 60)
     assert len(page.texts(".tile")) == 1
+    assert page.text(".state") == "Connected"  # not lost on the way, either
     assert page.errors == []
 
 
@@ -147,7 +148,9 @@ def test_the_page_goes_on_after_a_restart(
     page.wait("document.querySelector('.state').innerText.startsWith('Not connected: ')")
     serving.start("--snapshots", str(tmp_path / "kept"))
     wait_for(lambda: [each for each in serving.streams() if each["listeners"]], 60)
-    page.wait("document.querySelector('.state').innerText === 'Connected'")
+    page.wait(
+        "document.querySelector('.state').innerText === 'Connected; the connection was lost once'"
+    )
     page.wait("document.querySelector('[data-figure=rate]').innerText > 4")
     (after,) = serving.streams()
     assert after["id"] == before["id"]

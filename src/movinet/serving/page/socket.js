@@ -90,6 +90,8 @@ export class StreamSocket extends EventTarget {
     this.missed = 0;
     /** Frames that were not answered, or refused. */
     this.lost = 0;
+    /** How often an open connection was lost. */
+    this.breaks = 0;
   }
 
   /** Connect, and stay connected. */
@@ -285,6 +287,7 @@ export class StreamSocket extends EventTarget {
 
   #lose(socket, code, reason) {
     if (socket !== this.#socket) return;
+    if (this.state === "open") this.breaks += 1;
     this.#drop();
     if (performance.now() - this.#openedAt > GOOD_AFTER) this.#tries = 0;
     if (code === NORMAL) this.#end("closed", reason || "the stream was ended");

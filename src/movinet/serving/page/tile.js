@@ -191,7 +191,9 @@ export class Tile extends EventTarget {
       part.textContent = this.#farewell(why, reason);
       if (why === "gone") this.#events.forget();
     } else {
-      part.textContent = STATES[state];
+      const { breaks } = this.stream;
+      const before = state === "open" && breaks ? `; the connection was lost ${times(breaks)}` : "";
+      part.textContent = STATES[state] + before;
     }
     offer.hidden = !(this.own && state === "ended" && ["gone", "closed"].includes(why));
     for (const button of this.element.querySelectorAll(".actions [data-do]:not([data-do=end])")) {
@@ -335,6 +337,10 @@ export class Tile extends EventTarget {
     }
     for (const bar of this.#bars.splice(Math.min(top.length, BARS))) bar.row.remove();
   }
+}
+
+function times(count) {
+  return count === 1 ? "once" : `${count} times`;
 }
 
 function makeBar(list) {

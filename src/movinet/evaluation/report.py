@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
-from html import escape
 from importlib import resources
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +22,9 @@ from movinet.evaluation.summary import Evaluation, Mistake, MultiLabel, SingleLa
 from movinet.evaluation.views import Look
 from movinet.files import replacing
 from movinet.text import printable
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 #: Suffixes that a report may have.
 SUFFIXES = (".html", ".htm")
@@ -38,17 +40,63 @@ _ENDED = (
 )
 
 
+class _Plot(NamedTuple):
+    """A plot as SVG, and what is said of it."""
+
+    svg: str
+    note: str
+    kind: str = "plot"
+
+
+class _Table(NamedTuple):
+    """Cells, of which the first `texts` of a row are text, the others numbers; `left` not shown."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    texts: int = 1
+    sortable: bool = False
+    title: str = ""
+    left: int = 0
+    kind: str = "table"
+
+
+class _Shown(NamedTuple):
+    """A wrong prediction: its texts, and pictures as base64 of JPEG files."""
+
+    guess: str
+    confidence: str
+    target: str
+    true_confidence: str
+    sample: str
+    pictures: Sequence[str]
+
+
+class _Mistakes(NamedTuple):
+    """The worst mistakes."""
+
+    shown: Sequence[_Shown]
+    kind: str = "mistakes"
+
+
+class _Section(NamedTuple):
+    """A part of the page with a title."""
+
+    title: str
+    parts: Sequence[_Plot | _Table | _Mistakes]
+
+
 def check_report(path: Path) -> None:
     """Raise, before any work is done, if a report cannot be written.
 
     Raises:
         ConfigError: If the path is not allowed.
-        MissingExtraError: If matplotlib or Pillow is not installed.
+        MissingExtraError: If matplotlib, Pillow or Jinja2 is not installed.
     """
     check_output(path, SUFFIXES)
     require_matplotlib("a report")
     try:
-        import PIL  # noqa: F401 - only whether it is there
+        import jinja2  # noqa: F401 - only whether they are there
+        import PIL  # noqa: F401
     except ImportError:
         raise MissingExtraError("a report", "plot") from None
 
@@ -62,13 +110,10 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
 
     Raises:
         ConfigError: If the path is not allowed.
-        MissingExtraError: If matplotlib or Pillow is not installed.
+        MissingExtraError: If matplotlib, Pillow or Jinja2 is not installed.
         OSError: If it cannot be written.
     """
     check_report(path)
-    template = Template(
-        resources.files("movinet.evaluation").joinpath("report.html").read_text("utf-8")
-    )
     figures = evaluation.figures
     if isinstance(figures, SingleLabel):
         sections = _single(figures, evaluation.model.labels)
@@ -79,16 +124,27 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
     sections += _troubles(
         "Doubtful: evaluated, with colours or times in doubt", evaluation.doubtful
     )
-    page = template.substitute(
-        title=_text(f"{evaluation.model.name}: evaluation"),
-        about="".join(
-            f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in _about(evaluation)
-        ),
-        tiles="".join(_tile(name, value) for name, value in headline(figures, evaluation.segments)),
-        sections="".join(sections),
+    page = _template().render(
+        title=f"{evaluation.model.name}: evaluation",
+        about=_about(evaluation),
+        tiles=headline(figures, evaluation.segments),
+        sections=sections,
     )
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _template() -> Template:
+    """The page, which escapes whatever it is given but plots."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        return value if isinstance(value, Markup) else printable(str(value))
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=shown)
+    text = resources.files("movinet.evaluation").joinpath("report.html").read_text("utf-8")
+    return environment.from_string(text)
 
 
 def headline(
@@ -179,33 +235,34 @@ def _about(evaluation: Evaluation) -> list[tuple[str, str]]:
     ]
 
 
-def _single(figures: SingleLabel, labels: Sequence[str]) -> list[str]:
+def _single(figures: SingleLabel, labels: Sequence[str]) -> list[_Section]:
     sections = []
     if figures.over_time is not None:
         plot = plot_over_time(figures.over_time, "top-1 accuracy", 1 / len(labels))
-        sections.append(_section("Accuracy over the seconds seen", _figure(plot, _ENDED)))
+        sections.append(_Section("Accuracy over the seconds seen", [_Plot(plot, _ENDED)]))
     note = (
         "Rows are the true classes, columns the predicted ones; the numbers are samples, and the "
         "colour is their share of the row. Everything off the diagonal is a mistake."
     )
     confused = most_confused(figures, labels)
-    content = _figure(plot_confusion(figures, tuple(labels)), note)
+    parts: list[_Plot | _Table] = [_Plot(plot_confusion(figures, tuple(labels)), note)]
     if confused:
         rows = [(true, guess, count, _percent(share)) for true, guess, count, share in confused]
         header = ("true class", "predicted", "samples", "of the class")
-        content += f"<h3>Most often confused</h3>{_table(header, rows, texts=2)}"
-    sections.append(_section("Confusion", content))
+        parts.append(_Table(header, rows, texts=2, title="Most often confused"))
+    sections.append(_Section("Confusion", parts))
     scores = figures.classes
     rows = [
         (labels[i], scores.support[i], *(_percent(column[i]) for column in scores[1:]))
         for i in range(len(labels))
     ]
     header = ("class", "samples", "precision", "recall (accuracy)", "F1")
-    sections.append(_section("Classes", _table(header, rows, sortable=True)))
+    sections.append(_Section("Classes", [_Table(header, rows, sortable=True)]))
     note = "On the dotted line, predictions are right as often as their confidence says."
     plot = plot_calibration(figures.calibration)
-    sections.append(_section("Calibration", _figure(plot, note)))
-    return [*sections, _mistakes(figures.mistakes[:_MISTAKES], labels)]
+    sections.append(_Section("Calibration", [_Plot(plot, note)]))
+    shown = [_shown(mistake, labels) for mistake in figures.mistakes[:_MISTAKES]]
+    return [*sections, _Section("Worst mistakes", [_Mistakes(shown)])]
 
 
 def most_confused(figures: SingleLabel, labels: Sequence[str]) -> list[tuple[str, str, int, float]]:
@@ -222,11 +279,11 @@ def most_confused(figures: SingleLabel, labels: Sequence[str]) -> list[tuple[str
     ]
 
 
-def _multi(figures: MultiLabel, labels: Sequence[str]) -> list[str]:
+def _multi(figures: MultiLabel, labels: Sequence[str]) -> list[_Section]:
     sections = []
     if figures.over_time is not None:
         plot = plot_over_time(figures.over_time, "mean average precision", None)
-        sections.append(_section("Precision over the seconds seen", _figure(plot, _ENDED)))
+        sections.append(_Section("Precision over the seconds seen", [_Plot(plot, _ENDED)]))
     scores = figures.classes
     rows = [
         (label, scores.support[i], *(_percent(column[i]) for column in scores[1:]))
@@ -236,32 +293,22 @@ def _multi(figures: MultiLabel, labels: Sequence[str]) -> list[str]:
         *("class", "samples", "average precision", "ROC-AUC", "PR-AUC"),
         *("recall at 95 % precision", "precision at ½", "recall at ½", "F1 at ½"),
     )
-    return [*sections, _section("Classes", _table(header, rows, sortable=True))]
+    return [*sections, _Section("Classes", [_Table(header, rows, sortable=True)])]
 
 
-def _mistakes(mistakes: Sequence[Mistake], labels: Sequence[str]) -> str:
-    if not mistakes:
-        return _section("Worst mistakes", "<p>There are none.</p>")
-    note = "<p>Wrong predictions, the most confident first.</p>"
-    content = "".join(_mistake(mistake, labels) for mistake in mistakes)
-    return _section("Worst mistakes", f'{note}<div class="mistakes">{content}</div>')
-
-
-def _mistake(mistake: Mistake, labels: Sequence[str]) -> str:
+def _shown(mistake: Mistake, labels: Sequence[str]) -> _Shown:
     sample = mistake.sample
-    images = "".join(
-        f'<img alt="" src="data:image/jpeg;base64,{data}">' for data in _thumbnails(mistake)
-    )
     part = ""
     if sample.start is not None or sample.end is not None:
         end = "its end" if sample.end is None else f"{sample.end:g} s"
         part = f", {sample.start or 0:g} s to {end}"
-    return (
-        f'<figure class="mistake"><div class="strip">{images or "no picture can be read"}</div>'
-        f"<figcaption>predicted: <b>{_text(labels[mistake.guess])}</b> "
-        f"{_percent(mistake.confidence)}; "
-        f"true: <b>{_text(labels[mistake.target])}</b> {_percent(mistake.true_confidence)}"
-        f"<small>{_text(sample.media.name + part)}</small></figcaption></figure>"
+    return _Shown(
+        labels[mistake.guess],
+        _percent(mistake.confidence),
+        labels[mistake.target],
+        _percent(mistake.true_confidence),
+        sample.media.name + part,
+        _thumbnails(mistake),
     )
 
 
@@ -286,59 +333,13 @@ def _thumbnails(mistake: Mistake) -> list[str]:
     return strips
 
 
-def _troubles(title: str, troubles: Sequence[Trouble]) -> list[str]:
+def _troubles(title: str, troubles: Sequence[Trouble]) -> list[_Section]:
     if not troubles:
         return []
-    table = _table(("file", "why"), troubles[:_MOST_TROUBLES], texts=2)
-    left = len(troubles) - _MOST_TROUBLES
-    more = f"<p>and {left} more</p>" if left > 0 else ""
-    return [_section(f"{title} ({len(troubles)})", table + more)]
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{_text(title)}</h2>{content}</section>"
-
-
-def _figure(svg: str, note: str) -> str:
-    return f'<figure class="plot">{svg}<figcaption>{_text(note)}</figcaption></figure>'
-
-
-def _tile(name: str, value: str) -> str:
-    return f'<div class="tile"><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>'
-
-
-def _table(
-    header: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    *,
-    texts: int = 1,
-    sortable: bool = False,
-) -> str:
-    """A table whose first `texts` columns are text and the others numbers."""
-    titles = "".join(
-        f'<th scope="col"{_kind(i, texts)}>'
-        + (f'<button type="button">{_text(cell)}</button>' if sortable else _text(cell))
-        + "</th>"
-        for i, cell in enumerate(header)
-    )
-    lines = "".join(
-        "<tr>"
-        + "".join(f"<td{_kind(i, texts)}>{_text(str(cell))}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    kind = ' class="sortable"' if sortable else ""
-    table = f"<table{kind}><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>"
-    return f'<div class="wide" tabindex="0" role="region" aria-label="table">{table}</div>'
-
-
-def _kind(column: int, texts: int) -> str:
-    return "" if column < texts else ' class="number"'
+    left = max(0, len(troubles) - _MOST_TROUBLES)
+    table = _Table(("file", "why"), troubles[:_MOST_TROUBLES], texts=2, left=left)
+    return [_Section(f"{title} ({len(troubles)})", [table])]
 
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %" if np.isfinite(value) else "-"
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))

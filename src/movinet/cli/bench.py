@@ -10,6 +10,7 @@ import typer
 
 from movinet.cli.common import out, printable, say
 from movinet.cli.models import MODEL_HELP, ManifestOption
+from movinet.cli.tables import new_table, print_whole
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,15 +90,11 @@ def command(
 
 def _print(figures: list[Figures]) -> None:
     """A row for each model."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold cyan")
-    for header in ("model", "engine"):
-        table.add_column(header, no_wrap=True)
-    for header in ("size\nMB", "load\nms", "memory\nMB", "state\nkB", "frames\na step"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for header in ("median\nms", "p90\nms", "p99\nms", "one stream\nframes/s", "many\nframes/s"):
-        table.add_column(header, justify="right", no_wrap=True)
+    header = (
+        *("model", "engine", "size\nMB", "load\nms", "memory\nMB", "state\nkB", "frames\na step"),
+        *("median\nms", "p90\nms", "p99\nms", "one stream\nframes/s", "many\nframes/s"),
+    )
+    table = new_table(header, texts=(0, 1))
     for one in figures:
         latency = [f"{1e3 * one.percentile(share):.2f}" for share in (50, 90, 99)]
         alone = one.unit * len(one.latency) / sum(one.latency)
@@ -114,9 +111,7 @@ def _print(figures: list[Figures]) -> None:
             "-" if one.streams == 1 else f"{one.throughput:.0f} ({one.streams})",
         )
     console = out()
-    # A narrow terminal wraps the lines: nothing is cut.
-    table.width = console.measure(table, options=console.options.update(width=1000)).maximum
-    console.print(table)
+    print_whole(console, table)
 
 
 def _scaled(value: int | None, by: float, form: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from movinet.cli.common import err, out, say
+from movinet.cli.tables import new_table, print_whole
 from movinet.errors import ConfigError, MissingExtraError
 from movinet.text import printable, shorten
 
@@ -185,21 +186,13 @@ def _table(
     headers: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], total: Sequence[str]
 ) -> None:
     """Print a row a class, those behind the first ones left out, and one for all."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold cyan")
-    table.add_column("class", no_wrap=True)
-    for header in headers:
-        table.add_column(header, justify="right", no_wrap=True)
+    table = new_table(("class", *headers))
     for label, cells in rows[:_MOST_CLASSES]:
         table.add_row(shorten(printable(label), _LABEL_WIDTH), *cells)
     if len(rows) > _MOST_CLASSES:
         table.add_row(f"({len(rows) - _MOST_CLASSES} more: --json)", style="dim")
     table.add_row(f"all {len(rows)}", *total, style="bold")
-    console = out()
-    # Wider than a narrow terminal, rather than with cells cut off.
-    table.width = console.measure(table, options=console.options.update(width=1000)).maximum
-    console.print(table)
+    print_whole(out(), table)
 
 
 def finding_lines(data: DataSet, findings: Sequence[Finding]) -> Iterator[str]:

@@ -12,13 +12,13 @@ import numpy as np
 
 from movinet.cli.common import out, printable
 from movinet.cli.prediction_table import sparkline
+from movinet.cli.tables import new_table
 from movinet.evaluation import Evaluation, MultiLabel, OverTime, SingleLabel
 from movinet.evaluation.report import describe_look, headline, most_confused
 from movinet.text import shorten
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from movinet.evaluation.drops import DropEvaluation
 
@@ -41,7 +41,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     )
     for line in textwrap.wrap(describe_look(evaluation), max(20, console.width - 2)):
         console.print(Text(f"  {line}", style="dim"))
-    table = _table(("", ""))
+    table = new_table(("", ""), indented=True)
     table.show_header = False
     for name, value in headline(figures, evaluation.segments):
         table.add_row(name, value)
@@ -66,7 +66,7 @@ def print_drops(evaluation: DropEvaluation) -> None:
     dropped = f"{evaluation.dropped} of {evaluation.frames} frames dropped ({share:.0%})"
     console.print(Text(f"  {dropped}, {course}", style="dim"))
     measure = "mAP, %" if evaluation.multi_label else "top-1, %"
-    table = _table(("policy", measure, "right all along, %", "change, %"))
+    table = new_table(("policy", measure, "right all along, %", "change, %"), indented=True)
     for score in evaluation.scores:
         policy = score.policy or "nothing dropped"
         shown = (f"{100 * v:.1f}" for v in (score.accuracy, score.running, score.change))
@@ -83,7 +83,9 @@ def _print_course(console: Console, course: OverTime) -> None:
     console.print("\n  over the seconds seen", style="dim")
     console.print(Text(f"  {curve}", style="cyan"))
     places = np.unique(np.linspace(0, len(course.seconds) - 1, 6).round().astype(int))
-    table = _table(("seconds", *(f"{course.seconds[place]:.2g}" for place in places)))
+    table = new_table(
+        ("seconds", *(f"{course.seconds[place]:.2g}" for place in places)), indented=True
+    )
     table.add_row("accuracy, %", *(f"{100 * course.accuracy[place]:.1f}" for place in places))
     table.add_row("still running", *(str(course.running[place]) for place in places))
     console.print(table)
@@ -105,7 +107,9 @@ def _print_classes(
         console.print(f"\n  the worst {_CLASSES} of {len(labels)} classes, %", style="dim")
     else:
         console.print("\n  classes, %", style="dim")
-    table = _table(("class", "samples", *(column.replace("_", " ") for column in columns)))
+    table = new_table(
+        ("class", "samples", *(column.replace("_", " ") for column in columns)), indented=True
+    )
     for i in chosen.tolist():
         values = (getattr(scores, column)[i] for column in columns)
         shown = (f"{100 * value:.1f}" if np.isfinite(value) else "-" for value in values)
@@ -117,7 +121,7 @@ def _print_mistakes(console: Console, figures: SingleLabel, labels: Sequence[str
     if not figures.mistakes:
         return
     console.print("\n  most often confused", style="dim")
-    table = _table(("true class", "predicted", "samples"), texts=(0, 1))
+    table = new_table(("true class", "predicted", "samples"), texts=(0, 1), indented=True)
     for true, guess, count, _ in most_confused(figures, labels)[:_CONFUSED]:
         table.add_row(_name(true), _name(guess), str(count))
     console.print(table)
@@ -133,16 +137,6 @@ def _path(name: str) -> str:
     with contextlib.suppress(ValueError):  # another drive
         name = min(name, os.path.relpath(name), key=len)
     return printable(name)
-
-
-def _table(header: Sequence[str], texts: tuple[int, ...] = (0,)) -> Table:
-    """A table without lines whose columns are numbers but for `texts`."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=True, padding=(0, 2), header_style="bold cyan")
-    for i, title in enumerate(header):
-        table.add_column(title, justify="left" if i in texts else "right", no_wrap=True)
-    return table
 
 
 def _name(label: str) -> str:

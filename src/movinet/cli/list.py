@@ -10,6 +10,7 @@ import typer
 from movinet.catalog.model_card import EnsembleFacts, ModelFacts, describe
 from movinet.cli.common import out
 from movinet.cli.info import quantity
+from movinet.cli.tables import new_table, print_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,19 +86,13 @@ def _weights(facts: ModelFacts | EnsembleFacts) -> list[str]:
 
 
 def _print_table(console: Console, models: list[ModelFacts | EnsembleFacts]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold cyan")
-    for header in ("model", "params", "mult-adds\na clip", "\na frame", "input", "fps"):
-        table.add_column(header, justify="left" if header == "model" else "right", no_wrap=True)
-    for header in ("K600\ntop-1", "\ntop-5", "weights"):
-        table.add_column(header, justify="left" if header == "weights" else "right", no_wrap=True)
+    header = ("model", "params", "mult-adds\na clip", "\na frame", "input", "fps")
+    table = new_table((*header, "K600\ntop-1", "\ntop-5", "weights"), texts=(0, 8))
     for facts in models:
         table.add_row(*_cells(facts))
-    # A narrow terminal wraps the lines: nothing is cut.
-    table.width = console.measure(table, options=console.options.update(width=1000)).maximum
-    console.print(table)
+    print_whole(console, table)
     console.print()
     for note in _notes(models):
         console.print(Text(note, style="dim"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from movinet.cli.common import out
+from movinet.cli.tables import new_table, print_whole
 from movinet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -124,15 +125,11 @@ def _row_json(name: str, about: str, config: Config) -> dict[str, Any]:
 
 
 def _print_table(rows: list[tuple[str, str, Config]]) -> None:
-    from rich.table import Table
-
     from movinet.training.config import TrainConfig
 
     console = out()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold cyan")
-    for header in ("recipe", "clip", "fps", "length", "what"):
-        justify = "left" if header in ("recipe", "what") else "right"
-        table.add_column(header, justify=justify, no_wrap=header != "what")
+    table = new_table(("recipe", "clip", "fps", "length", "what"), texts=(0, 4))
+    table.columns[-1].no_wrap = False
     for name, about, config in rows:
         view, frames, length = config.input, "", "one fit"
         if isinstance(config, TrainConfig):
@@ -141,8 +138,5 @@ def _print_table(rows: list[tuple[str, str, Config]]) -> None:
             length = steps or f"{schedule.epochs:g} epochs"
         clip = f"{frames}{view.image_size}x{view.image_size}"
         table.add_row(name, clip, f"{view.frame_rate:g}", length, about)
-    # The last column wraps; a terminal that is narrower still wraps lines: nothing is cut.
-    widest = console.measure(table, options=console.options.update(width=1000)).maximum
-    table.width = min(widest, max(console.width, _LEAST_WIDTH))
-    console.print(table)
+    print_whole(console, table, _LEAST_WIDTH)
     console.print("\nAll settings of one: movinet train finetune --show")

@@ -30,7 +30,8 @@ from movinet.exporting.writers.native import write_native
 from movinet.network.model import MoViNet
 from movinet.network.presets import input_spec
 from movinet.runtime.engines.native import NativeEngine
-from movinet.runtime.manifest import Manifest, TensorSpec
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tensors import TensorSpec
 from movinet.weights.factory import create_model
 from timing import report, take_turns
 

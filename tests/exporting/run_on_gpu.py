@@ -17,7 +17,8 @@ from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 from ai_edge_litert.options import Options
 
 import movinet
-from movinet.runtime.manifest import Manifest, TensorSpec
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tensors import TensorSpec
 
 STEPS = 4
 

@@ -14,7 +14,8 @@ from movinet.exporting.writers.native import write_native
 from movinet.network.config import InputSpec
 from movinet.network.model import MoViNet
 from movinet.runtime.engines.native import NativeEngine
-from movinet.runtime.manifest import Manifest, TensorSpec
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tensors import TensorSpec
 
 native = pytest.importorskip("movinet._native", reason="the native engine is not built")
 

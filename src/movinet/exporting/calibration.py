@@ -15,7 +15,7 @@ from movinet.errors import ConfigError, VideoError
 from movinet.exporting.graph.graph import Graph
 from movinet.exporting.graph.interpreter import ProgramModule
 from movinet.network.config import InputSpec
-from movinet.runtime.manifest import carried
+from movinet.runtime.tensors import carried
 from movinet.video import VideoReader
 from movinet.video.preprocessing import crop_pixels
 

@@ -26,7 +26,8 @@ from movinet.runtime.base import ModelInfo
 from movinet.runtime.exported import MAX_STREAMS, ExportedRuntime
 from movinet.runtime.formats import FORMATS
 from movinet.runtime.loading import file_size, load
-from movinet.runtime.manifest import Manifest, TensorSpec
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tensors import TensorSpec
 from movinet.text import one_line
 from movinet.weights.factory import LoadedModel
 

@@ -16,7 +16,7 @@ import numpy as np
 from movinet.errors import ConfigError
 from movinet.exporting.graph.folding import Affine, Folded, FoldedBlock
 from movinet.exporting.graph.program import Program, Value
-from movinet.runtime.manifest import StateTensor
+from movinet.runtime.tensors import StateTensor
 
 #: The reference's hard_sigmoid multiplies by this, not by 1/6.
 HARD_SIGMOID_FACTOR = 0.16667

@@ -8,7 +8,7 @@ import numpy as np
 
 from movinet.exporting.graph.folding import Affine, Folded, FoldedBlock
 from movinet.exporting.graph.program import Program, Value
-from movinet.runtime.manifest import StateTensor
+from movinet.runtime.tensors import StateTensor
 
 #: Sums of squares beyond it mean nothing; positions are below it (float32 holds integers to 2**24).
 _FAR = 2.0**25

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from movinet.errors import MissingExtraError
 from movinet.runtime.engine import StateValues
 from movinet.runtime.engines.shared import check_fit, initial_values, no_manifest, not_loaded
-from movinet.runtime.manifest import Manifest, carried
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tensors import carried
 
 _TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 #: By state name.

@@ -25,7 +25,8 @@ from movinet.runtime.engines.shared import (
     no_manifest,
     not_loaded,
 )
-from movinet.runtime.manifest import Manifest, carried
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tensors import carried
 
 _TYPES = {"f32": "float32", "u8": "uint8", "i8": "int8"}
 

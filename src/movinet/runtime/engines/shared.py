@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError
-from movinet.runtime.manifest import Manifest, TensorSpec
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tensors import TensorSpec
 from movinet.text import one_line
 
 #: (shape, with anything but an integer where the file leaves it free; numpy's name of the type)

@@ -24,7 +24,8 @@ from movinet.labels import assumed_labels
 from movinet.network.architectures import ARCHITECTURES
 from movinet.network.config import InputSpec
 from movinet.network.presets import input_spec
-from movinet.runtime.manifest import Manifest, StateTensor, TensorSpec
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tensors import StateTensor, TensorSpec
 
 #: What LiteRT says of the tensors of a signature, by their names there.
 Details = Mapping[str, dict[str, Any]]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from movinet.runtime.engine import StateValues
 from movinet.runtime.engines.shared import initial_values
-from movinet.runtime.manifest import Manifest, carried
+from movinet.runtime.manifest import Manifest
+from movinet.runtime.tensors import carried
 
 #: By state name.
 TensorState = dict[str, Any]

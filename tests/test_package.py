@@ -24,12 +24,13 @@ ALSO_WITHOUT_EXTRAS = (
     *("movinet.benchmarking", "movinet.cli", "movinet.evaluation", "movinet.live"),
     *("movinet.opening", "movinet.prediction"),
 )
-#: Made-up videos are drawn with Pillow.
-NEED_AN_EXTRA = ("movinet.data.synth",)
+#: Made-up videos are drawn with Pillow; a server is nothing without its packages.
+NEED_AN_EXTRA = ("movinet.data.synth", "movinet.client", "movinet.serving")
 EXTRAS = (
     *("torch", "safetensors", "google_crc32c", "filelock", "matplotlib", "PIL"),
     *("braceexpand", "tensorboard", "torchmetrics", "webdataset", "sklearn", "scipy", "yaml"),
-    *("executorch", "onnx", "onnxruntime", "openvino", "paho"),
+    *("executorch", "jinja2", "onnx", "onnxruntime", "openvino", "paho"),
+    *("fastapi", "httpx", "prometheus_client", "starlette", "uvicorn", "websockets"),
 )
 #: As if the extras were not installed.
 WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS!r}))\n"

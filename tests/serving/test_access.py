@@ -24,7 +24,7 @@ from websockets.typing import Origin, Subprotocol
 import movinet
 from movinet import Client
 from movinet.client import ServerError
-from movinet.serving import live_socket, server
+from movinet.serving import guard, live_socket, server
 from movinet.serving.frames import HEADER, MAX_FRAME_BYTES
 from movinet.serving.guard import Access
 from movinet.serving.hub import Hub
@@ -154,7 +154,54 @@ def test_bodies_are_bounded(url: str) -> None:
         status = httpx.post(f"{url}/v1/predict", content=endless()).status_code
     except httpx.HTTPError:
         status = 413
-    assert status >= 400
+    assert status == 413
+
+
+def head_of(url: str, path: str, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", f"Host: {urlsplit(url).netloc}", *headers, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def sent_raw(url: str, data: bytes) -> socket.socket:
+    address = urlsplit(url)
+    connection = socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
+    connection.sendall(data)
+    return connection
+
+
+@pytest.mark.parametrize("path", ["/v1/streams", "/v1/streams/x/fork", "/v2/models/motions/infer"])
+def test_a_body_without_a_length_that_is_too_long_is_told_so(
+    url: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(guard.Guard, "_limit", lambda *_: 1000)
+    head = head_of(url, path, "Transfer-Encoding: chunked", "Content-Type: application/json")
+    with sent_raw(url, head + b"7d0\r\n" + b"[" * 2000 + b"\r\n") as connection:
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"at most 1000 bytes" in answer
+    assert "Exception" not in caplog.text
+
+
+def test_a_video_that_does_not_come_keeps_nobody_waiting_for_ever(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(guard, "BODY_PATIENCE", 0.5)
+    with sent_raw(url, head_of(url, "/v1/predict", "Content-Length: 1000") + b"x") as silent:
+        answer = b"".join(iter(lambda: silent.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    sent_raw(url, head_of(url, "/v1/predict", "Content-Length: 1000") + b"x").close()
+
+    def predicted() -> bool:
+        return httpx.post(f"{url}/v1/predict", content=CLIP.read_bytes()).status_code == 200
+
+    wait_for(predicted)
+    assert "Exception" not in caplog.text
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://]", "http://[x]", "http://\xff["])
+def test_an_origin_that_is_no_address_is_refused(url: str, origin: str) -> None:
+    headers = {"Origin": origin.encode("latin-1")}
+    assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 403
 
 
 def jpeg_of(width: int, height: int) -> bytes:

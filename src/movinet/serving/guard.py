@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -9,11 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from starlette.requests import ClientDisconnect
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+#: Seconds that the server waits for a request's body in all, and bytes for each further one.
+BODY_PATIENCE, BODY_RATE = 30.0, 16 * 1024
 #: Names of this machine, which a page from elsewhere cannot make its own.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 #: What may be asked without a token.
@@ -111,7 +117,10 @@ class Guard:
         return None
 
     def _is_own(self, origin: str, host: str) -> bool:
-        return urlsplit(origin).netloc == host or origin in self._access.origins
+        try:
+            return urlsplit(origin).netloc == host or origin in self._access.origins
+        except ValueError:  # brackets that are no address
+            return False
 
     def _has_token(self, scope: Scope, headers: MutableMapping[bytes, str]) -> bool:
         token = self._access.token
@@ -131,26 +140,67 @@ class Guard:
     async def _within_bounds(
         self, scope: Scope, receive: Receive, send: Send, shared: Sequence[tuple[bytes, bytes]]
     ) -> None:
-        """Pass on a request; one that does not state its size ends when it is too long."""
-        limit, seen = self._limit(scope["path"]), 0
-
-        async def counted() -> MutableMapping[str, Any]:
-            nonlocal seen
-            message = await receive()
-            if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > limit:
-                    return {"type": "http.disconnect"}
-            return message
+        """Pass on a request; one whose body is too long or comes too slowly is refused."""
+        body, started = _Body(receive, self._limit(scope["path"])), False
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            if body.refusal is not None and not started:
+                return  # what the app says of half a body; the reason follows
             if message["type"] == "http.response.start":
+                started = True
                 have = {name for name, _ in message.get("headers", [])}
                 missing = [pair for pair in _HEADERS if pair[0] not in have]
                 message["headers"] = [*message.get("headers", []), *missing, *shared]
             await send(message)
 
-        await self._app(scope, counted, with_headers)
+        # Who hangs up in the middle, or is cut off here, is no fault of the server.
+        with contextlib.suppress(ClientDisconnect):
+            await self._app(scope, body.receive, with_headers)
+        if body.refusal is not None and not started:
+            await _refuse(scope, receive, send, *body.refusal, headers=shared)
+
+
+class _Body:
+    """A request's body as it comes, which ends where a limit is passed.
+
+    Args:
+        receive: Of the request.
+        limit: Bytes.
+
+    Attributes:
+        refusal: Status and reason, once a limit is passed; the app hears of a lost connection.
+    """
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive, self._limit = receive, limit
+        self._seen, self._waited, self._ended = 0, 0.0, False
+        self.refusal: tuple[int, str] | None = None
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """See ASGI."""
+        if self.refusal is not None:
+            return {"type": "http.disconnect"}
+        if self._ended:  # what comes is the end of the connection
+            return await self._receive()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            # The server's own time between two parts does not count.
+            left = BODY_PATIENCE + self._seen / BODY_RATE - self._waited
+            async with asyncio.timeout(left):
+                message = await self._receive()
+        except TimeoutError:
+            self.refusal = 408, "the body of the request came too slowly"
+            return {"type": "http.disconnect"}
+        self._waited += loop.time() - began
+        if message["type"] == "http.request":
+            self._seen += len(message.get("body", b""))
+            self._ended = not message.get("more_body", False)
+        if self._seen > self._limit:
+            self.refusal = 413, f"a request of this kind has at most {self._limit} bytes"
+            return {"type": "http.disconnect"}
+        return message
 
 
 def _is_page(path: str) -> bool:

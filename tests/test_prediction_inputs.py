@@ -15,6 +15,7 @@ from movinet.runtime.numbers import decay_from_half_life
 from movinet.video import VideoReader, preprocess
 from networks import make_model
 
+CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 FRAMES = gradient(20)  # at 10 a second
 
 
@@ -197,3 +198,14 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path: Path, video: Path) -> 
     movinet.export(make_model(STREAM), file, input_spec=SPEC)
     with pytest.raises(ConfigError, match="an exported model, which runs on the CPU"):
         movinet.predict(video, file, device="cuda")
+
+
+def test_slow_motion_is_seen_at_the_speed_of_life() -> None:
+    """The same pictures shown at a quarter of the rate, and frames taken 4 times as far apart."""
+    pictures = np.stack([frame.image for frame in VideoReader(CLIP, frame_rate=16)])
+    life = list(movinet.predict(pictures, "motions", fps=16, half_life=1.0))
+    slow = list(movinet.predict(pictures, "motions", fps=4, half_life=4.0, speed=4))
+    np.testing.assert_allclose([4 * p.time for p in life], [p.time for p in slow])
+    np.testing.assert_array_equal([p.probabilities for p in life], [p.probabilities for p in slow])
+    with pytest.raises(ConfigError, match="speed must be a number from"):
+        movinet.predict(pictures, "motions", fps=4, speed=0)

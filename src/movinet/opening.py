@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from movinet.embedded import exported_path
@@ -105,6 +107,31 @@ def as_runtime(model: str | os.PathLike[str] | Runtime | None, **options: Any) -
             "movinet.open_model"
         )
     return model
+
+
+def at_speed(runtime: Runtime, speed: float) -> Runtime:
+    """The same model for videos that show things slower or faster than they were.
+
+    Args:
+        runtime: A single model.
+        speed: How many times slower than life: 4 for slow motion of 100 frames a second that
+            plays at 25. The model then sees frames 4 times as far apart. Times, and half-lives,
+            stay those of the video.
+
+    Raises:
+        ConfigError: If it is no such number, or the model is an ensemble.
+    """
+    if isinstance(speed, bool) or not isinstance(speed, Real) or not 1e-3 <= speed <= 1e3:
+        raise ConfigError(f"speed must be a number from 0.001 to 1000, not {speed!r}")
+    if speed == 1:
+        return runtime
+    if runtime.members:
+        raise ConfigError(f"{runtime.info.name} is an ensemble: speed is for single models")
+    info = runtime.info
+    slowed = dataclasses.replace(info.input, frame_rate=info.input.frame_rate / float(speed))
+    other: Any = copy.copy(runtime)
+    other.info = dataclasses.replace(info, name=f"{info.name} at speed {speed:g}", input=slowed)
+    return other
 
 
 def check_takes_manifest(name: str) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import ConfigError, MovinetError
-from movinet.opening import as_runtime, check_for_files
+from movinet.opening import as_runtime, at_speed, check_for_files
 from movinet.runtime.base import Runtime
 from movinet.runtime.numbers import to_logits, to_probabilities
 from movinet.text import printable
@@ -97,6 +97,7 @@ def predict(
     end: float | None = None,
     half_life: float | None = None,
     fps: float | None = None,
+    speed: float = 1.0,
     device: str | None = None,
     on_skipped: OnSkipped | None = None,
 ) -> Iterator[Prediction]:
@@ -129,6 +130,8 @@ def predict(
         half_life: Stream models: seconds after which a frame counts half; by default all frames
             count the same.
         fps: Of an array: frames per second.
+        speed: How many times slower than life the video shows things: 4 for slow motion that a
+            camera took at 100 frames a second and plays at 25. Times stay those of the video.
         device: As in `movinet.open_model`.
         on_skipped: Called with each part of the file that cannot be decoded, or whose pictures or
             times are doubtful (a note); by default each is a warning (`warnings.warn`).
@@ -151,6 +154,7 @@ def predict(
         multi_label=multi_label,
         device=device,
     )
+    runtime = at_speed(runtime, speed)
     _check_options(views, crops, stride, window)
     from movinet.video.inputs import check_input
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import sys
 
-import gi
+import gi  # pyright: ignore[reportMissingImports]
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    GLib,
+    Gst,
+    GstRtspServer,
+)
 
 
 def main() -> None:

@@ -49,12 +49,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     other = make_model(tiny_stream())
     with torch.no_grad():
         other.classifier.bias[0] += 1e-3
-    for name, network, options in (
+    exports: list[tuple[str, Any, dict[str, Any]]] = [
         ("plain.mvn", model, {}),
         ("half.mvn", model, {"quantize": "float16"}),
         ("plain.tflite", model, {}),
         ("other.mvn", other, {}),
-    ):
+    ]
+    for name, network, options in exports:
         movinet.export(network, folder / name, input_spec=SPEC, **options)
     return {path.name: path for path in folder.iterdir()}
 

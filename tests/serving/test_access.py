@@ -200,7 +200,7 @@ def test_a_video_that_does_not_come_keeps_nobody_waiting_for_ever(
 
 @pytest.mark.parametrize("origin", ["http://[", "http://]", "http://[x]", "http://\xff["])
 def test_an_origin_that_is_no_address_is_refused(url: str, origin: str) -> None:
-    headers = {"Origin": origin.encode("latin-1")}
+    headers = {b"Origin": origin.encode("latin-1")}
     assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 403
 
 

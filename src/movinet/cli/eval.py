@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from movinet.cli.common import say
-from movinet.cli.models import MODEL_HELP, DeviceOption, HalfLifeOption, ManifestOption, say_model
+from movinet.cli.models import (
+    MODEL_HELP,
+    DeviceOption,
+    HalfLifeOption,
+    ManifestOption,
+    SpeedOption,
+    say_model,
+)
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -134,6 +141,7 @@ def command(
         typer.Option(metavar="SECONDS", min=0, help="See no more than this much of each sample."),
     ] = None,
     half_life: HalfLifeOption = None,
+    speed: SpeedOption = 1.0,
     device: DeviceOption = None,
     report: Annotated[
         Path | None,
@@ -175,6 +183,7 @@ def command(
     from movinet.evaluation import evaluate
     from movinet.evaluation.report import check_report, write_report
     from movinet.evaluation.views import Look
+    from movinet.opening import at_speed
 
     # What is wrong is told before anything is loaded.
     Look(views, crops, control, seed, start, end, half_life)
@@ -184,7 +193,7 @@ def command(
     if report is not None:
         check_report(report)
     rules = _rules(events, segments=segments)
-    runtime = _load(model, weights, labels, manifest, device)
+    runtime = at_speed(_load(model, weights, labels, manifest, device), speed)
     multi_label = multi_label or runtime.info.multi_label
     samples = open_samples(
         data, root, multi_label, exclude, runtime.info.labels, skip_missing=skip_missing

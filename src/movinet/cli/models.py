@@ -44,6 +44,14 @@ HalfLifeOption = Annotated[
         help="Stream models: after this time a frame counts half. By default all count the same.",
     ),
 ]
+SpeedOption = Annotated[
+    float,
+    typer.Option(
+        metavar="FACTOR",
+        help="How many times slower than life the video shows things; 4 for slow motion of 100 "
+        "frames a second that plays at 25.",
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(

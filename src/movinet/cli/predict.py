@@ -22,6 +22,7 @@ from movinet.cli.models import (
     HalfLifeOption,
     ManifestOption,
     MultiLabelOption,
+    SpeedOption,
     StartOption,
     say_model,
 )
@@ -149,6 +150,7 @@ def command(
     start: StartOption = None,
     end: EndOption = None,
     half_life: HalfLifeOption = None,
+    speed: SpeedOption = 1.0,
     device: DeviceOption = None,
 ) -> None:
     """Predict the classes of videos.
@@ -188,6 +190,9 @@ def command(
     if all(job.error for job in jobs):
         _fail(jobs, shown)
     runtime = _load(model, weights, labels, head_activation, manifest, multi_label, device)
+    from movinet.opening import at_speed
+
+    runtime = at_speed(runtime, speed)
     view = _View(views, crops, stride, window, start, end, half_life)
     _predict_all(jobs, runtime, view, shown)
     if any(job.error for job in jobs):

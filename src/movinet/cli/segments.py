@@ -9,7 +9,7 @@ import typer
 
 from movinet.cli.common import FAILED, err, printable, say
 from movinet.cli.jobs import Job, output_names, plan_jobs
-from movinet.cli.models import MODEL_HELP, say_model
+from movinet.cli.models import MODEL_HELP, SpeedOption, say_model
 from movinet.cli.watch import half_life_of, rules_of
 from movinet.errors import ConfigError, MovinetError
 
@@ -75,6 +75,7 @@ def command(
             metavar="SECONDS", help="Seconds after which a frame counts half, or inf. [5]"
         ),
     ] = None,
+    speed: SpeedOption = 1.0,
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Rules of events, TOML.")
     ] = None,
@@ -104,13 +105,13 @@ def command(
 
       movinet segments night.mp4 -m a0.mvn -o night.csv --resume night.resume
     """
-    from movinet.opening import open_model
+    from movinet.opening import at_speed, open_model
 
     jobs = plan_jobs(videos, None, render)
     outputs = _outputs(jobs, output or [], format)
     resumes = [None] * len(jobs) if resume is None else output_names(resume, jobs)
     rules = rules_of(events, on, off)
-    runtime = open_model(model, weights=weights)
+    runtime = at_speed(open_model(model, weights=weights), speed)
     say_model(runtime.info, "", "segments")
     half = half_life_of(half_life, runtime)
     failed, finished = False, []

@@ -17,7 +17,7 @@ from movinet.evaluation.segments import SegmentScores, score_segments
 from movinet.evaluation.summary import Evaluation, Mistake, MultiLabel, SingleLabel, summarize
 from movinet.evaluation.views import CONTROLS, Control, Look
 from movinet.events import Rules
-from movinet.opening import as_runtime
+from movinet.opening import as_runtime, at_speed
 from movinet.runtime.base import Runtime
 
 __all__ = [
@@ -50,6 +50,7 @@ def evaluate(
     start: float | None = None,
     end: float | None = None,
     half_life: float | None = None,
+    speed: float = 1.0,
     segments: bool = False,
     rules: Rules | None = None,
     skip_missing: bool = False,
@@ -83,6 +84,7 @@ def evaluate(
         start: Seconds to omit at the beginning of each sample.
         end: Seconds after the beginning of each sample at which to stop.
         half_life: Stream models: seconds after which a frame counts half.
+        speed: As in `movinet.predict`: how many times slower than life the videos show things.
         segments: Stream models: find the events of whole recordings, too, and compare them with
             the samples that have a start and an end (`evaluation.segments`).
         rules: Of these events, as in `movinet.watch`.
@@ -113,7 +115,7 @@ def evaluate(
         raise ConfigError("segments are of whole recordings: omit control, start and end")
     if rules is not None and not segments:
         raise ConfigError("rules are of segments: give segments=True, too")
-    runtime = as_runtime(model, weights=weights, labels=labels, device=device)
+    runtime = at_speed(as_runtime(model, weights=weights, labels=labels, device=device), speed)
     if not isinstance(data, DataSet):
         multi_label = multi_label or runtime.info.multi_label
         data = open_data(

@@ -99,7 +99,7 @@ class ExportedRuntime:
                     f"{manifest.name} has no decay, since another program exported it: omit the "
                     "half-life, or convert it to weights ('movinet convert') and export those"
                 )
-            decay = decay_from_half_life(half_life, manifest.input.frame_rate)
+            decay = decay_from_half_life(half_life, self.info.input.frame_rate)
         return ExportedStream(self, batch_size, decay, resize)
 
     def step(

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "movinet.cli.predict",
     "train": "movinet.cli.train",
     "watch": "movinet.cli.watch",
+    "replay": "movinet.cli.replay",
     "segments": "movinet.cli.segments",
     "serve": "movinet.cli.serve",
     "eval": "movinet.cli.eval",

@@ -115,6 +115,16 @@ def command(
     resume_every: Annotated[
         float, typer.Option(metavar="SECONDS", help="Between two writes of the file of --resume.")
     ] = 5.0,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A new file that records the run; 'movinet replay' computes its results again.",
+        ),
+    ] = None,
+    log_size: Annotated[
+        float, typer.Option(metavar="MB", min=1, help="Size limit of the log, at which it ends.")
+    ] = 1024.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="A line of JSON for each result on stdout.")
     ] = False,
@@ -139,8 +149,10 @@ def command(
       movinet watch 0 --to events.csv --to https://example.org/hook
 
       movinet watch 0 --to events.jsonl --resume door.resume
+
+      movinet watch rtsp://10.0.0.2/s --log door.log
     """
-    from movinet.live import Clips, Resume, watch
+    from movinet.live import Clips, Resume, RunLog, watch
     from movinet.live.sinks import Sinks
     from movinet.live.sources import parse_sources
     from movinet.opening import open_model
@@ -164,6 +176,7 @@ def command(
         on_status=statuses.see,
         clips=None if clips is None else Clips(clips, pre=pre, post=post, say=say),
         resume=saved,
+        log=None if log is None else RunLog(log, most=log_size * 1e6, say=say),
     )
     # Sources end first, and then what waits for sinks is passed on.
     with sinks, contextlib.closing(results), statuses.view(top) as view:

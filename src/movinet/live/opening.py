@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import av
@@ -73,7 +73,7 @@ class Connection:
                 raise VideoError(f"{source.name}: it has no video")
             self._stream: VideoStream = self._container.streams.video[0]
             context = self._stream.codec_context
-            _check_size(source.name, context.width, context.height)
+            check_size(source.name, context.width, context.height)
             # Frame threads would keep back a frame each.
             self._stream.thread_type = "SLICE"
         except BaseException:
@@ -106,40 +106,70 @@ class Connection:
         Raises:
             VideoError: When it is lost, or ends.
         """
-        stream, name = self._stream, self.source.name
-        has_clock = self.has_clock
-        tick, waiting, in_row = float(stream.time_base or 0), True, 0
+        stream, has_clock = self._stream, self.has_clock
+        tick = float(stream.time_base or 0)
+
+        def broken() -> None:
+            self.broken += 1
+
         try:
-            for packet in self._container.demux(stream):
-                if waiting and packet.size and not packet.is_keyframe:
-                    continue  # half a group of pictures decodes to grey
-                waiting = False
-                see(packet)
-                try:
-                    decoded = packet.decode()
-                except FFmpegError:
-                    self.broken, in_row = self.broken + 1, in_row + 1
-                    if in_row > _MOST_BROKEN:
-                        raise VideoError(f"{name}: nothing that arrives can be decoded") from None
-                    continue
-                for picture in decoded:
-                    if not isinstance(picture, VideoFrame) or picture.is_corrupt:
-                        self.broken += 1
-                        continue
-                    in_row = 0
-                    _check_size(name, picture.width, picture.height)
-                    stamp = picture.pts * tick if has_clock and picture.pts is not None else None
-                    yield Picture(stamp, picture)
+            packets = self._container.demux(stream)
+            for picture in decoded(self.source.name, packets, Packet.decode, broken, see):
+                stamp = picture.pts * tick if has_clock and picture.pts is not None else None
+                yield Picture(stamp, picture)
         except (FFmpegError, OSError, ValueError) as error:
-            raise VideoError(f"{name}: lost ({_reason(error)})") from None
-        raise VideoError(f"{name}: the stream has ended")
+            raise VideoError(f"{self.source.name}: lost ({_reason(error)})") from None
+        raise VideoError(f"{self.source.name}: the stream has ended")
 
     def close(self) -> None:
         """Let go of it."""
         self._container.close()
 
 
-def _check_size(name: str, width: int, height: int) -> None:
+def decoded(
+    name: str,
+    packets: Iterable[Packet],
+    decode: Callable[[Packet], Iterable[object]],
+    broken: Callable[[], None] = lambda: None,
+    see: Callable[[Packet], None] = lambda _: None,
+) -> Iterator[VideoFrame]:
+    """The pictures of a connection that can be shown, from the first keyframe on.
+
+    Args:
+        name: Of the source.
+        packets: As they arrive.
+        decode: What is in a packet.
+        broken: Called for each packet or picture that is left out.
+        see: Called with each packet before it is decoded.
+
+    Raises:
+        VideoError: If nothing can be decoded, or pictures are too large.
+    """
+    waiting, in_row = True, 0
+    for packet in packets:
+        if waiting and packet.size and not packet.is_keyframe:
+            continue  # half a group of pictures decodes to grey
+        waiting = False
+        see(packet)
+        try:
+            pictures = decode(packet)
+        except FFmpegError:
+            broken()
+            in_row += 1
+            if in_row > _MOST_BROKEN:
+                raise VideoError(f"{name}: nothing that arrives can be decoded") from None
+            continue
+        for picture in pictures:
+            if not isinstance(picture, VideoFrame) or picture.is_corrupt:
+                broken()
+                continue
+            in_row = 0
+            check_size(name, picture.width, picture.height)
+            yield picture
+
+
+def check_size(name: str, width: int, height: int) -> None:
+    """Raise VideoError for pictures that are too large."""
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise VideoError(f"{name}: frames of {width}x{height} pixels are too large")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from av.packet import Packet
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from movinet.errors import MovinetError, VideoError
@@ -18,11 +19,15 @@ from movinet.live.clips.recording import Recorder
 from movinet.live.clock import StreamClock
 from movinet.live.opening import Connection
 from movinet.live.results import SourceStatus
+from movinet.live.runlog import SourceLog
 from movinet.live.sources import LiveSource
 from movinet.live.ticks import Due, Ticker
 from movinet.video.container import SkippedPacket
 from movinet.video.pixels import RgbConverter
 from movinet.video.reader import VideoReader
+
+#: See `Waiting.origin`.
+Origin = tuple[int, int, float]
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,15 @@ class Waiting:
         numbers: Ticks at which it is on screen.
         captured: When it arrived, seconds since the epoch.
         dropped: Ticks with frames that nobody took, since the ones that somebody took.
+        origin: Of a stream: number of the connection, of the decoded picture in it, and width of a
+            pixel in heights.
     """
 
     image: NDArray[np.uint8]
     numbers: range
     captured: float
     dropped: int
+    origin: Origin = (0, 0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class SourceReader:
         start: Stream time of its first frame, seconds.
         on_status: Called in the thread when it connects, is lost or ends.
         recorder: Gets the packets of streams.
+        log: Gets them, too.
 
     Attributes:
         status: How it is doing.
@@ -93,11 +102,14 @@ class SourceReader:
         start: float,
         on_status: Callable[[SourceStatus], None],
         recorder: Recorder | None = None,
+        log: SourceLog | None = None,
     ) -> None:
         self.source, self.status = source, SourceStatus(source.name, "connecting")
         self._rate, self._wake, self._patience = rate, wake, patience
-        self._clock, self._ticker = StreamClock(start), Ticker(rate)
-        self._on_status, self._recorder = on_status, recorder
+        self._clock = StreamClock(start)
+        self._ticker: Ticker[tuple[int, VideoFrame]] = Ticker(rate)
+        self._on_status, self._recorder, self._log = on_status, recorder, log
+        self._connections = 0
         self._waiting: Waiting | None = None
         self._ended, self._first = False, 0
         self._stop = threading.Event()
@@ -202,7 +214,10 @@ class SourceReader:
             captured, began = 0.0, None
             if self._recorder is not None:
                 self._recorder.connect(connection.stream, clock=connection.has_clock)
-            for stamp, picture in connection.pictures(self._record):
+            if self._log is not None:
+                self._log.connect(connection.stream)
+            self._connections += 1
+            for ordinal, (stamp, picture) in enumerate(connection.pictures(self._record)):
                 if self._stop.is_set():
                     return
                 if not self.status.connected:
@@ -214,10 +229,12 @@ class SourceReader:
                     began = time.monotonic() - at if began is None else began
                     self._stop.wait(max(0.0, began + at - time.monotonic()))
                     now = time.time()
-                due = self._ticker.see(at, picture)
+                due = self._ticker.see(at, (ordinal, picture))
                 if due is not None:
-                    image = self._to_rgb(due.frame, connection.aspect)
-                    self._offer(Due(image, due.numbers), captured)
+                    shown, aspect = due.frame, connection.aspect
+                    image = self._to_rgb(shown[1], aspect)
+                    origin = (self._connections - 1, shown[0], aspect)
+                    self._offer(Due(image, due.numbers), captured, origin)
                 captured = now
                 self.status.broken, self.status.jumps = connection.broken, self._clock.jumps
         finally:
@@ -229,15 +246,19 @@ class SourceReader:
     def _record(self, packet: Packet) -> None:
         if self._recorder is not None:
             self._recorder.see(packet, self._clock.time or 0.0)
+        if self._log is not None:
+            self._log.see(packet)
 
-    def _offer(self, due: Due[NDArray[np.uint8]], captured: float) -> None:
+    def _offer(
+        self, due: Due[NDArray[np.uint8]], captured: float, origin: Origin = (0, 0, 1.0)
+    ) -> None:
         """Let a frame wait; it takes the place of one that nobody took."""
         with self._wake:
             dropped = 0
             if self._waiting is not None:
                 dropped = self._waiting.dropped + len(self._waiting.numbers)
                 self.status.dropped += len(self._waiting.numbers)
-            self._waiting = Waiting(due.frame, due.numbers, captured, dropped)
+            self._waiting = Waiting(due.frame, due.numbers, captured, dropped, origin)
             self._wake.notify_all()
 
     def _say(self, state: str, reason: str) -> None:

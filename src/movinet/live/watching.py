@@ -17,9 +17,10 @@ from movinet.errors import ConfigError
 from movinet.events import Detector, Rules
 from movinet.live.clips import Clips
 from movinet.live.gaps import GAP_POLICIES, RESET_AFTER, GapPolicy, see_after_gap
-from movinet.live.reading import Patience, SourceReader, Waiting
+from movinet.live.reading import Origin, Patience, SourceReader, Waiting
 from movinet.live.results import LiveResult, SourceStatus
 from movinet.live.resuming import Resume
+from movinet.live.runlog import RunLog
 from movinet.live.sources import LiveSource, parse_sources
 from movinet.live.watched import Watched
 from movinet.opening import as_runtime, check_for_files
@@ -77,6 +78,7 @@ def watch(
     on_status: Callable[[SourceStatus], None] | None = None,
     clips: Clips | None = None,
     resume: Resume | str | os.PathLike[str] | None = None,
+    log: RunLog | str | os.PathLike[str] | None = None,
 ) -> Generator[LiveResult]:
     """Watch cameras, network streams and files, newest frame first.
 
@@ -105,6 +107,8 @@ def watch(
         clips: Where the video around each event goes; closed at the end.
         resume: A file that is written every few seconds, and from which watching goes on after the
             process was killed; a result counts as seen when the next one is asked for.
+        log: A file from which `movinet.live.Replay` repeats the run, bit for bit. Not for files,
+            and not with `resume`.
 
     Yields:
         A result for each tick that was seen, and a last one for each source when it, or watching,
@@ -115,7 +119,7 @@ def watch(
             that is to go on.
         CheckpointError, MissingExtraError: As `movinet.open_model`; or the file to resume from is
             damaged.
-        OSError: If the file to resume from cannot be written.
+        OSError: If the file to resume from, or the log, cannot be written.
         MovinetError: While iterating, if the model gives no numbers.
     """
     patience = Patience(opening=open_timeout, silence=read_timeout)
@@ -128,8 +132,25 @@ def watch(
         raise ConfigError(f"{runtime.info.name} is no stream model: live video is seen by streams")
     if resume is not None and not isinstance(resume, Resume):
         resume = Resume(resume)
-    watcher = Watcher(listed, runtime, options, on_status or (lambda _: None), clips, resume)
+    if log is not None:
+        log = log if isinstance(log, RunLog) else RunLog(log)
+        check_can_be_logged(listed, resume)
+    on_status = on_status or (lambda _: None)
+    watcher = Watcher(listed, runtime, options, on_status, clips, resume, log)
     return watcher.results()
+
+
+def check_can_be_logged(sources: Sequence[LiveSource], resume: Resume | None) -> None:
+    """Raise ConfigError for what a log does not repeat."""
+    if resume is not None:
+        raise ConfigError(
+            "a log records a run from its start: omit the log or the file to resume from"
+        )
+    for source in sources:
+        if source.kind == "file":
+            raise ConfigError(
+                f"{source.name}: logs are for cameras and network streams; run a file again instead"
+            )
 
 
 def usual_half_life(runtime: Runtime) -> float:
@@ -139,7 +160,11 @@ def usual_half_life(runtime: Runtime) -> float:
 
 
 class Watcher:
-    """Sources that are being watched with one model."""
+    """Sources that are being watched with one model.
+
+    Attributes:
+        watched: Them, in order.
+    """
 
     def __init__(
         self,
@@ -149,13 +174,14 @@ class Watcher:
         on_status: Callable[[SourceStatus], None],
         clips: Clips | None = None,
         resume: Resume | None = None,
+        log: RunLog | None = None,
     ) -> None:
         self._runtime, self._options, self._clips = runtime, options, clips
-        self._resume, self._has_news = resume, False
+        self._resume, self._has_news, self._log = resume, False, log
         self._rate = runtime.info.input.frame_rate
         self._wake = threading.Condition()
         half_life = None if math.isinf(options.half_life) else options.half_life
-        self._watched = [
+        self.watched = [
             Watched(
                 SourceReader(
                     source,
@@ -165,29 +191,32 @@ class Watcher:
                     0.0,
                     on_status,
                     None if clips is None else clips.recorder(source, options.rules),
+                    None if log is None else log.of(number),
                 ),
                 runtime.stream(half_life=half_life),
                 None
                 if options.rules is None
                 else Detector(runtime.info.labels, options.rules, source=source.name),
             )
-            for source in sources
+            for number, source in enumerate(sources)
         ]
+        if log is not None:
+            log.begin(described(runtime, options, sources))
         if resume is not None:
             self._go_on(resume, sources)
 
     def _go_on(self, resume: Resume, sources: Sequence[LiveSource]) -> None:
         """Go on where a killed run was, and write the file that tells where this one is."""
         found = resume.begin(sources, self._runtime, self._options.rules)
-        for watched, saved in zip(self._watched, found or (), strict=False):
+        for watched, saved in zip(self.watched, found or (), strict=False):
             watched.restore(*saved, str(resume.path), len(self._runtime.info.labels))
         if found is None:
-            stream_snapshot(self._watched[0].stream)  # that there can be one
+            stream_snapshot(self.watched[0].stream)  # that there can be one
         resume.start()
 
     def results(self) -> Generator[LiveResult]:
         """See `watch`."""
-        for watched in self._watched:
+        for watched in self.watched:
             if not watched.done:
                 watched.reader.start()
         end = time.monotonic() + self._options.seconds
@@ -199,19 +228,21 @@ class Watcher:
                 if chosen != "look":
                     watched, waiting = chosen
                     if waiting is None:
-                        yield self._end(watched)
+                        yield self.end(watched)
                     else:
-                        yield from self._see(watched, waiting)
+                        yield from self.see(watched, waiting)
                 self._save()
             yield from self._end_the_rest()
         except KeyboardInterrupt:
             yield from self._end_the_rest()
             raise
         finally:
-            for watched in self._watched:
+            for watched in self.watched:
                 watched.reader.stop()
             if self._clips is not None:
                 self._clips.close()
+            if self._log is not None:
+                self._log.close()
             self._save(last=True)
 
     def _save(self, *, last: bool = False) -> None:
@@ -219,7 +250,7 @@ class Watcher:
         resume = self._resume
         if resume is None or not (last or resume.due(news=self._has_news)):
             return
-        for number, watched in enumerate(self._watched):
+        for number, watched in enumerate(self.watched):
             if watched.moved:
                 watched.moved = False
                 snapshot = None if watched.seen is None else stream_snapshot(watched.stream)
@@ -227,17 +258,17 @@ class Watcher:
         if not last:
             self._has_news = not resume.save() and self._has_news
             return
-        if all(watched.ended for watched in self._watched):
+        if all(watched.ended for watched in self.watched):
             resume.complete()
         if not resume.has_sinks:  # those are told of the last events yet
             resume.close()
 
     def _end_the_rest(self) -> Iterator[LiveResult]:
         """End the events of the sources that are still going, since watching stops."""
-        for watched in self._watched:
+        for watched in self.watched:
             if not watched.done and watched.seen is not None:
                 watched.done = watched.moved = True
-                yield self._end(watched)
+                yield self.end(watched)
 
     def _next(self, end: float) -> tuple[Watched, Waiting | None] | Literal["look"] | None:
         """What has waited longest, or a source that has ended; None if all have, or at the end.
@@ -248,13 +279,13 @@ class Watcher:
             while (left_seconds := end - time.monotonic()) > 0:
                 ready = [
                     (waiting.captured, i)
-                    for i, watched in enumerate(self._watched)
+                    for i, watched in enumerate(self.watched)
                     if (waiting := watched.reader.peek()) is not None
                 ]
                 if ready:
-                    watched = self._watched[min(ready)[1]]
+                    watched = self.watched[min(ready)[1]]
                     return watched, watched.reader.take()
-                left = [watched for watched in self._watched if not watched.done]
+                left = [watched for watched in self.watched if not watched.done]
                 for watched in left:
                     if watched.reader.ended:
                         watched.done = watched.moved = True
@@ -268,7 +299,7 @@ class Watcher:
                     return "look"
         return None
 
-    def _see(self, watched: Watched, waiting: Waiting) -> Iterator[LiveResult]:
+    def see(self, watched: Watched, waiting: Waiting) -> Iterator[LiveResult]:
         """Step a stream through the ticks of a frame."""
         dropped = waiting.dropped
         for number in waiting.numbers:
@@ -280,7 +311,7 @@ class Watcher:
             if watched.detector is not None:
                 events = tuple(watched.detector.update(at, probabilities))
                 self._has_news |= any(change.kind != "update" for change in events)
-            yield self._result(watched, waiting.captured, dropped, gap, events)
+            yield self._result(watched, waiting.captured, dropped, gap, events, waiting.origin)
             dropped = 0
 
     def _step(self, watched: Watched, image: NDArray[np.uint8], gap: int) -> NDArray[np.float32]:
@@ -289,7 +320,8 @@ class Watcher:
         reset_ticks = options.reset_after * self._rate
         return see_after_gap(watched.stream, image, gap, options.gap, reset_ticks)
 
-    def _end(self, watched: Watched) -> LiveResult:
+    def end(self, watched: Watched) -> LiveResult:
+        """The last result of a source."""
         self._has_news = True
         events = () if watched.detector is None else tuple(watched.detector.finish())
         return self._result(watched, time.time(), 0, 0, events, ended=True)
@@ -301,6 +333,7 @@ class Watcher:
         dropped: int,
         gap: int,
         events: Any,
+        origin: Origin = (0, 0, 1.0),
         *,
         ended: bool = False,
     ) -> LiveResult:
@@ -324,4 +357,23 @@ class Watcher:
         )
         if self._clips is not None:
             self._clips.see(result)
+        if self._log is not None:
+            self._log.of(self.watched.index(watched)).step(origin, result)
         return result
+
+
+def described(
+    runtime: Runtime, options: WatchOptions, sources: Sequence[LiveSource]
+) -> dict[str, Any]:
+    """What a log says of a run, as JSON values without secrets."""
+    manifest = getattr(runtime, "manifest", None)
+    rules = options.rules
+    return {
+        "model": runtime.info.name,
+        "weights_sha256": getattr(manifest, "weights_sha256", ""),
+        "half_life": None if math.isinf(options.half_life) else options.half_life,
+        "gap": options.gap,
+        "reset_after": None if math.isinf(options.reset_after) else options.reset_after,
+        "rules": None if rules is None else rules.to_json(),
+        "sources": [{"name": source.name, "kind": source.kind} for source in sources],
+    }

@@ -1,0 +1,386 @@
+"""A logged run is repeated bit for bit, whatever became of the stream, the process or the log."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import types
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from servers import RATE, http_server, paced, transport_stream
+from typer.testing import CliRunner
+
+import movinet
+from movinet.cli import build_app
+from movinet.errors import ConfigError, MovinetError
+from movinet.events import Rule, Rules
+from movinet.live import LiveResult, Replay, RunLog, runlog, watch
+from movinet.live.runlog import MAGIC, PACKET, STEP, LogReader
+from movinet.video import VideoReader
+
+CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
+RULES = Rules(Rule(on=0.3, off=0.2, shortest=0.1, merge=0.1, update=0.2))
+_HEAD = struct.Struct("<IBHI")
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Any:
+    return movinet.load("motions")
+
+
+@pytest.fixture(scope="module")
+def film() -> list[bytes]:
+    return transport_stream(frame.image for frame in VideoReader(CLIP, frame_rate=RATE))
+
+
+def logged(
+    film: list[bytes],
+    log: Path | RunLog,
+    runtime: Any,
+    count: int = 14,
+    seconds: float = 0.0,
+    **options: Any,
+) -> list[LiveResult]:
+    """A run with lost connections, and with frames that nobody takes in time."""
+
+    def serve(send: Callable[[bytes], None], number: int, stopped: threading.Event) -> None:
+        paced(film[: 15 + 2 * number], send, stopped)
+
+    found: list[LiveResult] = []
+    began = time.monotonic()
+    with http_server(serve) as url:
+        url = url.replace("http://", "http://user:secret@") + "?token=secret"
+        results = watch([url, f"yard={url}"], runtime, log=log, rules=RULES, **options)
+        for result in results:
+            found.append(result)
+            sources = {result.source for result in found}
+            if len(found) >= count and len(sources) == 2 and time.monotonic() > began + seconds:
+                break
+            time.sleep(0.3 if len(found) % 4 == 1 else 0.0)
+        results.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(
+    film: list[bytes], runtime: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[LiveResult]]:
+    path = tmp_path_factory.mktemp("run") / "run.log"
+    return path, logged(film, path, runtime, seconds=2.5)
+
+
+def copy(data: bytes, folder: Path) -> Path:
+    path = folder / "copy.log"
+    path.write_bytes(data)
+    return path
+
+
+def test_a_run_is_repeated_bit_for_bit(run: tuple[Path, list[LiveResult]], runtime: Any) -> None:
+    path, found = run
+    assert any(result.dropped for result in found)
+    assert any(result.gap > 2 for result in found)  # a connection was lost
+    assert any(result.events for result in found)
+    assert len({result.source for result in found}) == 2
+    replay = Replay(path, runtime)
+    again = list(replay.results())
+    assert replay.whole
+    assert all(one.same for one in again)
+    assert len(again) == len(found)
+    for result, (repeated, _) in zip(found, again, strict=True):
+        np.testing.assert_array_equal(result.probabilities, repeated.probabilities)
+        assert result.to_json() == repeated.to_json()
+        assert result.events == repeated.events
+    assert b"secret" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("gap", ["hold", "reset"])
+def test_gaps_are_repeated_by_the_policy_of_the_run(
+    gap: Any, film: list[bytes], runtime: Any, tmp_path: Path
+) -> None:
+    found = logged(film, tmp_path / "log", runtime, 6, gap=gap, reset_after=0.2, half_life=1.0)
+    again = list(Replay(tmp_path / "log", runtime).results())
+    assert len(again) == len(found)
+    assert all(one.same for one in again)
+
+
+def test_pictures_out_of_order_are_those_of_the_run(runtime: Any, tmp_path: Path) -> None:
+    """B-frames: packets and pictures come in different orders."""
+    path = tmp_path / "film.ts"
+    with av.open(path, "w") as container:
+        stream: Any = container.add_stream("libx264", rate=RATE, options={"bf": "3", "g": "24"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        random = np.random.default_rng(5)
+        for frame in VideoReader(CLIP, frame_rate=RATE):
+            image = frame.image[:48, :64] // 2 + random.integers(0, 99, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    data = path.read_bytes()
+
+    def serve(send: Callable[[bytes], None], _: int, stopped: threading.Event) -> None:
+        paced([data[i : i + 4 * 188] for i in range(0, len(data), 4 * 188)], send, stopped, 200)
+
+    with http_server(serve) as url:
+        results = watch(url, runtime, log=tmp_path / "log")
+        found = [next(results) for _ in range(6)]
+        results.close()
+    again = list(Replay(tmp_path / "log", runtime).results())
+    assert [one.same for one in again] == [True] * len(found)
+
+
+def test_a_difference_is_told(
+    run: tuple[Path, list[LiveResult]], tmp_path: Path, runtime: Any
+) -> None:
+    """A decoder that gives another picture, and a model that gives other numbers."""
+    data = bytearray(run[0].read_bytes())
+    reader = LogReader(run[0])
+    steps = [record for record in reader.records() if record.kind == STEP]
+    reader.close()
+    third = steps[2]
+    body = bytes(data[third.start : third.start + third.size])
+    values = json.loads(body)
+    values["digest"] = values["digest"][::-1]
+    body = json.dumps(values, separators=(",", ":")).encode()
+    assert len(body) == third.size
+    data[third.start : third.start + third.size] = body
+    data[third.start - 4 : third.start] = struct.pack("<I", crc(STEP, third.source, body))
+    path = copy(bytes(data), tmp_path)
+    assert [one.same for one in Replay(path, runtime).results()].index(False) == 2
+    done = CliRunner().invoke(build_app(), ["replay", str(path), "--json"])
+    assert done.exit_code == 1
+    told = json.loads(done.stdout.splitlines()[2])
+    assert f"1 of {len(run[1])} results are not as logged" in " ".join(done.stderr.split())
+    assert f"{told['time']:.3f} s" in " ".join(done.stderr.split())
+
+
+def test_the_command_says_what_the_run_said(run: tuple[Path, list[LiveResult]]) -> None:
+    done = CliRunner().invoke(build_app(), ["replay", str(run[0]), "--json", "-k", "2"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [json.dumps(result.to_json(2)) for result in run[1]]
+    assert f"note: {len(run[1])} results, all as logged" in done.stderr
+    lines = CliRunner().invoke(build_app(), ["replay", str(run[0])])
+    began = sum(change.kind == "new" for result in run[1] for change in result.events)
+    assert lines.stdout.count("begins") == began > 0
+
+
+def test_a_killed_run_is_repeated_up_to_the_kill(film: list[bytes], tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    def serve(send: Callable[[bytes], None], _: int, stopped: threading.Event) -> None:
+        paced(film, send, stopped)
+
+    with http_server(serve) as url:
+        command = [sys.executable, "-m", "movinet", "watch", url, "--json", "--log", str(path)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline().decode() for _ in range(5)]
+            time.sleep(0.1)
+            process.send_signal(signal.SIGKILL)
+    done = CliRunner().invoke(build_app(), ["replay", str(path), "--json"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[:5] == [line.strip() for line in lines]
+    assert "the log ends before the run did" in " ".join(done.stderr.split())
+
+
+def test_a_log_may_end_anywhere(
+    run: tuple[Path, list[LiveResult]], tmp_path: Path, runtime: Any
+) -> None:
+    """As if the process had been killed while it wrote any byte."""
+    data = run[0].read_bytes()
+    counts = []
+    for end in range(len(data) // 2, len(data), len(data) // 9):
+        replay = Replay(copy(data[:end], tmp_path), runtime)
+        again = list(replay.results())
+        assert all(one.same for one in again)
+        assert not replay.whole
+        counts.append(len(again))
+    assert counts == sorted(counts)
+    assert counts[-1] > counts[0]
+
+
+def test_another_model_is_refused(
+    run: tuple[Path, list[LiveResult]], tmp_path: Path, runtime: Any
+) -> None:
+    (kind, source, body), *rest = pieces(run[0])
+
+    def saying(**values: str) -> Path:
+        changed = json.dumps({**json.loads(body), **values}).encode()
+        return copy(whole([(kind, source, changed), *rest]), tmp_path)
+
+    done = CliRunner().invoke(build_app(), ["replay", str(saying(model="another"))])
+    assert done.exit_code == 2
+    assert "the log is of another, not of motions" in " ".join(done.stderr.split())
+    assert not done.stdout
+    # The bundled model does not state its weights; this one does.
+    stated = types.SimpleNamespace(
+        info=runtime.info,
+        manifest=dataclasses.replace(runtime.manifest, weights_sha256="1" * 64),
+        stream=runtime.stream,
+    )
+    with pytest.raises(ConfigError, match="the log is of weights 222222222222 of motions"):
+        Replay(saying(weights_sha256="2" * 64), stated)  # pyright: ignore[reportArgumentType]
+    path = saying(weights_sha256="1" * 64)
+    same = Replay(path, stated).results()  # pyright: ignore[reportArgumentType]
+    assert next(same).same
+    same.close()
+
+
+def test_what_cannot_be_logged_is_refused(tmp_path: Path, runtime: Any) -> None:
+    with pytest.raises(ConfigError, match="logs are for cameras and network streams"):
+        watch(str(CLIP), runtime, log=tmp_path / "log")
+    with pytest.raises(ConfigError, match="a log records a run from its start"):
+        watch("http://127.0.0.1:9/", runtime, log=tmp_path / "log", resume=tmp_path / "resume")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "log").write_bytes(b"something")
+    with pytest.raises(ConfigError, match="the file exists"):
+        watch("http://127.0.0.1:9/", runtime, log=tmp_path / "log")
+    assert (tmp_path / "log").read_bytes() == b"something"
+
+
+def test_a_log_of_full_size_ends_and_watching_goes_on(
+    film: list[bytes], runtime: Any, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    path = tmp_path / "log"
+    log = RunLog(path, most=60e3, say=lambda kind, line: said.append(f"{kind}: {line}"))
+    found = logged(film, log, runtime, 12)
+    assert len(found) >= 12
+    assert said == [
+        f"warning: {path}: the log ends here: it has reached its size limit; watching goes on"
+    ]
+    assert path.stat().st_size <= 60e3
+    replay = Replay(path, runtime)
+    again = list(replay.results())
+    assert 0 < len(again) < len(found)
+    assert all(one.same for one in again)
+    assert not replay.whole
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_ends_the_log_and_nothing_else(
+    film: list[bytes], runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    log = RunLog(tmp_path / "log", say=lambda _, line: said.append(line))
+    monkeypatch.setattr(Path, "open", lambda *_, **__: open("/dev/full", "wb", buffering=0))  # noqa: PTH123, SIM115
+    found = logged(film, log, runtime, 3)
+    assert len(found) >= 3
+    assert len(said) == 1
+    assert "No space left" in said[0]
+
+
+def crc(kind: int, source: int, body: bytes) -> int:
+    return zlib.crc32(body, kind << 16 | source)
+
+
+def pieces(path: Path) -> list[tuple[int, int, bytes]]:
+    reader, data = LogReader(path), path.read_bytes()
+    found = [(r.kind, r.source, data[r.start : r.start + r.size]) for r in reader.records()]
+    reader.close()
+    return found
+
+
+def whole(records: list[tuple[int, int, bytes]]) -> bytes:
+    return MAGIC + b"".join(
+        _HEAD.pack(len(body), kind, source, crc(kind, source, body)) + body
+        for kind, source, body in records
+    )
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_damaged_logs_end_in_one_line(
+    run: tuple[Path, list[LiveResult]], runtime: Any, tmp_path: Path, data: st.DataObject
+) -> None:
+    """Bytes that changed; and records that somebody has made up, with fitting checksums."""
+    records = pieces(run[0])[:60]
+    if data.draw(st.booleans()):
+        raw = bytearray(whole(records))
+        for _ in range(data.draw(st.integers(1, 4))):
+            raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    else:
+        for _ in range(data.draw(st.integers(1, 3))):
+            place = data.draw(st.integers(0, len(records) - 1))
+            records[place] = made_up(*records[place], data)
+        raw = whole(records)
+    said = ""
+    try:
+        for _ in Replay(copy(bytes(raw), tmp_path), runtime).results():
+            pass
+    except MovinetError as error:
+        said = str(error)
+    assert "\n" not in said
+    assert len(said) < 600
+
+
+_VALUES = st.sampled_from(
+    [
+        None,
+        -1,
+        0,
+        1,
+        2**31,
+        2**53 - 1,
+        2**70,
+        1e308,
+        float("nan"),
+        "",
+        "x",
+        "wrapped_avframe",
+        [],
+        {},
+    ]
+)
+
+
+def made_up(kind: int, source: int, body: bytes, data: st.DataObject) -> tuple[int, int, bytes]:
+    if kind == PACKET:
+        at = data.draw(st.integers(0, len(body)))
+        body = body[:at] + data.draw(st.binary(max_size=40)) + body[at + 20 :]
+    else:
+        with contextlib.suppress(ValueError):  # a packet whose kind was changed
+            values = json.loads(body)
+            if values:
+                values[data.draw(st.sampled_from(sorted(values)))] = data.draw(_VALUES)
+            body = json.dumps(values).encode()
+    kinds = st.one_of(st.just(kind), st.integers(0, 8))
+    return data.draw(kinds), data.draw(st.sampled_from([source, 0, 1, 2, 65535])), body
+
+
+def test_no_decoder_gets_bytes_that_it_takes_for_addresses(
+    run: tuple[Path, list[LiveResult]], runtime: Any, tmp_path: Path
+) -> None:
+    records = [
+        (kind, source, body.replace(b'"decoder":"h264"', b'"decoder":"wrapped_avframe"'))
+        for kind, source, body in pieces(run[0])
+    ]
+    with pytest.raises(MovinetError, match="the log is damaged at byte"):
+        list(Replay(copy(whole(records), tmp_path), runtime).results())
+
+
+def test_lengths_that_are_lies_take_no_memory(tmp_path: Path, runtime: Any) -> None:
+    for size in (runlog.MAX_JSON, runlog.MAX_JSON + 1, 2**32 - 1):
+        path = copy(MAGIC + _HEAD.pack(size, 1, 0, 0) + b"{}", tmp_path)
+        with pytest.raises(MovinetError, match=r"the log is empty|damaged at byte"):
+            Replay(path, runtime)
+    with pytest.raises(MovinetError, match="not a log"):
+        Replay(copy(os.urandom(1000), tmp_path), runtime)

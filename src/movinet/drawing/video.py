@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,6 +114,7 @@ def render_under(
     require_matplotlib("rendering")  # its fonts, and Pillow, which it needs
     from movinet.video import VideoFile, VideoReader, VideoWriter
     from movinet.video.finding import local_path
+    from movinet.video.sound import Sound
 
     narrowest, widest, fastest = _LIMITS[out.suffix.lower()]
     with VideoReader(video) as reader:
@@ -120,11 +123,16 @@ def render_under(
     height = even(info.height * width / info.width)
     rate = min(max(info.frame_rate or _USUAL_RATE, _SLOWEST), fastest)
     panel = panel_of(width, VideoFile(local_path(video)).extent()[1])
-    with VideoReader(video, frame_rate=rate) as reader, VideoWriter(out, rate) as writer:
-        for time, image in reader:
+    with Sound(local_path(video)) as sound, contextlib.ExitStack() as stack:
+        writer: VideoWriter | None = None
+        for time, image in stack.enter_context(VideoReader(video, frame_rate=rate)):
+            if writer is None:
+                writer = stack.enter_context(VideoWriter(out, rate, sound=sound, begin=time))
             writer.write(np.vstack([_fitted(image, width, height), panel.at(time)]))
             if progress is not None:
                 progress(time)
+        if sound.reason and out.suffix.lower() == ".mp4":
+            warnings.warn(f"{out} is silent: {sound.reason}", stacklevel=3)
 
 
 def even(length: float) -> int:

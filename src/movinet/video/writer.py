@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from movinet.errors import ConfigError, VideoError
 from movinet.files import temporary_name
 from movinet.video.container import check_size, reason_of
+from movinet.video.sound import Sound
 
 
 class VideoWriter:
@@ -42,13 +43,22 @@ class VideoWriter:
         frame_rate: Frames per second. A GIF knows hundredths of a second only: its times are
             rounded to them.
         crf: H.264's constant rate factor, from 0 (lossless) to 51; lower is better and larger.
+        sound: What is heard, copied into an ``.mp4``.
+        begin: Seconds in the sound's video at which the first frame is shown.
 
     Raises:
         ConfigError: If the suffix or the rate is not allowed.
         VideoError: If the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], frame_rate: float, crf: int = 18) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        frame_rate: float,
+        crf: int = 18,
+        sound: Sound | None = None,
+        begin: float = 0.0,
+    ) -> None:
         self.path = Path(path)
         self._suffix = self.path.suffix.lower()
         if self._suffix not in (".mp4", ".gif"):
@@ -61,7 +71,8 @@ class VideoWriter:
             )
         if self.path.is_dir():
             raise VideoError(f"{self.path}: cannot be written (is a directory)")
-        self._crf = crf
+        self._crf, self._begin = crf, begin
+        self._sound = sound if self._suffix == ".mp4" else None
         self._rate = Fraction(frame_rate).limit_denominator(1001)
         self._temporary = temporary_name(self.path, self._suffix)
         self._shape: tuple[int, ...] | None = None
@@ -104,6 +115,8 @@ class VideoWriter:
                 frame.pts, frame.time_base = self._timestamp(), self._time_base
                 self._container.mux(self._stream.encode(frame))
                 self._count += 1
+            if self._sound is not None:
+                self._sound.write_until(self._container, float(self._count / self._rate))
         except FFmpegError as error:
             self._discard()
             raise VideoError(f"{self.path}: cannot be written ({reason_of(error)})") from None
@@ -177,6 +190,8 @@ class VideoWriter:
             context.color_range = ColorRange.MPEG
             context.color_primaries = ColorPrimaries.BT709
             context.color_trc = ColorTrc.BT709
+        if self._sound is not None:
+            self._sound.add_to(self._container, self._begin)
         stream.width, stream.height = width, height
         stream.time_base = self._time_base
         self._stream: VideoStream = stream

@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from movinet import Client
 from movinet.client import ServerError
 from movinet.events import Rule, Rules, find_events
 from movinet.serving.hub import Hub
+from movinet.serving.sessions import Session
 
 SIDES = {"height": SIZE[0], "width": SIZE[1]}
 TEN = {**SIDES, "top": 10, "half_life": None}
@@ -146,6 +148,52 @@ def test_state_goes_to_this_machine_and_back(runtime: Any, client: Client) -> No
         assert [values(stream(frame)) for frame in frames[6:]] == wanted[6:]
 
 
+@pytest.mark.parametrize("time", [1e308, -1e308, 2.0**53, -1e10])
+def test_a_snapshot_of_an_impossible_time_is_refused(client: Client, time: float) -> None:
+    """Where floats no longer tell two ticks apart, events would have no order."""
+    frames = pictures(12, 3)
+    with client.stream(**SIDES) as stream:
+        stream(frames[0], 1.0)
+        kept = stream.snapshot()
+        with pytest.raises(ServerError, match="time of a snapshot"):
+            stream.restore(replace(kept, time=time))
+        assert stream(frames[1], 2.0)["number"] == 16  # as before
+
+
+def test_a_state_that_is_no_number_harms_its_own_stream_only(client: Client, runtime: Any) -> None:
+    """The streams of one step are told apart, though they are stepped together."""
+    local = runtime.stream(), runtime.stream()
+    frames = pictures(13, 2)
+    for stream, frame in zip(local, frames, strict=True):
+        stream(frame)
+    kept = local[0].snapshot()
+    broken = {k: v * np.float32("nan") if "buffer" in k else v for k, v in kept.values.items()}
+    local[0].restore(replace(kept, values=broken))
+    before = runtime.stream()
+    before.restore(local[1].snapshot())
+    rows = runtime.step(local, list(frames), check=False)
+    assert np.isnan(rows[0]).all()
+    np.testing.assert_array_equal(rows[1], before(frames[1]))
+    with client.stream(**SIDES) as stream:
+        stream.restore(replace(kept, values=broken))
+        with pytest.raises(ServerError, match="not numbers"):
+            stream(frames[0])
+
+
+def test_a_worker_outlives_what_fails_in_it(
+    runtime: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(runtime=runtime, workers=1) as (url, _), Client(url) as client:
+        (frame,) = pictures(14, 1)
+        with client.stream(**SIDES) as stream, monkeypatch.context() as patched:
+            patched.setattr(Session, "prepare", lambda *_: 1 / 0)
+            with pytest.raises(ServerError, match="the server failed"):
+                stream(frame)
+        with client.stream(**SIDES) as stream:
+            assert stream(frame)["type"] == "result"
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_stream_goes_back_in_time(runtime: Any, client: Client) -> None:
     frames = pictures(6, 25)
     with client.stream(**TEN, rewind=3) as stream:
@@ -202,10 +250,10 @@ def test_the_newest_frame_wins(runtime: Any, monkeypatch: pytest.MonkeyPatch) ->
     frames, busy, free = pictures(9, 40), threading.Event(), threading.Event()
     step = type(runtime).step
 
-    def slow(self: Any, *arguments: Any) -> Any:
+    def slow(self: Any, *arguments: Any, **options: Any) -> Any:
         busy.set()
         assert free.wait(10)
-        return step(self, *arguments)
+        return step(self, *arguments, **options)
 
     with served(runtime=runtime, workers=1) as (url, hub), Client(url) as client:
         stream = client.stream(**TEN)

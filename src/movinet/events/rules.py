@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import os
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +50,8 @@ class Rule:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             number = isinstance(value, Real) and not isinstance(value, bool)
-            if not number or not math.isfinite(value):
+            # Not isfinite, which fails for integers that no float holds.
+            if not number or not abs(value) <= sys.float_info.max:
                 raise ConfigError(f"{item.name} must be a number, not {one_line(repr(value))}")
         if not 0 < self.off <= self.on < 1:
             raise ConfigError(

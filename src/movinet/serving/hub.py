@@ -15,7 +15,7 @@ from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.snapshot import StreamSnapshot
 from movinet.serving.metrics import Metrics
 from movinet.serving.scheduler import Scheduler
-from movinet.serving.sessions import Session, StreamOptions
+from movinet.serving.sessions import Session, StreamOptions, tick_of
 from movinet.serving.store import Store, is_id
 
 #: Of the workers' time, what streams may take together; the rest is for what comes in bursts.
@@ -129,8 +129,8 @@ class Hub:
         """
         runtime = self.runtime(options.model)
         session = Session(name or secrets.token_urlsafe(16), runtime, options, snapshot)
-        if snapshot is not None and snapshot.time is not None:
-            session.number = round(snapshot.time * session.rate)
+        if snapshot is not None:
+            session.number = tick_of(snapshot, session.rate)
         return self._enter(session)
 
     def fork(self, name: str, **changes: object) -> Session:

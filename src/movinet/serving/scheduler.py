@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import logging
 import math
 import threading
 import time
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import MovinetError
+from movinet.runtime.base import check_numbers
 from movinet.runtime.exported import ExportedRuntime
 from movinet.serving.frames import SentFrame, decode
 from movinet.serving.metrics import Metrics
@@ -129,6 +131,10 @@ class Scheduler:
             began = time.monotonic()
             try:
                 self._see(turns)
+            except Exception:  # a worker that ends would leave all streams without results
+                logging.getLogger(__name__).exception("a step failed")
+                for turn in turns:
+                    self._refuse(turn, MovinetError("the server failed at this frame; see its log"))
             finally:
                 self._put_back(turns, time.monotonic() - began)
 
@@ -182,13 +188,19 @@ class Scheduler:
     def _step(self, steps: Sequence[_Step]) -> None:
         try:
             streams = [step.turn.session.stream for step in steps]
-            rows = self._runtime.step(streams, [step.image for step in steps])
+            images = [step.image for step in steps]
+            rows = self._runtime.step(streams, images, check=False)
         except MovinetError as error:
             for step in steps:
                 self._refuse(step.turn, error)
             return
         for step, row in zip(steps, rows, strict=True):
-            self._finish(step, row)
+            # Each by itself: the others in the step have seen their frames.
+            try:
+                check_numbers(row, self._runtime.info)
+                self._finish(step, row)
+            except MovinetError as error:
+                self._refuse(step.turn, error)
 
     def _prepared(self, turn: _Turn) -> _Step | None:
         """A frame's pixels and tick; None if it is not stepped, which its client is told."""

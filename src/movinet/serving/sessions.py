@@ -28,6 +28,8 @@ GapPolicy = Literal["fade", "skip", "reset"]
 #: Seconds of a gap after which "reset" starts anew.
 RESET_AFTER = 10.0
 MAX_HALF_LIFE, MAX_REWIND, MAX_RATE, MAX_TOP = 86_400.0, 60.0, 240.0, 1000
+#: Seconds in a stream, before and after 0, that a clock can show: those of frames that are sent.
+MAX_TIME = 1e9
 #: Seconds of stream time between two snapshots that `rewind` can go back to.
 _RING_STEP = 1.0
 _BUNDLE = b"MOVINETS"
@@ -314,12 +316,12 @@ class Session:
         """Continue from a snapshot of the same weights, from anywhere.
 
         Raises:
-            ConfigError: If it is of another model.
+            ConfigError: If it is of another model, or its time is out of range.
         """
+        number = tick_of(snapshot, self.rate)
         with self.lock:
             self.stream.restore(snapshot)
-            at = snapshot.time
-            self.number = None if at is None else round(at * self.rate)
+            self.number = number
             self._start_again()
 
     def reset(self) -> None:
@@ -441,6 +443,21 @@ class Session:
                 raise
             raise CheckpointError(f"not a stream of this server: {one_line(error)}") from None
         return session
+
+
+def tick_of(snapshot: StreamSnapshot, rate: float) -> int | None:
+    """The tick of a snapshot's time; None if it has none.
+
+    Raises:
+        ConfigError: If floating-point numbers could not tell the ticks after it apart.
+    """
+    if snapshot.time is None:
+        return None
+    if not abs(snapshot.time) <= MAX_TIME:
+        raise ConfigError(
+            f"the time of a snapshot is -{MAX_TIME:g} to {MAX_TIME:g} s, not {snapshot.time:g}"
+        )
+    return round(snapshot.time * rate)
 
 
 def _plain(options: StreamOptions) -> dict[str, Any]:

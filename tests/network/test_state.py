@@ -63,7 +63,7 @@ def test_half_lives_are_positive_numbers(wrong) -> None:
         assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("seconds", [10**400, 5e-324])
+@pytest.mark.parametrize("seconds", [10**400, 5e-324, 1e-320, 1e-3, 0.07])
 def test_a_half_life_that_no_float_holds_is_refused(seconds) -> None:
     with pytest.raises(ConfigError, match="out of the range"):
         decay_from_half_life(seconds, 0.1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -11,6 +14,7 @@ import pytest
 from serving_tools import pictures, served
 
 import movinet
+from movinet.serving.sessions import Session
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # within gevent
 
@@ -102,11 +106,21 @@ def request(**changes: Any) -> dict[str, Any]:
         (request(parameters={"binary_data_size": 12}), "0 came"),
         (request() | {"outputs": [{"name": "none"}]}, "the only output"),
         (request() | {"parameters": {"sequence_id": [1]}}, "number or a text"),
+        (
+            request() | {"parameters": {"sequence_id": "\ud800", "sequence_start": True}},
+            "sequence_id",
+        ),
+        (request() | {"parameters": {"sequence_id": "x" * 201, "sequence_start": True}}, "200"),
+        (request() | {"parameters": {"sequence_id": 10**300, "sequence_start": True}}, "200"),
+        (request() | {"id": "\ud800"}, "id has at most"),
+        (request() | {"id": "a\nb"}, "id has at most"),
+        (request(shape=[1025, 1, 1, 3], data=[0] * 3075), "at most 1024 frames"),
         (request() | {"parameters": 3}, "not a request"),
     ],
 )
 def test_what_is_no_request_is_one_line(url: str, body: Any, reason: str) -> None:
-    answer = httpx.post(f"{url}/v2/models/motions/infer", json=body)
+    content = json.dumps(body)  # httpx's own is UTF-8, which not every text can be
+    answer = httpx.post(f"{url}/v2/models/motions/infer", content=content)
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert pytest.raises(AssertionError, match=reason).matches(AssertionError(error)), error
@@ -118,3 +132,26 @@ def test_a_wrong_length_of_the_json_is_refused(url: str, length: str) -> None:
     headers = {"Inference-Header-Content-Length": length}
     answer = httpx.post(f"{url}/v2/models/motions/infer", content=b"{}", headers=headers)
     assert answer.status_code == 400
+
+
+def test_a_sequence_that_two_requests_end_is_ended(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are answered: each has seen its frame."""
+    both = threading.Barrier(2)
+    step = Session.step_now
+
+    def together(self: Session, frames: Any) -> Any:
+        both.wait(10)
+        return step(self, frames)
+
+    def ask_for(**parameters: bool) -> int:
+        body = request() | {"parameters": {"sequence_id": 5, **parameters}}
+        return httpx.post(f"{url}/v2/models/motions/infer", json=body).status_code
+
+    assert ask_for(sequence_start=True) == 200
+    monkeypatch.setattr(Session, "step_now", together)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(ask_for, sequence_end=True) for _ in range(2)]
+        assert [each.result() for each in asked] == [200, 200]
+    assert ask_for() == 400

@@ -51,7 +51,7 @@ class Rule:
             value = getattr(self, item.name)
             number = isinstance(value, Real) and not isinstance(value, bool)
             # Not isfinite, which fails for integers that no float holds.
-            if not number or not abs(value) <= sys.float_info.max:
+            if not number or not abs(value) <= sys.float_info.max:  # pyright: ignore[reportOperatorIssue]
                 raise ConfigError(f"{item.name} must be a number, not {one_line(repr(value))}")
         if not 0 < self.off <= self.on < 1:
             raise ConfigError(

@@ -47,13 +47,17 @@ def decay_from_half_life(seconds: float, frame_rate: float) -> float:
         frame_rate: Frames per second that the stream is fed.
 
     Raises:
-        ConfigError: If either is no positive number.
+        ConfigError: If either is no positive number, or the half-life is below a hundredth of a
+            frame.
     """
     for what, value in (("half-life in seconds", seconds), ("frame rate", frame_rate)):
         number = isinstance(value, Real) and not isinstance(value, bool)
         if not number or not value > 0:
             raise ConfigError(f"the {what} must be a positive number, not {one_line(repr(value))}")
     try:
-        return 0.5 ** (1 / (seconds * frame_rate))
+        decay = 0.5 ** (1 / (seconds * frame_rate))
     except (OverflowError, ZeroDivisionError):
-        raise ConfigError("the half-life is out of the range of floating-point numbers") from None
+        decay = 0.0
+    if decay < _LEAST:  # of 0, no snapshot could be read again
+        raise ConfigError("the half-life is out of the range of floating-point numbers")
+    return decay

@@ -22,12 +22,14 @@ from movinet.errors import ConfigError, MovinetError
 from movinet.serving.frames import MAX_PIXELS, MAX_SIDE
 from movinet.serving.hub import Hub, UnknownStreamError
 from movinet.serving.sessions import Session, StreamOptions
-from movinet.text import one_line
+from movinet.text import is_name, one_line
 from movinet.version import __version__
 
 #: Bytes of a request.
 MAX_BYTES = 64 * 2**20
 _MAX_HEADER, _MAX_SEQUENCES = 2**20, 10_000
+#: Frames of a request: a thread is theirs until the last is seen. Characters of an id.
+_MAX_FRAMES, _MAX_ID = 1024, 200
 _LENGTH = "inference-header-content-length"
 _DTYPES = {"UINT8": np.dtype(np.uint8)}
 _INPUT, _OUTPUT = "frames", "probabilities"
@@ -124,8 +126,8 @@ class _Sequences:
             return np.stack([stream(frame) for frame in inference.frames])
         session = self._session(model, inference)
         rows = session.step_now(inference.frames)
-        if inference.end:
-            self._hub.close(self._names.pop((model, inference.sequence)))
+        if inference.end and (name := self._names.pop((model, inference.sequence), None)):
+            self._close(name)  # unless another request has ended it meanwhile
         return rows
 
     def _session(self, model: str, inference: _Inference) -> Session:
@@ -181,11 +183,11 @@ def _parse(body: bytes, length: str | None) -> _Inference:
         given = request.get("id")
         return _Inference(
             frames,
-            "" if sequence in (0, "") else str(sequence)[:200],
+            "" if sequence in (0, "") else _id("sequence_id", sequence),
             bool(parameters.get("sequence_start")),
             bool(parameters.get("sequence_end")),
             bool(binary),
-            None if given is None else str(given)[:200],
+            None if given is None else _id("id", given),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ConfigError):
@@ -194,11 +196,25 @@ def _parse(body: bytes, length: str | None) -> _Inference:
         raise ConfigError(f"not a request of the open inference protocol: {what}") from None
 
 
+def _id(what: str, value: object) -> str:
+    """An id of a client's, which the answer repeats.
+
+    Raises:
+        ConfigError: If it is too long, or no UTF-8 has it.
+    """
+    text = str(value)
+    if len(text) > _MAX_ID or not is_name(text):
+        raise ConfigError(f"{what} has at most {_MAX_ID} characters, and no control characters")
+    return text
+
+
 def _tensor(tensor: dict[str, Any], shape: tuple[Any, ...], rest: bytes) -> NDArray[np.uint8]:
     """The frames of a request, (frames, height, width, 3)."""
     if len(shape) != 4 or any(type(side) is not int or side < 1 for side in shape):
         raise ConfigError(f"{_INPUT} has the shape [frames, height, width, 3], not {list(shape)}")
-    _, height, width, channels = shape
+    count, height, width, channels = shape
+    if count > _MAX_FRAMES:
+        raise ConfigError(f"a request has at most {_MAX_FRAMES} frames; a sequence, any number")
     if channels != 3 or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
         raise ConfigError(f"a frame has 3 channels and at most {MAX_SIDE} pixels a side")
     size = (tensor.get("parameters") or {}).get("binary_data_size")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import json
+import math
+import os
 import random
 import signal
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import httpx
 import numpy as np
 import pytest
 from serving_tools import SIZE, Process, pictures, served, wait_for
@@ -21,8 +27,9 @@ import movinet
 from movinet import Client
 from movinet.client import ServerError
 from movinet.events import Rule, Rules, find_events
-from movinet.serving.hub import Hub
-from movinet.serving.sessions import Session
+from movinet.serving.hub import Hub, HubOptions
+from movinet.serving.metrics import Metrics
+from movinet.serving.sessions import Session, StreamOptions
 
 SIDES = {"height": SIZE[0], "width": SIZE[1]}
 TEN = {**SIDES, "top": 10, "half_life": None}
@@ -310,6 +317,50 @@ def test_a_stream_sleeps_on_disk_and_wakes_up(runtime: Any, tmp_path: Path) -> N
         assert not [*tmp_path.iterdir()]
         with pytest.raises(ServerError, match="no stream of this id"):
             client.resume(stream.id)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_else_lies_in_the_folder_harms_no_stream(runtime: Any, tmp_path: Path) -> None:
+    """Pipes, folders, and files that are damaged in ways that only their own stream may notice."""
+    stream = Session("a", runtime, StreamOptions())
+    kept = stream.to_bytes()
+    (length,) = struct.unpack_from("<Q", kept, 8)
+    about = json.loads(kept[16 : 16 + length])
+    names = [letter * 22 for letter in "ABCDEF"]
+    files = [tmp_path / f"{name}.stream" for name in names]
+    os.mkfifo(files[0])
+    files[1].mkdir()
+    files[2].write_bytes(b"")
+    for file, change in zip(
+        files[3:], ({"number": 10**400}, {"results": math.inf}, {"sequence": -(2**63)}), strict=True
+    ):
+        text = json.dumps(about | change).encode()
+        file.write_bytes(kept[:8] + struct.pack("<Q", len(text)) + text + kept[16 + length :])
+    with served(runtime=runtime, snapshots=tmp_path) as (url, _):
+        for name in names:
+            answer = httpx.get(f"{url}/v1/streams/{name}", timeout=5)
+            assert answer.status_code == 422, (name, answer.text)
+        assert httpx.get(f"{url}/v1/streams").json() == []
+        with Client(url) as client, client.stream(**SIDES) as whole:
+            assert whole(pictures(15, 1)[0])["type"] == "result"
+
+
+def test_a_full_disk_is_told_once_with_its_reason(
+    runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    said: list[str] = []
+    options = HubOptions(snapshots=tmp_path, interval=0.1)
+    hub = Hub({"motions": runtime}, options, Metrics(), said.append)
+    sessions = [hub.create(StreamOptions()) for _ in range(3)]
+    hub.drain()
+    hub.stop()
+    assert len(said) == 1
+    assert os.strerror(errno.ENOSPC) in said[0]
+    assert not any(session.id in said[0] for session in sessions)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -20,6 +21,8 @@ from movinet.serving.store import Store, is_id
 
 #: Of the workers' time, what streams may take together; the rest is for what comes in bursts.
 USABLE = 0.8
+#: Seconds in which a warning is not repeated.
+_SILENCE = 60.0
 
 
 class FullError(MovinetError):
@@ -75,6 +78,7 @@ class Hub:
         self._sessions: dict[str, Session] = {}
         self._lock = threading.RLock()
         self.draining = False
+        self._told: dict[str, float] = {}
         self._stopped = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="movinet-keep", daemon=True)
         self._keeper.start()
@@ -247,10 +251,17 @@ class Hub:
         try:
             self._store.write(session.id, data)
         except OSError as error:
-            self._log(f"a stream cannot be kept in {self._store.folder} ({error.strerror})")
+            self._warn(f"streams cannot be kept in {self._store.folder} ({_reason(error)})")
             return False
         session.saved, session.stamp = version, self._store.stamp(session.id)
         return True
+
+    def _warn(self, text: str) -> None:
+        """Tell the operator, but not of each stream of a full disk."""
+        now = time.monotonic()
+        if now >= self._told.get(text, -math.inf) + _SILENCE:
+            self._told = {text: now}
+            self._log(text)
 
     def _keep(self) -> None:
         """Write snapshots from time to time, and put idle streams to sleep."""
@@ -268,3 +279,9 @@ class Hub:
                 ):
                     saved[session.id] = now
             saved = {name: at for name, at in saved.items() if name in self._sessions}
+
+
+def _reason(error: OSError) -> str:
+    """Why a file was not written, without its name: ids of streams are secrets."""
+    first = error if error.strerror else error.__context__
+    return getattr(first, "strerror", None) or type(error).__name__

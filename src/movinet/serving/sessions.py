@@ -21,6 +21,7 @@ from movinet.live.results import change_to_json
 from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.numbers import decay_from_half_life
 from movinet.runtime.snapshot import StreamSnapshot
+from movinet.runtime.tensor_file import DAMAGE
 from movinet.serving.frames import MAX_PIXELS, MAX_SIDE, SentFrame
 from movinet.text import one_line
 
@@ -33,6 +34,8 @@ MAX_TIME = 1e9
 #: Seconds of stream time between two snapshots that `rewind` can go back to.
 _RING_STEP = 1.0
 _BUNDLE = b"MOVINETS"
+#: Ticks, and numbers that clients give: those of `MAX_TIME` and of all frames after it.
+_MAX_COUNT = 2**50
 
 
 @dataclass(frozen=True)
@@ -432,13 +435,13 @@ class Session:
             session = cls(name, find(options.model), options, snapshot)
             for field_name in ("number", "sequence"):
                 value = about[field_name]
-                if value is not None and type(value) is not int:
+                if value is not None and (type(value) is not int or abs(value) > _MAX_COUNT):
                     raise ValueError(f"its {field_name} is none")
                 setattr(session, field_name, value)
             session.results, session.dropped = int(about["results"]), int(about["dropped"])
             if session.detector is not None and about["events"] is not None:
                 session.detector.restore(about["events"])
-        except (KeyError, TypeError, ValueError, RecursionError, struct.error) as error:
+        except (*DAMAGE, struct.error) as error:
             if isinstance(error, ConfigError):
                 raise
             raise CheckpointError(f"not a stream of this server: {one_line(error)}") from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from movinet.files import replacing
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _SUFFIX = ".stream"
 _MAX_BYTES = 2**31
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def is_id(text: str) -> bool:
@@ -55,9 +58,15 @@ class Store:
         """
         path = self._path(name)
         try:
-            if path.stat().st_size > _MAX_BYTES:
-                raise CheckpointError(f"{path}: larger than any stream")
-            return path.read_bytes()
+            # A pipe would be waited for, for ever, and with it all streams.
+            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+            with os.fdopen(handle, "rb") as file:
+                about = os.fstat(handle)
+                if not stat.S_ISREG(about.st_mode):
+                    raise CheckpointError(f"{path}: not a file")
+                if about.st_size > _MAX_BYTES:
+                    raise CheckpointError(f"{path}: larger than any stream")
+                return file.read(_MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:

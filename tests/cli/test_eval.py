@@ -52,7 +52,7 @@ def test_the_table_tells_figures_classes_and_mistakes(run_eval: Run, folder: Pat
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert lines[0] == f"a0_stream on 3 samples of {folder}"
     assert "top-1 66.7 %" in lines
-    assert "top-5 100.0 %" in lines
+    assert not [line for line in lines if line.startswith("top-5")]  # of three classes
     assert "seconds 0.2 0.4 0.6 1 1.2 1.4" in lines
     assert "accuracy, % 33.3 33.3 33.3 66.7 66.7 66.7" in lines
     assert "still running 3 3 3 1 1 1" in lines

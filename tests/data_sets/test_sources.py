@@ -203,7 +203,7 @@ def test_missing_files_are_counted_and_the_first_ones_named(tmp_path):
         (
             ("sitting", "lying", "running", "falling"),
             True,
-            r"'sitting' is not one of the 2 classes .*; nor are 'falling', 'lying'$",
+            r"'falling' is not one of the 2 classes .*; nor are 'lying', 'sitting'$",
         ),
         (
             ("walking", "running"),

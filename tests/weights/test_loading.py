@@ -368,3 +368,20 @@ def test_loading_brings_in_no_compiler(tmp_path: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("notes.txt", b"hello", "no file of weights: these are .safetensors"),
+        ("short.safetensors", b"no", "damaged, cut off, or another kind of file .* the file"),
+        ("text.safetensors", b"some text", "damaged, cut off, or another kind of file"),
+        ("cut.safetensors", b"\x10" + bytes(7) + b"{}", "header would be longer than the file"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_told(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(None, str(tmp_path / name))

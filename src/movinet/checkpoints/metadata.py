@@ -121,9 +121,12 @@ def read_metadata(path: Path) -> Metadata | None:
     """
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > min(_MAX_HEADER, path.stat().st_size):
-                raise ValueError(f"a header of {length} bytes")
+            length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+            if length > min(_MAX_HEADER, size - 8):
+                raise ValueError(
+                    "damaged, cut off, or another kind of file (its header would be longer than "
+                    f"{'the file' if length > size - 8 else 'any'})"
+                )
             header = json.loads(file.read(length))
             text = header.get("__metadata__", {}).get(METADATA_KEY)
     except (OSError, ValueError, RecursionError, AttributeError) as error:

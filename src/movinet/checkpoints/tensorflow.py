@@ -174,6 +174,11 @@ def _locate(path: Path) -> tuple[Files, str]:
             return found, prefix
         near = _prefixes(found)
         hint = f"; beside it there is {_listed(near)}" if near else ""
+        if path.is_file():
+            raise CheckpointError(
+                f"{path}: no file of weights: these are .safetensors, .pt, .tflite or a TensorFlow "
+                f"checkpoint (folder, prefix, .index, .tar.gz){hint}"
+            )
         raise CheckpointError(f"{path}: no checkpoint of this name{hint}")
     raise CheckpointError(f"{path}: no such file or folder")
 

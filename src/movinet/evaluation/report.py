@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".html", ".htm")
 #: How many mistakes are shown, frames of each, and their height in pixels.
 _MISTAKES, _THUMBNAILS, _HEIGHT = 24, 5, 96
+#: The classes among which top-5 looks.
+_TOP = 5
 #: The part of a long sample that is shown, seconds before its end.
 _SHOWN_SECONDS = 20.0
 _MOST_TROUBLES, _MOST_CONFUSED = 200, 10
@@ -178,7 +180,8 @@ def _headline(figures: SingleLabel | MultiLabel) -> list[tuple[str, str]]:
     rows = [
         ("top-1", _percent(figures.top1)),
         ("top-1, 95 % interval", f"{low:.1f}-{high:.1f} %"),
-        ("top-5", _percent(figures.top5)),
+        # Of five classes or fewer it is 100 % whatever the model says.
+        *([("top-5", _percent(figures.top5))] if len(figures.classes.recall) > _TOP else []),
         ("macro F1", _percent(figures.macro_f1)),
         ("mean over classes", _percent(figures.mean_class_accuracy)),
         ("loss", f"{figures.loss:.3f}"),

@@ -374,9 +374,13 @@ def test_loading_brings_in_no_compiler(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("notes.txt", b"hello", "no file of weights: these are .safetensors"),
-        ("short.safetensors", b"no", "damaged, cut off, or another kind of file .* the file"),
+        ("short.safetensors", b"no", "damaged, cut off, or another kind of file"),
         ("text.safetensors", b"some text", "damaged, cut off, or another kind of file"),
-        ("cut.safetensors", b"\x10" + bytes(7) + b"{}", "header would be longer than the file"),
+        (
+            "cut.safetensors",
+            b"\x10" + bytes(7) + b"{}",
+            "damaged, cut off, or another kind of file",
+        ),
     ],
 )
 def test_what_is_no_file_of_weights_is_told(

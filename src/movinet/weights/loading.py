@@ -223,7 +223,9 @@ def _read_safetensors(path: Path) -> RawWeights:
             text = (file.metadata() or {}).get(METADATA_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or (
+            f"damaged, cut off, or another kind of file ({one_line(error)})"
+        )
         raise CheckpointError(f"{path}: not a readable .safetensors file: {reason}") from None
     return _of_safetensors(path, tensors, None if text is None else Metadata.parse(text, str(path)))
 

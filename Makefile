@@ -81,6 +81,8 @@ $(VENV)/base.stamp: pyproject.toml constraints.txt $(VENV)/venv.stamp
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt $(VENV)/venv.stamp
 	MOVINET_NATIVE=0 $(BIN)/python -m pip install -e '.[dev]'
+# It wants an old ml-dtypes, for a type of numbers that nobody sends here.
+	$(BIN)/python -m pip install --no-deps tritonclient
 	@touch $(VENV)/base.stamp $@
 
 include native/targets.mk

@@ -181,6 +181,7 @@ class Hub:
         with self._lock:
             session = self.find(name)
             self._forget(session)
+            session.ended = True
             if self._store is not None:
                 self._store.delete(name)
         if events := session.finish_events():
@@ -252,6 +253,9 @@ class Hub:
             self._store.write(session.id, data)
         except OSError as error:
             self._warn(f"streams cannot be kept in {self._store.folder} ({_reason(error)})")
+            return False
+        if session.ended:  # while it was written
+            self._store.delete(session.id)
             return False
         session.saved, session.stamp = version, self._store.stamp(session.id)
         return True

@@ -170,6 +170,7 @@ class Session:
         replaced: Frames that the waiting one has replaced.
         busy: A worker has it.
         closed: Nothing is seen any more.
+        ended: Nor is it kept on disk.
         sequence: The client's number of the last frame that was seen.
         used: When it was last used (monotonic).
         results: So far.
@@ -196,7 +197,7 @@ class Session:
         self.lock = threading.RLock()
         self.waiting: SentFrame | None = None
         self.since = self.arrived = 0.0
-        self.replaced, self.busy, self.closed = 0, False, False
+        self.replaced, self.busy, self.closed, self.ended = 0, False, False, False
         self.number: int | None = None
         self.sequence: int | None = None
         self.used = time.monotonic()

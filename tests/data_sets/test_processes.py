@@ -107,7 +107,9 @@ STARTS = {
 
 @pytest.mark.heavy
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
-@pytest.mark.parametrize(("name", "done"), [("pool", 6), ("loader", 2)])
+@pytest.mark.parametrize(
+    ("name", "done"), [("pool", 6), pytest.param("loader", 2, marks=pytest.mark.nightly)]
+)
 def test_ctrl_c_is_nothing_to_processes_that_start(tmp_path: Path, name: str, done: int) -> None:
     """Not even while they import PyTorch; the process that started them decides."""
     program = tmp_path / "program.py"

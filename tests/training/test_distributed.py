@@ -47,7 +47,8 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("optimizer", ["rmsprop", pytest.param("sgd", marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # test_norms.py has uneven shares of a batch, below a lost process is found
+@pytest.mark.parametrize("optimizer", ["rmsprop", "sgd"])
 def test_two_processes_equal_one(tmp_path: Path, optimizer: str) -> None:
     """Same global batch, same weights to 1e-5; a bad file on either side, and an odd evaluation."""
     changes = {

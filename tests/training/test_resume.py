@@ -94,7 +94,7 @@ def test_a_crash_changes_nothing(tmp_path: Path, before_step: Hook, step: int) -
 @pytest.mark.parametrize(
     ("workers", "moments_after"),
     [
-        (1, (5,)),
+        (0, (5,)),
         pytest.param(0, (3, 8), marks=pytest.mark.nightly),
         pytest.param(1, (3, 8), marks=pytest.mark.nightly),
     ],

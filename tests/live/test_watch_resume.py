@@ -128,7 +128,8 @@ def check_broken_runs(film: Path, runtime: Any, folder: Path, moments: list[floa
         for name in ("start", "end", "peak", "mean"):
             assert found[name] == round(getattr(event, name), 6)
         begun = next(e for e in events if e["kind"] == "new" and e["id"] == found["id"])
-        assert begun["started"] == found["started"]
+        # One that began between the last snapshot and a kill begins again, later by the outage.
+        assert 0 <= found["started"] - begun["started"] < 30
     assert (folder / "out.vtt").read_text().count("-->") == len(wanted)
     assert len((folder / "out.csv").read_text().splitlines()) == 1 + len(wanted)
     assert not (folder / "saved").exists()  # nothing is left to do

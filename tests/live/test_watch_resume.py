@@ -29,8 +29,6 @@ from movinet.errors import CheckpointError, ConfigError, MovinetError
 from movinet.events import Rule, Rules, find_events
 from movinet.live import Resume, watch
 from movinet.live.sinks import Sinks
-from movinet.live.sinks.reports import Report
-from movinet.live.sinks.targets import make_sinks
 from movinet.video import VideoReader, VideoWriter
 
 CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
@@ -128,8 +126,7 @@ def check_broken_runs(film: Path, runtime: Any, folder: Path, moments: list[floa
         for name in ("start", "end", "peak", "mean"):
             assert found[name] == round(getattr(event, name), 6)
         begun = next(e for e in events if e["kind"] == "new" and e["id"] == found["id"])
-        # One that began between the last snapshot and a kill begins again, later by the outage.
-        assert 0 <= found["started"] - begun["started"] < 30
+        assert begun["started"] == found["started"]
     assert (folder / "out.vtt").read_text().count("-->") == len(wanted)
     assert len((folder / "out.csv").read_text().splitlines()) == 1 + len(wanted)
     assert not (folder / "saved").exists()  # nothing is left to do
@@ -385,37 +382,6 @@ def test_a_disk_that_is_full_later_stops_nothing(
     results.close()
     assert len(said) == 1
     assert "No space left on device" in said[0]
-
-
-def report(kind: Any, start: float, end: float = 9.0) -> Report:
-    values = {"source": "a", "kind": kind, "id": f"a/0-{start}", "label": "x", "start": start}
-    values |= {"end": end, "peak": 0.9, "peak_time": 1.0, "mean": 0.8, "started": 5.0}
-    return Report(kind, "a", values)
-
-
-@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.srt", "out.vtt"])
-def test_files_tell_what_they_have_been_told(name: str, tmp_path: Path) -> None:
-    """Whatever became of them since the state was saved: put in order, or a line cut off."""
-    (first,) = make_sinks([str(tmp_path / name)], ["a"])
-    first.open()
-    first.deliver(report("end", 5.0), 1)
-    size = first.size()
-    assert size is not None
-    first.deliver(report("end", 1.0), 1)
-    first.finish(1)
-    with (tmp_path / name).open("a") as file:
-        file.write("3\n00:00")
-    (again,) = make_sinks([str(tmp_path / name)], ["a"], [str(tmp_path / name)])
-    again.open()
-    told = again.told(size)
-    assert again.key(report("end", 1.0)) in told
-    assert again.key(report("end", 2.0)) not in told
-    again.deliver(report("end", 2.0), 1)
-    again.finish(1)
-    assert again.key(report("end", 2.0)) in again.told(size)
-    if name.endswith(("srt", "vtt")):
-        cues = (tmp_path / name).read_text().split("\n\n")
-        assert [cue.split("\n")[0] for cue in cues if "-->" in cue] == ["1", "2", "3"]
 
 
 class Hook(BaseHTTPRequestHandler):

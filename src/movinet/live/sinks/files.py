@@ -17,6 +17,7 @@ from movinet.errors import ConfigError
 from movinet.events.subtitles import VTT_HEAD, cue
 from movinet.files import replacing
 from movinet.live.sinks.reports import EVERYTHING, Kind, Report
+from movinet.live.sinks.saved import time_of_start
 from movinet.live.sinks.worker import Sink, TryAgainError
 from movinet.text import one_line, printable
 
@@ -76,11 +77,15 @@ class FileSink(Sink):
 
     def told(self, size: int) -> frozenset[str]:
         """See `Sink`."""
+        return frozenset(self._keys(self._since(size)))
+
+    def _since(self, size: int) -> str:
+        """What was written after the file had a size."""
         with self._path.open("rb") as file:
             found = os.fstat(file.fileno()).st_size
             # A file that is shorter than it was is another one.
             file.seek(max(size if size <= found else 0, found - _MOST_TOLD))
-            return frozenset(self._keys(file.read(_MOST_TOLD).decode(errors="replace")))
+            return file.read(_MOST_TOLD).decode(errors="replace")
 
     def _keys(self, text: str) -> Iterator[str]:  # noqa: ARG002
         """Keys of the reports in a part of the file; the first and the last may be cut off."""
@@ -121,12 +126,29 @@ class JsonLines(FileSink):
         """Append a line."""
         self._append(json.dumps({"type": _type(report), **report.values}) + "\n")
 
+    def begun(self, size: int) -> dict[tuple[str, str], float]:
+        """See `Sink`."""
+        found = {}
+        for report in self._reports(self._since(size)):
+            with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):
+                if report.kind == "new":
+                    key = (report.source, report.values["id"])
+                    found[key] = time_of_start(report.values)
+        return found
+
     def _keys(self, text: str) -> Iterator[str]:
+        for report in self._reports(text):
+            with contextlib.suppress(KeyError, TypeError):
+                yield self.key(report)
+
+    @staticmethod
+    def _reports(text: str) -> Iterator[Report]:
+        """Of the whole lines of a part of the file."""
         for line in text.splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 values = json.loads(line)
                 kind = "result" if values["type"] == "result" else values["kind"]
-                yield self.key(Report(kind, values["source"], values))
+                yield Report(kind, values["source"], values)
 
 
 def _type(report: Report) -> str:

@@ -79,8 +79,19 @@ def _event(values: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("no texts")
     for name in _NUMBERS:
         finite(values[name])
-    if not -1e11 < values["started"] < 1e11:  # a year of four digits
-        raise ValueError("no time")
+    time_of_start(values)
     if values.keys() - {*_TEXTS, *_NUMBERS, "cut"} or values.get("cut", True) is not True:
         raise ValueError("something else")
     return dict(values)
+
+
+def time_of_start(values: dict[str, Any]) -> float:
+    """When an event began on the wall clock, seconds since 1970.
+
+    Raises:
+        ValueError: If it is none, or of a year without four digits.
+    """
+    started = finite(values["started"])
+    if not -1e11 < started < 1e11:
+        raise ValueError("no time")
+    return started

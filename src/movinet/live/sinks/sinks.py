@@ -62,6 +62,8 @@ class Sinks:
         self._wants_results = any("result" in sink.wants for sink in self._sinks)
         #: Of each source: what its time is short of the wall clock's, and its newest time.
         self._clocks = self._saved.clocks
+        #: Of events whose beginning a killed run has told: it may be seen again, later.
+        self._begun: dict[tuple[str, str], float] = {}
         #: Of each source: the events that last, by their ids.
         self._open = self._saved.open
 
@@ -156,6 +158,8 @@ class Sinks:
             if (worker := named.get(name)) is not None:
                 try:
                     worker.resume(size, waiting)
+                    if size is not None:
+                        self._begun |= worker.sink.begun(size)
                 except OSError as error:
                     raise ConfigError(f"{name}: cannot be read ({error.strerror})") from None
             elif waiting:
@@ -170,13 +174,17 @@ class Sinks:
     def _report(self, source: str, change: EventChange) -> Report:
         """A report with the time of the wall clock at which the event began: one for all of it."""
         events = self._open.setdefault(source, {})
-        known = events.get(change.event.id)
-        started = known["started"] if known else self._clocks[source][0] + change.event.start
+        name, known = change.event.id, events.get(change.event.id)
+        if known is not None:
+            started = known["started"]
+        else:
+            now = self._clocks[source][0] + change.event.start
+            started = self._begun.pop((source, name), now)
         values = {"source": source, **change_to_json(change), "started": round(started, 3)}
         if change.kind == "end":
-            events.pop(change.event.id, None)
+            events.pop(name, None)
         else:
-            events[change.event.id] = values
+            events[name] = values
         return Report(change.kind, source, values, _labels(events))
 
 

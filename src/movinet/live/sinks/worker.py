@@ -91,6 +91,10 @@ class Sink(ABC):
         """The `key` of each report that it has told since its `size` was this."""
         return frozenset()
 
+    def begun(self, size: int) -> dict[tuple[str, str], float]:  # noqa: ARG002
+        """When events began that it has told since then, by source and id, seconds since 1970."""
+        return {}
+
     def key(self, report: Report) -> str:
         """What tells a report from others."""
         values = report.values

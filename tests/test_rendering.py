@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from fakes import gradient, write_video
 from movinet.drawing.video import Panel, render
-from movinet.errors import ConfigError, MissingExtraError, VideoError
+from movinet.errors import ConfigError, MissingExtraError, VideoError, install_command
 from movinet.prediction import Prediction
 from video.synthetic import make_video
 
@@ -187,5 +188,5 @@ def test_bad_arguments_are_one_clear_line(
     with pytest.raises(ConfigError, match="top must be from 1 to 7 in a rendered video, not 8"):
         render(video, predictions(), tmp_path / "out.mp4", top=8)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"\[plot\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("plot"))):
         render(video, predictions(), tmp_path / "out.mp4")

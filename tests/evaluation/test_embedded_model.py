@@ -15,7 +15,7 @@ from movinet.evaluation import evaluate
 from movinet.opening import open_model
 
 SEED = 31_337  # of neither training nor validation
-CLIPS = 8
+CLIPS = 20
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def test_accuracy_on_fresh_clips(fresh: Path) -> None:
     data = open_data(fresh, labels=runtime.info.labels)
     figures = evaluate(runtime, data, workers=1).to_json()
     assert figures["count"] == CLIPS * 10
-    # The card says 97 % or more; of 80 clips, chance takes away less than this.
-    assert figures["top1"] >= 0.92
+    # The card says 97 % or more; of 200 clips, chance takes away less than this.
+    assert figures["top1"] >= 0.94
 
 
 @pytest.mark.heavy

@@ -143,17 +143,19 @@ def test_dead_sources_leave_the_others_alone(runtime: Any, film: list[bytes]) ->
 
     statuses: dict[str, str] = {}
     with http_server(serve) as good, http_server(silent) as mute, http_server(garbage) as bad:
-        results = watch(
-            [f"good={good}", f"mute={mute}", f"bad={bad}", "none=http://127.0.0.1:9/x"],
-            runtime,
-            read_timeout=0.5,
-            open_timeout=0.5,
-            on_status=lambda s: statuses.__setitem__(s.source, s.state),
-        )
-        found = seen(results, 16)
+        for _ in range(3):
+            results = watch(
+                [f"good={good}", f"mute={mute}", f"bad={bad}", "none=http://127.0.0.1:9/x"],
+                runtime,
+                read_timeout=0.5,
+                open_timeout=0.5,
+                on_status=lambda s: statuses.__setitem__(s.source, s.state),
+            )
+            found = seen(results, 16)
+            if not any(result.gap for result in found):  # else the machine was busy for a moment
+                break
     assert {result.source for result in found} == {"good"}
-    # On a busy machine a frame may come late; none is lost without being told.
-    assert found[-1].number == 15 + sum(result.gap for result in found)
+    assert [result.number for result in found] == [*range(16)]
     assert statuses["mute"] == statuses["bad"] == statuses["none"] == "waiting"
 
 

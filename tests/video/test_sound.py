@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.error import InvalidDataError
 
 import movinet
 from movinet.drawing.video import render
+from movinet.errors import VideoError
 from movinet.video import VideoWriter
 from movinet.video.sound import Sound
 
@@ -80,7 +84,7 @@ def test_sound_stays_with_pictures_that_begin_later(tmp_path: Path) -> None:
 
 def test_sound_that_an_mp4_cannot_hold_is_noted(tmp_path: Path) -> None:
     video = with_sound(tmp_path / "a.mkv", "pcm_s16le")
-    with pytest.warns(UserWarning, match=r"out\.mp4 is silent: its sound \(pcm_s16le\)"):
+    with pytest.warns(UserWarning, match=r"out\.mp4 is not heard .*: its sound \(pcm_s16le\)"):
         render(video, list(movinet.predict(video, "motions")), tmp_path / "out.mp4")
     assert not heard(tmp_path / "out.mp4")
 
@@ -91,3 +95,33 @@ def test_silent_videos_and_gifs_stay_silent(tmp_path: Path) -> None:
     clip = Path(movinet.__file__).parent / "demo" / "clip.mp4"
     render(clip, list(movinet.predict(clip, "motions")), tmp_path / "out.mp4")
     assert not heard(tmp_path / "out.mp4")
+
+
+def test_damaged_sound_ends_and_pictures_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = with_sound(tmp_path / "a.mp4")
+
+    class Broken(Sound):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self._packets = chain(islice(self._packets, 5), self._broken())
+
+        @staticmethod
+        def _broken() -> Iterator[Any]:
+            raise InvalidDataError(1, "damaged")
+            yield
+
+    monkeypatch.setattr("movinet.video.sound.Sound", Broken)
+    with pytest.warns(UserWarning, match=r"its sound is damaged from \d\.\d s on"):
+        render(video, list(movinet.predict(video, "motions")), tmp_path / "out.mp4")
+    assert len(heard(tmp_path / "out.mp4")) in (4, 5)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 20
+
+
+def test_nothing_but_a_file_of_video_is_opened(tmp_path: Path) -> None:
+    playlist = tmp_path / "a.m3u8"
+    playlist.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n")
+    with pytest.raises(VideoError, match="not a video"):
+        Sound(playlist)

@@ -132,7 +132,7 @@ def render_under(
             if progress is not None:
                 progress(time)
         if sound.reason and out.suffix.lower() == ".mp4":
-            warnings.warn(f"{out} is silent: {sound.reason}", stacklevel=3)
+            warnings.warn(f"{out} is not heard as its video is: {sound.reason}", stacklevel=3)
 
 
 def even(length: float) -> int:

@@ -206,27 +206,35 @@ def open_source(path: str | os.PathLike[str] | Region, thread_type: str = "AUTO"
         VideoError: If there is no such file, it is no video or has no video stream, no decoder
             exists, or its pictures are larger than the limits.
     """
+    path = path if isinstance(path, Region) else Path(path)
+    container = open_container(path)
+    try:
+        return _source(path, container, thread_type)
+    except BaseException:
+        container.close()
+        raise
+
+
+def open_container(path: Path | Region) -> InputContainer:
+    """Open a local file, of a format and by a protocol that are allowed.
+
+    Raises:
+        VideoError: If there is no such file, or it is no video.
+    """
     whole = path.path if isinstance(path, Region) else path
     # An absolute path behind "file:" cannot be taken for a protocol or an option.
     where, protocols = f"file:{_regular_file(whole).absolute()}", "file"
     if isinstance(path, Region):
         where = f"subfile,,start,{path.offset},end,{path.offset + path.size},,:{where}"
         protocols = "file,subfile"
-    else:
-        path = Path(path)
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": protocols}
     options["max_pixels"] = str(MAX_PIXELS)
     try:
-        container = av.open(where, "r", options=options, metadata_errors="replace")
+        return av.open(where, "r", options=options, metadata_errors="replace")
     except FFmpegError as error:
         raise VideoError(
             f"{path}: not a video, or too damaged to read ({reason_of(error)})"
         ) from None
-    try:
-        return _source(path, container, thread_type)
-    except BaseException:
-        container.close()
-        raise
 
 
 def reason_of(error: FFmpegError) -> str:

@@ -225,3 +225,22 @@ def test_hooks_before_a_commit_are_what_make_lint_runs() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert [hook["entry"] for hook in config["repos"][0]["hooks"]] == commands
     assert len(commands) > 3
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("presets", "input_spec, preset_config, list_models"),
+        ("config", "InputSpec, MoViNetConfig"),
+        ("complexity", "count_multiply_adds, count_parameters, count_state_bytes"),
+    ],
+)
+def test_what_pages_once_imported_is_still_there(module: str, names: str) -> None:
+    """With a warning that says where it is now."""
+    code = f"from movinet.{module} import {names}; import movinet as m; "
+    code += f"assert ({names}) == ({', '.join('m.' + name for name in names.split(', '))})"
+    quiet = subprocess.run(
+        [sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert quiet.returncode == 0, quiet.stderr
+    assert f"movinet.{module} has moved: import its names from movinet" in quiet.stderr

@@ -33,9 +33,9 @@ from movinet.serving.frames import HEADER, Kind
 from movinet.serving.guard import Access
 from movinet.serving.hub import Hub, HubOptions
 from movinet.serving.metrics import Metrics
+from movinet.serving.options import StreamOptions
 from movinet.serving.scheduler import Scheduler
 from movinet.serving.server import listen, make_server
-from movinet.serving.sessions import StreamOptions
 
 WINDOW = 0.01
 

@@ -29,7 +29,8 @@ from movinet.client import ServerError
 from movinet.events import Rule, Rules, find_events
 from movinet.serving.hub import Hub, HubOptions
 from movinet.serving.metrics import Metrics
-from movinet.serving.sessions import Session, StreamOptions
+from movinet.serving.options import StreamOptions
+from movinet.serving.sessions import Session
 
 SIDES = {"height": SIZE[0], "width": SIZE[1]}
 TEN = {**SIDES, "top": 10, "half_life": None}

@@ -15,8 +15,9 @@ from movinet.live.results import change_to_json
 from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.snapshot import StreamSnapshot
 from movinet.serving.metrics import Metrics
+from movinet.serving.options import StreamOptions
 from movinet.serving.scheduler import Scheduler
-from movinet.serving.sessions import Session, StreamOptions, tick_of
+from movinet.serving.sessions import Session, tick_of
 from movinet.serving.store import Store, is_id
 
 #: Of the workers' time, what streams may take together; the rest is for what comes in bursts.

@@ -15,7 +15,8 @@ from movinet.errors import ConfigError, MovinetError
 from movinet.serving.frames import parse_frame
 from movinet.serving.guard import TOKEN_PROTOCOL
 from movinet.serving.hub import FullError, Hub
-from movinet.serving.sessions import MAX_HALF_LIFE, Session
+from movinet.serving.options import MAX_HALF_LIFE
+from movinet.serving.sessions import Session
 from movinet.text import one_line
 
 PROTOCOL = "movinet.1"

@@ -8,15 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from movinet.runtime.exported import ExportedRuntime
 from movinet.serving.frames import MAX_SIDE
-from movinet.serving.sessions import (
+from movinet.serving.options import (
     MAX_HALF_LIFE,
     MAX_RATE,
     MAX_REWIND,
     MAX_TOP,
     GapPolicy,
-    Session,
     StreamOptions,
 )
+from movinet.serving.sessions import Session
 
 if TYPE_CHECKING:
     from movinet.serving.hub import Hub

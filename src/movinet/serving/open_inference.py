@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from movinet.errors import ConfigError, MovinetError
 from movinet.serving.frames import MAX_PIXELS, MAX_SIDE
 from movinet.serving.hub import Hub, UnknownStreamError
-from movinet.serving.sessions import Session, StreamOptions
+from movinet.serving.options import StreamOptions
+from movinet.serving.sessions import Session
 from movinet.text import is_name, one_line
 from movinet.version import __version__
 

@@ -24,7 +24,8 @@ from movinet.runtime.base import check_numbers
 from movinet.runtime.exported import ExportedRuntime
 from movinet.serving.frames import SentFrame, decode
 from movinet.serving.metrics import Metrics
-from movinet.serving.sessions import ServedResult, Session
+from movinet.serving.results import ServedResult
+from movinet.serving.sessions import Session
 from movinet.text import one_line
 
 #: Streams in one step at most: more would let the first wait for the last.

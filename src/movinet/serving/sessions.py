@@ -8,27 +8,26 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError, ConfigError
-from movinet.events import Detector, EventChange, Rules, parse_rules
-from movinet.live.results import change_to_json
+from movinet.events import Detector, EventChange
 from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.numbers import decay_from_half_life
 from movinet.runtime.snapshot import StreamSnapshot
 from movinet.runtime.tensor_file import DAMAGE
-from movinet.serving.frames import MAX_PIXELS, MAX_SIDE, SentFrame
+from movinet.serving.frames import SentFrame
+from movinet.serving.options import MAX_REWIND, StreamOptions
+from movinet.serving.results import ServedResult
 from movinet.text import one_line
 
-GapPolicy = Literal["fade", "skip", "reset"]
 #: Seconds of a gap after which "reset" starts anew.
 RESET_AFTER = 10.0
-MAX_HALF_LIFE, MAX_REWIND, MAX_RATE, MAX_TOP = 86_400.0, 60.0, 240.0, 1000
 #: Seconds in a stream, before and after 0, that a clock can show: those of frames that are sent.
 MAX_TIME = 1e9
 #: Seconds of stream time between two snapshots that `rewind` can go back to.
@@ -36,114 +35,6 @@ _RING_STEP = 1.0
 _BUNDLE = b"MOVINETS"
 #: Ticks, and numbers that clients give: those of `MAX_TIME` and of all frames after it.
 _MAX_COUNT = 2**50
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """What a client chooses when it makes a stream.
-
-    Attributes:
-        model: Name of a served model; empty for the first.
-        half_life: Seconds after which a frame counts half; None for the mean of all frames.
-        rules: When events begin and end, as in a file of rules; None for no events.
-        width: Of raw pixels.
-        height: Of raw pixels.
-        rate: Frames a second that the client will send; None for the model's. What exceeds the
-            model's rate is not looked at.
-        gap: What becomes of ticks without a frame: "fade", "skip" or "reset", as in
-            `movinet.watch`.
-        top: Classes in a result.
-        rewind: Seconds that `rewind` can go back; each second keeps a copy of the state.
-    """
-
-    model: str = ""
-    half_life: float | None = 5.0
-    rules: Mapping[str, Any] | None = field(default_factory=dict)
-    width: int | None = None
-    height: int | None = None
-    rate: float | None = None
-    gap: GapPolicy = "fade"
-    top: int = 5
-    rewind: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.half_life is not None and not 0 < self.half_life <= MAX_HALF_LIFE:
-            raise ConfigError(f"half_life must be null or 0 to {MAX_HALF_LIFE:g} seconds")
-        if (self.width is None) != (self.height is None):
-            raise ConfigError("width and height are given together")
-        if self.size is not None:
-            width, height = self.size
-            if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-                raise ConfigError(f"width and height must be 1 to {MAX_SIDE}")
-            if width * height > MAX_PIXELS:
-                raise ConfigError(f"a frame has at most {MAX_PIXELS} pixels")
-        if self.rate is not None and not 0 < self.rate <= MAX_RATE:
-            raise ConfigError(f"rate must be 0 to {MAX_RATE:g} frames a second")
-        if self.gap not in get_args(GapPolicy):
-            raise ConfigError(f"gap must be one of {', '.join(get_args(GapPolicy))}")
-        if not 1 <= self.top <= MAX_TOP:
-            raise ConfigError(f"top must be 1 to {MAX_TOP}")
-        if not 0 <= self.rewind <= MAX_REWIND:
-            raise ConfigError(f"rewind must be 0 to {MAX_REWIND:g} seconds")
-        self.parsed_rules()
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """(width, height) of raw pixels."""
-        return None if self.width is None or self.height is None else (self.width, self.height)
-
-    def parsed_rules(self) -> Rules | None:
-        """The rules of events."""
-        return None if self.rules is None else parse_rules(dict(self.rules))
-
-
-@dataclass(frozen=True, eq=False)
-class ServedResult:
-    """What a model makes of one frame.
-
-    Attributes:
-        stream: Id of the stream.
-        sequence: The client's number of the frame.
-        number: Of the tick.
-        time: Seconds in the stream.
-        age: Seconds from the frame's arrival to the result.
-        dropped: Frames that came since the last result and were replaced by newer ones.
-        gap: Ticks without a frame before this one.
-        probabilities: (classes,) float32.
-        labels: Names of the classes.
-        events: What there is to report.
-        top: Classes that `to_json` lists.
-    """
-
-    stream: str
-    sequence: int
-    number: int
-    time: float
-    age: float
-    dropped: int
-    gap: int
-    probabilities: NDArray[np.float32]
-    labels: tuple[str, ...]
-    events: tuple[EventChange, ...]
-    top: int
-
-    def to_json(self) -> dict[str, Any]:
-        """As a message."""
-        order = np.argsort(-self.probabilities, kind="stable")[: self.top]
-        return {
-            "type": "result",
-            "sequence": self.sequence,
-            "number": self.number,
-            "time": round(self.time, 6),
-            "age": round(self.age, 5),
-            "dropped": self.dropped,
-            "gap": self.gap,
-            "top": [
-                {"label": self.labels[i], "probability": float(self.probabilities[i])}
-                for i in order
-            ],
-            "events": [change_to_json(change) for change in self.events],
-        }
 
 
 @dataclass(frozen=True)
@@ -398,7 +289,7 @@ class Session:
         with self.lock:
             about = {
                 "version": 1,
-                "options": _plain(self.options),
+                "options": self.options.plain(),
                 "number": self.number,
                 "sequence": self.sequence,
                 "results": self.results,
@@ -462,8 +353,3 @@ def tick_of(snapshot: StreamSnapshot, rate: float) -> int | None:
             f"the time of a snapshot is -{MAX_TIME:g} to {MAX_TIME:g} s, not {snapshot.time:g}"
         )
     return round(snapshot.time * rate)
-
-
-def _plain(options: StreamOptions) -> dict[str, Any]:
-    values = dict(vars(options))
-    return values | {"rules": None if options.rules is None else dict(options.rules)}

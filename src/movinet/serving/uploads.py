@@ -19,7 +19,7 @@ from movinet.live.results import change_to_json
 from movinet.prediction import Prediction, predict
 from movinet.runtime.exported import ExportedRuntime
 from movinet.serving.hub import FullError, Hub
-from movinet.serving.sessions import MAX_HALF_LIFE, MAX_TOP
+from movinet.serving.options import MAX_HALF_LIFE, MAX_TOP
 
 #: Videos that are predicted at a time; the others are refused, so that streams keep their time.
 _AT_ONCE = 1

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from movinet.data.samples import DataSet
-from movinet.errors import CheckpointError, ConfigError, TrainingError, VideoError
+from movinet.errors import CheckpointError, ConfigError, TrainingError
 from movinet.evaluation.metrics import (
     class_scores,
     confusion,
@@ -34,18 +32,10 @@ from movinet.training.console import Messages, clock, share
 from movinet.training.distributed import find_device
 from movinet.training.doubts import find_doubt
 from movinet.training.inputs import open_train, open_valid
-from movinet.training.probing.cache import EmbeddingCache
-from movinet.training.probing.embedders import (
-    Embedder,
-    Views,
-    describe,
-    open_embedder,
-    worker_count,
-)
+from movinet.training.probing.embedding import Embedded, embed
 from movinet.training.probing.fitting import Fit, Samples, fit_layer
 from movinet.training.probing.settings import ProbeConfig
 from movinet.training.results import WEIGHTS
-from movinet.video.container import SkippedPacket
 from movinet.weights.saving import save_weights
 
 #: In a run's folder: the figures of the probe.
@@ -54,22 +44,6 @@ REPORT = "probe.json"
 _NAMED = 10
 #: Figures of classes with fewer samples mean little.
 _FEW = 3
-
-
-class _Embedded(NamedTuple):
-    """Embeddings of the samples of a data set that could be read.
-
-    Attributes:
-        indices: Their numbers.
-        embeddings: (samples, views, channels) float32.
-        failures: Name of each other sample, and the reason.
-        damaged: Names of samples of which some packets could not be decoded.
-    """
-
-    indices: list[int]
-    embeddings: NDArray[np.float32]
-    failures: list[tuple[str, str]]
-    damaged: list[str]
 
 
 def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
@@ -100,6 +74,7 @@ def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
     model = frozen_network(config, train.labels, messages)
     device = find_device(config.engine.device)
     seen, engine = embed(config, model, device, [d for d in (train, valid) if d], messages)
+    _tell_failures(config, seen, messages)
     embedded = time.monotonic()
     model.cpu()
     averaged = not model.config.streams
@@ -158,91 +133,6 @@ def frozen_network(config: ProbeConfig, labels: Sequence[str], messages: Message
     return model
 
 
-def embed(
-    config: ProbeConfig,
-    model: MoViNet,
-    device: torch.device,
-    data_sets: Sequence[DataSet],
-    messages: Messages,
-) -> tuple[list[_Embedded], str]:
-    """Embeddings of all data sets, and the engine that computed them."""
-    streams, spec = model.config.streams, config.input.spec()
-    views = Views(config.probe.moments, config.run.views, config.run.crops)
-    total = sum(len(data) for data in data_sets)
-    with open_embedder(model, spec, views, device) as embedder:
-        cache = None
-        if config.probe.cache:
-            shape = (views.number(streams=streams), model.config.architecture.head)
-            cache = EmbeddingCache(describe(model, spec, views, embedder.engine), shape)
-        messages.facts(_facts(config, data_sets, embedder.engine))
-        workers = worker_count(config.data.workers)
-        try:
-            with _progress(messages, total) as advance:
-                seen = [_embed_data(data, embedder, cache, workers, advance) for data in data_sets]
-        except KeyboardInterrupt:
-            messages.say("note", _interruption(cache))
-            raise
-        if cache is not None:
-            cache.prune()
-            if not cache.works:
-                messages.say("warning", "the cache cannot be written: embeddings were not kept")
-        _tell_failures(config, seen, messages)
-        return seen, embedder.engine
-
-
-def _interruption(cache: EmbeddingCache | None) -> str:
-    """What a probe that was interrupted leaves."""
-    if cache is None or not cache.works:
-        return "interrupted: nothing was kept (probe.cache=true keeps embeddings)"
-    return (
-        "interrupted: the embeddings computed so far are in the cache; the same command goes on "
-        "from there"
-    )
-
-
-def _embed_data(
-    data: DataSet,
-    embedder: Embedder,
-    cache: EmbeddingCache | None,
-    workers: int,
-    advance: Callable[[], None],
-) -> _Embedded:
-    """Embeddings of one data set, several samples at a time."""
-
-    def embed(index: int) -> NDArray[np.float32] | str:
-        sample = data.samples[index]
-        values = None if cache is None else cache.read(sample)
-        if values is None:
-            skipped: list[SkippedPacket] = []
-            try:
-                values = embedder(sample, skipped)
-            except (VideoError, OSError) as error:
-                return str(error).removeprefix(f"{sample.media.name}: ")
-            # A damaged sample is not cached, so that every run reports it.
-            if not all(packet.note for packet in skipped):
-                damaged.append(sample.media.name)
-            elif cache is not None:
-                cache.write(sample, values)
-        return values
-
-    indices, rows, failures = [], [], []
-    damaged: list[str] = []
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for index, result in enumerate(pool.map(embed, range(len(data)))):
-                advance()
-                if isinstance(result, str):
-                    failures.append((data.samples[index].media.name, result))
-                else:
-                    indices.append(index)
-                    rows.append(result)
-        finally:
-            pool.shutdown(cancel_futures=True)
-    if not rows:
-        raise TrainingError(f"{data.name}: no sample can be read; run movinet data check on it")
-    return _Embedded(indices, np.stack(rows), failures, sorted(damaged))
-
-
 @torch.no_grad()
 def features_of(model: MoViNet, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     """What the last layer sees of embeddings, (samples, views, hidden)."""
@@ -251,7 +141,7 @@ def features_of(model: MoViNet, embeddings: NDArray[np.float32]) -> NDArray[np.f
 
 
 def fit_samples(
-    data: DataSet, seen: _Embedded, features: NDArray[np.float64], *, averaged: bool
+    data: DataSet, seen: Embedded, features: NDArray[np.float64], *, averaged: bool
 ) -> Samples:
     """The readable samples of a data set; their views are `averaged` or the last one counts."""
     samples = [data.samples[index] for index in seen.indices]
@@ -306,7 +196,7 @@ def _warn_of_doubts(
         messages.say("warning", f"never recognised in data.valid: {', '.join(missed[:_NAMED])}")
 
 
-def _tell_failures(config: ProbeConfig, seen: Sequence[_Embedded], messages: Messages) -> None:
+def _tell_failures(config: ProbeConfig, seen: Sequence[Embedded], messages: Messages) -> None:
     """Name the samples that could not be read, all of them in skipped.txt."""
     failures = [failure for each in seen for failure in each.failures]
     for name, reason in failures[:_NAMED]:
@@ -402,27 +292,6 @@ def _written(path: Path) -> Iterator[Path]:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def _facts(config: ProbeConfig, data_sets: Sequence[DataSet], engine: str) -> list[tuple[str, str]]:
-    train, *valid = data_sets
-    evaluated = f"; {len(valid[0])} to evaluate on" if valid else "; no evaluation"
-    shape = config.input
-    return [
-        ("run", config.run.folder),
-        (
-            "model",
-            f"{'own architecture' if config.model.architecture else config.model.preset}, "
-            f"frozen, from {config.model.weights}",
-        ),
-        ("classes", f"{len(train.labels)}: {', '.join(train.labels[:_NAMED])}"),
-        ("samples", f"{len(train)} to fit on{evaluated}"),
-        (
-            "input",
-            f"{shape.image_size} x {shape.image_size} pixels at {shape.frame_rate:g} a second",
-        ),
-        ("engine", engine),
-    ]
-
-
 def _result_facts(
     config: ProbeConfig, figures: dict[str, float], engine: str
 ) -> list[tuple[str, str]]:
@@ -442,28 +311,3 @@ def _result_facts(
         ("model", str(Path(config.run.folder) / WEIGHTS)),
         ("time", f"{seconds}fit {figures['fit_seconds']:.1f} s"),
     ]
-
-
-@contextlib.contextmanager
-def _progress(messages: Messages, total: int) -> Iterator[Callable[[], None]]:
-    """One bar for all samples, where somebody sees it."""
-    if not (messages.shown and messages.console.is_terminal):
-        yield lambda: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns: tuple[Any, ...] = (
-        TextColumn("embeddings"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=messages.console, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)

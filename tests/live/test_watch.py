@@ -142,6 +142,7 @@ def test_dead_sources_leave_the_others_alone(runtime: Any, film: list[bytes]) ->
         stopped.wait(20)
 
     statuses: dict[str, str] = {}
+    found: list[LiveResult] = []
     with http_server(serve) as good, http_server(silent) as mute, http_server(garbage) as bad:
         for _ in range(3):
             results = watch(

@@ -112,7 +112,7 @@ def command(
     opened = _open_all(models or ["motions"])
     with listen(host, port) as listening:
         options = HubOptions(
-            workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+            workers or _cores(),
             max_streams,
             idle,
             snapshots,
@@ -129,6 +129,13 @@ def command(
         with contextlib.suppress(KeyboardInterrupt, SystemExit):
             make_server(app, hub, host, port).run(sockets=[listening])
     say("note", "stopped" if snapshots is None else f"stopped; streams are in {snapshots}")
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _open_all(given: list[str]) -> dict[str, ExportedRuntime]:

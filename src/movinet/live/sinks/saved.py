@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +86,7 @@ def _event(values: dict[str, Any]) -> dict[str, Any]:
     return dict(values)
 
 
-def time_of_start(values: dict[str, Any]) -> float:
+def time_of_start(values: Mapping[str, Any]) -> float:
     """When an event began on the wall clock, seconds since 1970.
 
     Raises:

@@ -31,7 +31,7 @@ def needs(suffix: str) -> None:
     """Skip a test whose format is not installed."""
     row = FORMATS[suffix]
     if not row.installed:
-        pytest.skip(f"{suffix} files need {row.package}")
+        pytest.skip(f"{suffix} files need {row.package}, which is not installed")
     try:
         row.load_writer()
     except MissingExtraError as error:

@@ -42,7 +42,7 @@ def test_ratios_do_not_follow_a_machine_that_drifts(streaming: ModuleType) -> No
 
 @pytest.mark.heavy
 def test_measures_ours_where_there_is_no_reference(tmp_path: Path) -> None:
-    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("ai_edge_litert", reason="needs LiteRT")
     arguments = [
         "--models",
         "t0_stream",

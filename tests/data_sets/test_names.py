@@ -108,7 +108,7 @@ def test_a_list_finds_files_whose_accents_have_the_other_form(tmp_path: Path, cl
     assert len(movinet.open_data(table)) == 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no UTF-8")
 def test_names_that_are_no_utf8_are_files_like_any_other(tmp_path: Path, clip: bytes) -> None:
     name = os.fsdecode(b"caf\xe9")
     folder = made(tmp_path / "data", clip, *(f"{c}/{name} {i}" for c in "ab" for i in range(4)))

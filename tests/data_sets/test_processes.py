@@ -106,7 +106,7 @@ STARTS = {
 
 
 @pytest.mark.heavy
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups (os.killpg)")
 @pytest.mark.parametrize(
     ("name", "done"), [("pool", 6), pytest.param("loader", 2, marks=pytest.mark.nightly)]
 )

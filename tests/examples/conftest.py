@@ -22,7 +22,7 @@ def npm_install() -> Callable[[str], Path]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package's model as .onnx."""
     for package in ("onnx", "onnxruntime"):
-        pytest.importorskip(package, reason="needs the extra onnx")
+        pytest.importorskip(package, reason=f"needs {package}, of the extra onnx")
     path = tmp_path_factory.mktemp("exported") / "motions.onnx"
     movinet.export(load_model(None, "motions"), path)
     return path

@@ -120,7 +120,7 @@ def test_exported_clips_are_sigmoids(tmp_path: Path, video: Path, suffix: str) -
 
 
 def test_a_model_keeps_it_through_export_and_reading_back(tmp_path: Path) -> None:
-    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("ai_edge_litert", reason="needs LiteRT")
     from movinet.weights.factory import load_model
 
     loaded = load_model(None, saved(tmp_path / "a.safetensors", STREAM, multi_label=True))
@@ -134,7 +134,7 @@ def test_one_class_is_a_sigmoid_without_being_told(tmp_path: Path, video: Path) 
     path = saved(tmp_path / "one.safetensors", config)
     np.testing.assert_allclose(predicted(video, path), wanted, atol=1e-5)
     assert not np.allclose(wanted, 1)
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     for softmax in (False, True):
         file = tmp_path / f"{softmax}.onnx"
         movinet.export(
@@ -183,7 +183,7 @@ def test_evaluation_of_a_multi_label_model_counts_each_label(tmp_path: Path, vid
 
 
 def test_a_softmax_inside_a_file_cannot_be_undone(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     path = tmp_path / "a.onnx"
     movinet.export(make_model(STREAM), path, input_spec=SPEC, softmax=True)
     with pytest.raises(ConfigError, match="exported for exclusive classes"):
@@ -192,7 +192,7 @@ def test_a_softmax_inside_a_file_cannot_be_undone(tmp_path: Path) -> None:
 
 
 def test_manifests_tell_only_where_it_differs(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     texts = []
     for multi_label in (False, True):
         file = tmp_path / "a.onnx"

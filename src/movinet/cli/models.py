@@ -18,7 +18,19 @@ MODEL_HELP = (
     "weights, which determine their preset and classes."
 )
 
-
+#: For commands whose default is the bundled model.
+StreamModelOption = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME_OR_FILE", help=MODEL_HELP)
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="NAME_OR_FILE",
+        help="Of a preset: published weights, such as kinetics-600, or a file.",
+    ),
+]
 ManifestOption = Annotated[
     Path | None,
     typer.Option(

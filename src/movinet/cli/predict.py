@@ -24,6 +24,7 @@ from movinet.cli.models import (
     MultiLabelOption,
     SpeedOption,
     StartOption,
+    WeightsOption,
     say_model,
 )
 from movinet.cli.prediction_results import as_text, check_results, result, write_results
@@ -73,15 +74,7 @@ def command(
             help=MODEL_HELP,
         ),
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            "-w",
-            metavar="NAME_OR_FILE",
-            help="Of a preset: published weights, such as kinetics-600, or a file.",
-        ),
-    ] = None,
+    weights: WeightsOption = None,
     manifest: ManifestOption = None,
     labels: Annotated[
         str | None,

@@ -10,25 +10,15 @@ from typing import Annotated
 import typer
 
 from movinet.cli.common import say
-from movinet.cli.models import MODEL_HELP, say_model
+from movinet.cli.models import StreamModelOption, WeightsOption, say_model
 
 
 def command(
     log: Annotated[
         Path, typer.Argument(metavar="LOG", help="What 'movinet watch --log' has written.")
     ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME_OR_FILE", help=MODEL_HELP)
-    ] = "motions",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            "-w",
-            metavar="NAME_OR_FILE",
-            help="Of a preset: published weights, such as kinetics-600, or a file.",
-        ),
-    ] = None,
+    model: StreamModelOption = "motions",
+    weights: WeightsOption = None,
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="NUMBER", min=1, help="Classes to show.")
     ] = 3,

@@ -9,7 +9,7 @@ import typer
 
 from movinet.cli.common import FAILED, err, printable, say
 from movinet.cli.jobs import Job, output_names, plan_jobs
-from movinet.cli.models import MODEL_HELP, SpeedOption, say_model
+from movinet.cli.models import SpeedOption, StreamModelOption, WeightsOption, say_model
 from movinet.cli.watch import half_life_of, rules_of
 from movinet.errors import ConfigError, MovinetError
 
@@ -24,18 +24,8 @@ def command(
         list[str],
         typer.Argument(metavar="VIDEO", help="Video files, and folders to search for them."),
     ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME_OR_FILE", help=MODEL_HELP)
-    ] = "motions",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            "-w",
-            metavar="NAME_OR_FILE",
-            help="Of a preset: published weights, such as kinetics-600, or a file.",
-        ),
-    ] = None,
+    model: StreamModelOption = "motions",
+    weights: WeightsOption = None,
     output: Annotated[
         list[Path] | None,
         typer.Option(

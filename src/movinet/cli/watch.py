@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from movinet.cli.common import printable, say
-from movinet.cli.models import MODEL_HELP, say_model
+from movinet.cli.models import StreamModelOption, WeightsOption, say_model
 from movinet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,18 +32,8 @@ def command(
             "file, at its own pace; - for stdin. NAME=SOURCE gives it a name.",
         ),
     ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME_OR_FILE", help=MODEL_HELP)
-    ] = "motions",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            "-w",
-            metavar="NAME_OR_FILE",
-            help="Of a preset: published weights, such as kinetics-600, or a file.",
-        ),
-    ] = None,
+    model: StreamModelOption = "motions",
+    weights: WeightsOption = None,
     half_life: Annotated[
         str | None,
         typer.Option(

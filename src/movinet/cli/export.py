@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -32,14 +33,22 @@ def command(
         ),
     ],
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
             help=f"Its suffix is the format: {listed()}.",
         ),
-    ],
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Instead of a file: a model in a repository of Triton Inference Server, whose "
+            "sequences are streams.",
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -68,9 +77,11 @@ def command(
         typer.Option(metavar="PIXELS", help="Height and width of the frames.", show_default=False),
     ] = None,
     batch: Annotated[
-        str,
-        typer.Option(metavar="NUMBER|any", help="Streams, or clips, that are stepped together."),
-    ] = "1",
+        str | None,
+        typer.Option(
+            metavar="NUMBER|any", help="Streams, or clips, that are stepped together. [1]"
+        ),
+    ] = None,
     frames: Annotated[
         int | None,
         typer.Option(
@@ -109,6 +120,17 @@ def command(
         Path | None,
         typer.Option(metavar="FOLDER", help="For int8: videos like those to come, or one of them."),
     ] = None,
+    half_life: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="With --triton: after which a frame counts half, or inf. [5]",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="With --triton: of the model. [the preset's]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="What was written as JSON.")] = False,
 ) -> None:
     """Write a model as one file that runs without PyTorch.
@@ -126,10 +148,18 @@ def command(
       movinet export a2_base -w kinetics-600 -o a2.tflite --frames 20
 
       movinet export run/model.safetensors -o mine.tflite --quantize int8 --calibration videos/
+
+      movinet export run/model.safetensors --triton models --softmax
     """
+    if (output is None) == (triton is None):
+        raise ConfigError("say where to write: either --output FILE or --triton DIR")
+    if triton is None and (half_life, name) != (None, None):
+        raise ConfigError("--half-life and --name are of --triton; a file takes any half-life")
+    if triton is not None and (frames not in (None, 1) or batch not in (None, "any")):
+        raise ConfigError("Triton makes batches of single frames: omit --frames and --batch")
     options = {
         "image_size": image_size,
-        "batch_size": _batch(batch),
+        "batch_size": _batch(batch or ("1" if triton is None else "any")),
         "num_frames": frames,
         "uint8": not float_input,
         "softmax": softmax,
@@ -139,7 +169,12 @@ def command(
         "calibration": calibration,
         "multi_label": multi_label or None,
     }
-    exported = _export(model, output, weights, labels, head_activation, options)
+    given = (weights, labels, head_activation, options)
+    if output is not None:
+        exported = _export(model, output, *given)
+    else:
+        assert triton is not None
+        exported = _export_triton(model, triton, name, half_life, *given)
     if as_json:
         print(json.dumps(_facts(exported), indent=2))
     else:
@@ -168,6 +203,8 @@ def _export(
     labels: str | None,
     head_activation: str | None,
     options: dict[str, Any],
+    *,
+    streams_only: bool = False,
 ) -> Exported:
     """Load the model, say on stderr what it is, and write it."""
     from movinet.labels import load_labels
@@ -194,10 +231,30 @@ def _export(
         overrides["head_activation"] = head_activation
     loaded = load_model(named.preset, named.weights, labels=names, **overrides)
     info = loaded.info
+    if streams_only and not info.streaming:
+        stream = info.name.replace("_base", "_stream")
+        raise ConfigError(f"{info.name} is a base model: Triton's sequences are streams, {stream}")
     if options["multi_label"] is not None:
         info = dataclasses.replace(info, multi_label=options["multi_label"])
     say_model(info, "", "predictions")
     return export(loaded, output, **options)
+
+
+def _export_triton(
+    model: str, repository: Path, name: str | None, half_life: str | None, *given: Any
+) -> Exported:
+    """Write a model into a repository of Triton, by way of an .onnx file."""
+    from movinet.cli.watch import half_life_of
+    from movinet.exporting.triton import check_repository, write_repository
+    from movinet.runtime.loading import load
+
+    if name is not None:
+        check_repository(repository, name)  # before any work
+    with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
+        exported = _export(model, Path(folder) / "model.onnx", *given, streams_only=True)
+        seconds = half_life_of(half_life, load(exported.path))
+        written = write_repository(exported.path, repository, name=name, half_life=seconds)
+    return dataclasses.replace(exported, path=written)
 
 
 def _facts(exported: Exported) -> dict[str, Any]:

@@ -53,6 +53,16 @@ def command(
         list[str] | None,
         typer.Option("--allow-origin", metavar="ORIGIN", help="Of other pages that may use it."),
     ] = None,
+    watch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--watch",
+            metavar="SOURCE",
+            help="An RTSP, RTMP, HTTP or UDP URL, or a camera, that the server follows itself; "
+            "NAME=URL gives it a name. Clients see its results, and never its address. May be "
+            "given several times.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(metavar="NUMBER", min=1, max=256, help="Threads. [one for each core]"),
@@ -95,6 +105,8 @@ def command(
       movinet serve a0.mvn --snapshots streams --workers 4
 
       movinet serve front=a0.mvn yard=a2.mvn --host 0.0.0.0 --allow-host cam.local
+
+      movinet serve a0.mvn --watch door=rtsp://user:password@192.168.1.20/stream
     """
     if host not in _LOCAL and token is None:
         raise ConfigError(
@@ -103,12 +115,15 @@ def command(
         )
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         raise MissingExtraError("a server", "serve")
+    from movinet.live.sources import parse_sources
     from movinet.serving.app import create_app
+    from movinet.serving.following import Follower
     from movinet.serving.guard import LOCAL, Access
     from movinet.serving.hub import Hub, HubOptions
     from movinet.serving.metrics import Metrics
     from movinet.serving.server import listen, make_server
 
+    sources = parse_sources(watch) if watch else ()
     opened = _open_all(models or ["motions"])
     with listen(host, port) as listening:
         options = HubOptions(
@@ -119,6 +134,8 @@ def command(
             interval,
         )
         hub = Hub(opened, options, Metrics(), lambda text: say("warning", text))
+        if sources:
+            Follower(hub, sources, log=lambda text: say("warning", text)).start()
         names = () if host in ("0.0.0.0", "::") and not hosts else (*LOCAL, host, *(hosts or ()))
         access = Access(token, tuple(name.lower() for name in names), tuple(origins or ()))
         app = create_app(hub, access, max_upload=max_upload * 2**20)

@@ -16,7 +16,7 @@ from starlette.routing import WebSocketRoute
 
 from movinet.errors import CheckpointError, ConfigError, MovinetError, VideoError
 from movinet.runtime.snapshot import StreamSnapshot
-from movinet.serving import open_inference, uploads
+from movinet.serving import open_inference, uploads, watching
 from movinet.serving.guard import Access, Guard
 from movinet.serving.hub import FullError, Hub, UnknownStreamError
 from movinet.serving.live_socket import LiveSocket, Outbox
@@ -96,6 +96,7 @@ def create_app(hub: Hub, access: Access, *, max_upload: int = 2**30) -> Guard:
     _add_page(app, hub)
     app.include_router(open_inference.router(hub))
     app.include_router(uploads.router(hub))
+    app.include_router(watching.router(hub))
     app.router.routes.append(WebSocketRoute("/v1/streams/{name}/live", LiveSocket(hub)))
     limits = (
         ("/v1/predict", max_upload),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from movinet.errors import ConfigError, MovinetError
 from movinet.live.results import change_to_json
@@ -19,6 +20,9 @@ from movinet.serving.options import StreamOptions
 from movinet.serving.scheduler import Scheduler
 from movinet.serving.sessions import Session, tick_of
 from movinet.serving.store import Store, is_id
+
+if TYPE_CHECKING:
+    from movinet.serving.following import Follower
 
 #: Of the workers' time, what streams may take together; the rest is for what comes in bursts.
 USABLE = 0.8
@@ -79,6 +83,8 @@ class Hub:
         self._sessions: dict[str, Session] = {}
         self._lock = threading.RLock()
         self.draining = False
+        #: Feeds the streams of sources that the server follows, if it follows any.
+        self.follower: Follower | None = None
         self._told: dict[str, float] = {}
         self._stopped = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="movinet-keep", daemon=True)
@@ -119,7 +125,11 @@ class Hub:
         return self._schedulers[session.options.model or next(iter(self.models))]
 
     def create(
-        self, options: StreamOptions, snapshot: StreamSnapshot | None = None, name: str = ""
+        self,
+        options: StreamOptions,
+        snapshot: StreamSnapshot | None = None,
+        name: str = "",
+        source: str = "",
     ) -> Session:
         """A new stream.
 
@@ -127,6 +137,7 @@ class Hub:
             options: What its client chooses.
             snapshot: What it continues from.
             name: Its id; empty for a new one that nobody can guess.
+            source: What the server follows for it, if anything.
 
         Raises:
             FullError: If there is no room.
@@ -134,6 +145,7 @@ class Hub:
         """
         runtime = self.runtime(options.model)
         session = Session(name or secrets.token_urlsafe(16), runtime, options, snapshot)
+        session.source = source
         if snapshot is not None:
             session.number = tick_of(snapshot, session.rate)
         return self._enter(session)
@@ -197,6 +209,8 @@ class Hub:
     def drain(self) -> list[Session]:
         """Let no stream in, and keep all of them on disk."""
         self.draining = True
+        if self.follower is not None:
+            self.follower.stop()
         sessions = self.sessions()
         for session in sessions:
             self.scheduler(session).close(session)
@@ -231,6 +245,8 @@ class Hub:
                     f"{session.demand:g}"
                 )
             self._sessions[session.id] = session
+        if session.source and self.follower is not None:
+            self.follower.attach(session)
         return session
 
     def _refuse(self, reason: str) -> None:

@@ -156,6 +156,8 @@ class _Connection:
             self._hub.metrics.frames["dropped"].inc()
             return
         self._allowed -= 1
+        if self._session.source:
+            raise ConfigError(f"this stream sees {self._session.source}, and takes no frames")
         frame = parse_frame(data, self._session.options.size)
         self._hub.scheduler(self._session).offer(self._session, frame)
 
@@ -223,6 +225,7 @@ def _hello(session: Session) -> dict[str, Any]:
         "labels": list(session.runtime.info.labels),
         "half_life": session.options.half_life,
         "rewind": session.options.rewind,
+        "source": session.source or None,
     }
 
 

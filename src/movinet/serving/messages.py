@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from movinet.live.results import SourceStatus
 from movinet.runtime.exported import ExportedRuntime
 from movinet.serving.frames import MAX_SIDE
 from movinet.serving.options import (
@@ -17,6 +18,7 @@ from movinet.serving.options import (
     StreamOptions,
 )
 from movinet.serving.sessions import Session
+from movinet.text import one_line
 
 if TYPE_CHECKING:
     from movinet.serving.hub import Hub
@@ -71,24 +73,29 @@ class ModelInfo(_Message):
         )
 
 
-class StreamRequest(_Message):
-    """A stream that is wanted; everything has a default."""
+class SeenOptions(_Message):
+    """How frames are seen, wherever they come from; everything has a default."""
 
     model: Annotated[str, Field(description="Name of a model; the first if empty.")] = ""
     half_life: HalfLife = 5.0
     rules: EventRules = Field(default_factory=dict)
-    width: Annotated[int | None, Field(ge=1, le=MAX_SIDE, description="Of raw pixels.")] = None
-    height: Annotated[int | None, Field(ge=1, le=MAX_SIDE, description="Of raw pixels.")] = None
-    rate: Annotated[
-        float | None,
-        Field(gt=0, le=MAX_RATE, description="Frames a second you will send; null: the model's."),
-    ] = None
     gap: Annotated[GapPolicy, Field(description="What becomes of ticks without a frame.")] = "fade"
     top: Annotated[int, Field(ge=1, le=MAX_TOP, description="Classes in a result.")] = 5
     rewind: Annotated[
         float,
         Field(ge=0, le=MAX_REWIND, description="Seconds to which rewind can go back."),
     ] = 0.0
+
+
+class StreamRequest(SeenOptions):
+    """A stream that is wanted; everything has a default."""
+
+    width: Annotated[int | None, Field(ge=1, le=MAX_SIDE, description="Of raw pixels.")] = None
+    height: Annotated[int | None, Field(ge=1, le=MAX_SIDE, description="Of raw pixels.")] = None
+    rate: Annotated[
+        float | None,
+        Field(gt=0, le=MAX_RATE, description="Frames a second you will send; null: the model's."),
+    ] = None
 
     def options(self) -> StreamOptions:
         """Checked against each other.
@@ -133,6 +140,7 @@ class StreamInfo(_Message):
     dropped: int
     state_bytes: int
     listeners: int
+    source: Annotated[str | None, Field(description="Of the server that it sees, if any.")]
 
     @classmethod
     def of(cls, session: Session, hub: Hub) -> StreamInfo:
@@ -149,5 +157,31 @@ class StreamInfo(_Message):
             results=session.results,
             dropped=session.dropped,
             state_bytes=session.state_bytes,
-            listeners=session.listeners,
+            listeners=session.listeners - bool(session.source),  # the server itself
+            source=session.source or None,
+        )
+
+
+class SourceInfo(_Message):
+    """A source that the server may follow."""
+
+    name: str
+    state: Annotated[
+        str, Field(description="off, connecting, connected, waiting (to be tried again) or failed.")
+    ]
+    reason: Annotated[str, Field(description="Why it is waiting, or has failed.")]
+    reconnects: int
+    streams: Annotated[list[str], Field(description="Ids of the streams that see it.")]
+
+    @classmethod
+    def of(cls, name: str, status: SourceStatus | None, streams: list[str]) -> SourceInfo:
+        """As the follower has it."""
+        if status is None:
+            return cls(name=name, state="off", reason="", reconnects=0, streams=streams)
+        return cls(
+            name=name,
+            state=status.state,
+            reason=one_line(status.reason),
+            reconnects=status.reconnects,
+            streams=streams,
         )

@@ -81,13 +81,29 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def offer(self, session: Session, frame: SentFrame) -> None:
-        """The newest frame of a stream; one that still waits is dropped."""
+    def offer(
+        self,
+        session: Session,
+        frame: SentFrame,
+        *,
+        arrived: float | None = None,
+        dropped: int = 0,
+    ) -> None:
+        """The newest frame of a stream; one that still waits is dropped.
+
+        Args:
+            session: The stream.
+            frame: What comes next.
+            arrived: When it came (monotonic); now, unless somebody else has let it wait.
+            dropped: Frames that it has replaced there.
+        """
         now = time.monotonic()
         with self._wake:
             if self._stopped or session.closed:
                 return
-            session.used = session.arrived = now
+            session.used, session.arrived = now, now if arrived is None else arrived
+            session.replaced += dropped
+            session.dropped += dropped
             if session.waiting is None:
                 # Replaced frames keep their place, or a stream of many would never be seen.
                 session.since = now

@@ -19,6 +19,7 @@ from movinet.errors import CheckpointError, ConfigError
 from movinet.events import Detector, EventChange
 from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.numbers import decay_from_half_life
+from movinet.runtime.saved_run import finite
 from movinet.runtime.snapshot import StreamSnapshot
 from movinet.runtime.tensor_file import DAMAGE
 from movinet.serving.frames import SentFrame
@@ -69,6 +70,8 @@ class Session:
         version: Counts every change of what a snapshot has.
         saved: The version that is on disk.
         stamp: Of the file with it.
+        source: Name of the source that the server follows for it; empty if clients send frames.
+        seen_at: When the last frame was seen, seconds since the epoch.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Session:
         self.results = self.dropped = 0
         self.version, self.saved = 0, -1
         self.stamp: int | None = None
+        self.source, self.seen_at = "", 0.0
         self._ring: deque[_Moment] = deque()
         self._listeners: list[Callable[[dict[str, Any]], None]] = []
 
@@ -162,7 +166,7 @@ class Session:
         dropped: int,
     ) -> ServedResult:
         """Count a frame that was stepped, and say what came of it."""
-        self.number, self.sequence = number, frame.sequence
+        self.number, self.sequence, self.seen_at = number, frame.sequence, time.time()
         self.results += 1
         self.version += 1
         at = number / self.rate
@@ -216,7 +220,8 @@ class Session:
         number = tick_of(snapshot, self.rate)
         with self.lock:
             self.stream.restore(snapshot)
-            self.number = number
+            if not self.source:  # whose clock goes on
+                self.number = number
             self._start_again()
 
     def reset(self) -> None:
@@ -276,6 +281,7 @@ class Session:
         with self.lock:
             other = Session(name, self.runtime, options, self.stream.snapshot())
             other.number, other.sequence = self.number, self.sequence
+            other.source, other.seen_at = self.source, self.seen_at
             if (
                 other.detector is not None
                 and self.detector is not None
@@ -294,6 +300,8 @@ class Session:
                 "sequence": self.sequence,
                 "results": self.results,
                 "dropped": self.dropped,
+                "source": self.source,
+                "seen_at": self.seen_at,
                 "events": None if self.detector is None else self.detector.state(),
             }
             state = self.snapshot().to_bytes()
@@ -330,6 +338,8 @@ class Session:
                 if value is not None and (type(value) is not int or abs(value) > _MAX_COUNT):
                     raise ValueError(f"its {field_name} is none")
                 setattr(session, field_name, value)
+            session.source = str(about.get("source", ""))
+            session.seen_at = finite(about.get("seen_at", 0.0))
             session.results, session.dropped = int(about["results"]), int(about["dropped"])
             if session.detector is not None and about["events"] is not None:
                 session.detector.restore(about["events"])

@@ -69,7 +69,7 @@ export class Others {
     const row = there?.dataset.id === info.id ? there : this.#make(info);
     const time = info.time === null ? "no frame yet" : `${seconds(info.time)} long`;
     const watchers = info.listeners === 1 ? "1 connection" : `${info.listeners} connections`;
-    row.firstElementChild.textContent = `${info.model} ${info.id.slice(0, 5)}…: ${time}, ${watchers}`;
+    row.firstElementChild.textContent = `${nameOf(info)}: ${time}, ${watchers}`;
     return row;
   }
 
@@ -80,9 +80,14 @@ export class Others {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Watch";
-    button.setAttribute("aria-label", `Watch ${info.model} ${info.id.slice(0, 5)}`);
+    button.setAttribute("aria-label", `Watch ${nameOf(info)}`);
     button.addEventListener("click", () => this.#watch(info));
     row.append(text, button);
     return row;
   }
+}
+
+/** What a stream is called: by the source that the server follows, if there is one. */
+function nameOf({ model, id, source }) {
+  return source === null ? `${model} ${id.slice(0, 5)}…` : `${source} (${model})`;
 }

@@ -7,15 +7,12 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from movinet.cli.common import printable, say
+from movinet.cli.common import say
 from movinet.errors import ConfigError, MissingExtraError
-
-if TYPE_CHECKING:
-    from movinet.runtime.exported import ExportedRuntime
 
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _TOKEN = "MOVINET_TOKEN"
@@ -121,10 +118,11 @@ def command(
     from movinet.serving.guard import LOCAL, Access
     from movinet.serving.hub import Hub, HubOptions
     from movinet.serving.metrics import Metrics
+    from movinet.serving.models import open_served
     from movinet.serving.server import listen, make_server
 
     sources = parse_sources(watch) if watch else ()
-    opened = _open_all(models or ["motions"])
+    opened = open_served(models or ["motions"])
     with listen(host, port) as listening:
         options = HubOptions(
             workers or _cores(),
@@ -153,25 +151,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _open_all(given: list[str]) -> dict[str, ExportedRuntime]:
-    """Models by the names under which they are served."""
-    from movinet.opening import open_model
-    from movinet.runtime.exported import ExportedRuntime
-
-    opened: dict[str, ExportedRuntime] = {}
-    for text in given:
-        name, separator, path = text.partition("=")
-        if not separator:
-            name, path = Path(text).stem, text
-        runtime = open_model(path)
-        if not isinstance(runtime, ExportedRuntime) or runtime.manifest.kind != "step":
-            raise ConfigError(
-                f"{printable(path)}: streams are served of exported stream models: "
-                "movinet export writes them, .mvn for instance"
-            )
-        if name in opened or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-            raise ConfigError(f"{printable(name)}: a model needs a name of its own, NAME=FILE")
-        opened[name] = runtime
-    return opened

@@ -126,6 +126,11 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _add_streams(app: FastAPI, hub: Hub) -> None:
+    def made(session: Session) -> StreamInfo:
+        about = StreamInfo.of(session, hub)
+        hub.lend(session)
+        return about
+
     @app.get("/v1/models", tags=["models"])
     def models() -> list[ModelInfo]:
         """The models that are served; the first is the default."""
@@ -134,7 +139,7 @@ def _add_streams(app: FastAPI, hub: Hub) -> None:
     @app.post("/v1/streams", status_code=201, tags=["streams"])
     def create(request: StreamRequest) -> StreamInfo:
         """Make a stream."""
-        return StreamInfo.of(hub.create(request.options()), hub)
+        return made(hub.create(request.options()))
 
     @app.get("/v1/streams", tags=["streams"])
     def list_all() -> list[StreamInfo]:
@@ -172,7 +177,7 @@ def _add_streams(app: FastAPI, hub: Hub) -> None:
     def fork(name: str, request: ForkRequest | None = None) -> StreamInfo:
         """A second stream that has seen what this one has, perhaps with another half-life."""
         changes = {} if request is None else request.model_dump(exclude_unset=True)
-        return StreamInfo.of(hub.fork(name, **changes), hub)
+        return made(hub.fork(name, **changes))
 
     @app.post("/v1/streams/{name}/reset", tags=["state"])
     def reset(session: Found) -> StreamInfo:

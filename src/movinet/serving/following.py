@@ -220,8 +220,10 @@ class Follower:
                 with self._wake:
                     feed.busy.discard(name)
                     self._wake.notify_all()
-            elif message["type"] == "closed":
+            elif message["type"] in ("closed", "moved"):
                 self._detach(feed, name)
+                if message["type"] == "moved":
+                    self._log(f"another server follows {feed.source.name}; this one stops")
 
         return hear
 

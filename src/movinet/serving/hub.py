@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from movinet.errors import ConfigError, MovinetError
 from movinet.live.results import change_to_json
@@ -18,7 +18,7 @@ from movinet.runtime.snapshot import StreamSnapshot
 from movinet.serving.metrics import Metrics
 from movinet.serving.options import StreamOptions
 from movinet.serving.scheduler import Scheduler
-from movinet.serving.sessions import Session, tick_of
+from movinet.serving.sessions import Session, moved, tick_of
 from movinet.serving.store import Store, is_id
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class HubOptions:
             folder, and is closed otherwise.
         snapshots: Folder for streams; None to keep none.
         interval: Seconds between two snapshots of a stream that moves.
+        scattered: Another server of the folder may be asked for a new stream next: until one is,
+            it is kept there and takes no room.
     """
 
     workers: int = 1
@@ -56,6 +58,7 @@ class HubOptions:
     idle: float = 300.0
     snapshots: Path | None = None
     interval: float = 5.0
+    scattered: bool = False
 
 
 class Hub:
@@ -155,6 +158,11 @@ class Hub:
         session = self.find(name)
         options = replace(session.options, **changes)  # type: ignore[arg-type]
         return self._enter(session.fork(secrets.token_urlsafe(16), options))
+
+    def lend(self, session: Session) -> None:
+        """A stream was made, and its client knows of it: whoever is asked next has it."""
+        if self.options.scattered and session.saved == session.version and not session.listeners:
+            self._forget(session)
 
     def find(self, name: str) -> Session:
         """A stream by its id; one that sleeps on disk wakes up.
@@ -264,6 +272,8 @@ class Hub:
             return False
         if session.saved == session.version:
             return True
+        if session.stamp is not None and self._is_elsewhere(session):
+            return True
         with session.lock:
             version, data = session.version, session.to_bytes()
         try:
@@ -275,6 +285,23 @@ class Hub:
             self._store.delete(session.id)
             return False
         session.saved, session.stamp = version, self._store.stamp(session.id)
+        return True
+
+    def _is_elsewhere(self, session: Session) -> bool:
+        """Whether another server was asked for a stream that was kept here, which ends here then.
+
+        Otherwise two servers would go on with a stream each, and one that was ended would be back.
+        """
+        assert self._store is not None
+        if self._store.is_gone(session.id):
+            session.ended = True
+            message: dict[str, Any] = {"type": "closed"}
+        elif self._store.stamp(session.id) in (None, session.stamp):
+            return False
+        else:
+            message = moved(session)
+        self._forget(session)
+        session.tell(message)
         return True
 
     def _warn(self, text: str) -> None:

@@ -227,8 +227,3 @@ def _hello(session: Session) -> dict[str, Any]:
         "rewind": session.options.rewind,
         "source": session.source or None,
     }
-
-
-def moved(session: Session) -> dict[str, Any]:
-    """What a client of a stream that moves is told."""
-    return {"type": "moved", "id": session.id, "sequence": session.sequence}

@@ -15,7 +15,7 @@ from movinet.errors import ConfigError
 from movinet.serving.frames import MAX_FRAME_BYTES
 from movinet.serving.guard import Guard
 from movinet.serving.hub import Hub
-from movinet.serving.live_socket import moved
+from movinet.serving.sessions import moved
 
 #: Seconds in which the head of a request must be there.
 HEAD_TIMEOUT = 10.0

@@ -363,3 +363,8 @@ def tick_of(snapshot: StreamSnapshot, rate: float) -> int | None:
             f"the time of a snapshot is -{MAX_TIME:g} to {MAX_TIME:g} s, not {snapshot.time:g}"
         )
     return round(snapshot.time * rate)
+
+
+def moved(session: Session) -> dict[str, Any]:
+    """What a client of a stream that moves is told."""
+    return {"type": "moved", "id": session.id, "sequence": session.sequence}

@@ -79,6 +79,16 @@ class Store:
         except OSError:
             return None
 
+    def is_gone(self, name: str) -> bool:
+        """Whether it is certainly not kept; not if the folder cannot be asked."""
+        try:
+            self._path(name).stat()
+        except FileNotFoundError:
+            return self.folder.is_dir()
+        except OSError:
+            return False
+        return False
+
     def delete(self, name: str) -> None:
         """Forget a stream."""
         with contextlib.suppress(FileNotFoundError):

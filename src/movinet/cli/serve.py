@@ -6,8 +6,7 @@ import contextlib
 import importlib.util
 import os
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -68,11 +67,11 @@ def command(
         int, typer.Option(metavar="NUMBER", min=1, help="Open at a time.")
     ] = 1000,
     snapshots: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="DIR",
+            metavar="DIR|URL",
             help="Where streams are kept, so that they go on after a restart, or on another "
-            "server that has the folder.",
+            "server that has the folder, or the store (s3://bucket/streams; extra store).",
         ),
     ] = None,
     interval: Annotated[
@@ -88,6 +87,10 @@ def command(
     max_upload: Annotated[
         int, typer.Option(metavar="MB", min=1, help="Of a video that is sent whole.")
     ] = 1024,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(help="Of what is told on stderr: a line for people, or a JSON object a line."),
+    ] = "text",
 ) -> None:
     """Serve streams over WebSocket and HTTP, with a page that shows them.
 
@@ -117,10 +120,13 @@ def command(
     from movinet.serving.following import Follower
     from movinet.serving.guard import LOCAL, Access
     from movinet.serving.hub import Hub, HubOptions
+    from movinet.serving.logs import log_as
     from movinet.serving.metrics import Metrics
     from movinet.serving.models import open_served
     from movinet.serving.server import listen, make_server
+    from movinet.serving.store import place_of
 
+    tell = log_as(log_format, say, token)
     sources = parse_sources(watch) if watch else ()
     opened = open_served(models or ["motions"])
     with listen(host, port) as listening:
@@ -131,19 +137,20 @@ def command(
             snapshots,
             interval,
         )
-        hub = Hub(opened, options, Metrics(), lambda text: say("warning", text))
+        hub = Hub(opened, options, Metrics(), lambda text: tell("warning", text))
         if sources:
-            Follower(hub, sources, log=lambda text: say("warning", text)).start()
+            Follower(hub, sources, log=tell).start()
         names = () if host in ("0.0.0.0", "::") and not hosts else (*LOCAL, host, *(hosts or ()))
         access = Access(token, tuple(name.lower() for name in names), tuple(origins or ()))
         app = create_app(hub, access, max_upload=max_upload * 2**20)
         place = f"[{host}]" if ":" in host else host
-        say("note", f"serving {', '.join(opened)} at http://{place}:{listening.getsockname()[1]}")
+        tell("note", f"serving {', '.join(opened)} at http://{place}:{listening.getsockname()[1]}")
         sys.stderr.flush()
         # uvicorn stops in order, then raises the signal again.
         with contextlib.suppress(KeyboardInterrupt, SystemExit):
             make_server(app, hub, host, port).run(sockets=[listening])
-    say("note", "stopped" if snapshots is None else f"stopped; streams are in {snapshots}")
+    kept = "" if snapshots is None else f"; streams are in {place_of(snapshots)}"
+    tell("note", f"stopped{kept}")
 
 
 def _cores() -> int:

@@ -6,7 +6,6 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from movinet.errors import ConfigError, MissingExtraError
@@ -127,7 +126,7 @@ def _app(options: _Options) -> Any:
         options.workers,
         options.streams,
         options.idle,
-        Path(options.snapshots),
+        options.snapshots,
         options.interval,
         scattered=True,
     )

@@ -25,6 +25,7 @@ from movinet.live.sources import LiveSource, redacted
 from movinet.live.watching import usual_half_life
 from movinet.serving.frames import Kind, SentFrame
 from movinet.serving.hub import Hub, UnknownStreamError
+from movinet.serving.logs import Log
 from movinet.serving.options import StreamOptions
 from movinet.serving.sessions import Session
 from movinet.text import one_line
@@ -43,6 +44,7 @@ class Feed:
         wake: Guards everything here; notified when there is something to do.
         patience: How long to wait for the source.
         start: Tick after which it goes on, and seconds since then; None for a new one.
+        log: Told when the source is connected or lost.
 
     Attributes:
         streams: Those that see it, with how they stop listening.
@@ -56,7 +58,9 @@ class Feed:
         wake: threading.Condition,
         patience: Patience,
         start: tuple[int, float] | None,
+        log: Log,
     ) -> None:
+        self._log, self._told = log, ""
         self.source, self.rate = source, rate
         self.streams: dict[str, tuple[Session, Callable[[], None]]] = {}
         self.busy: set[str] = set()
@@ -114,7 +118,13 @@ class Feed:
             "reason": one_line(status.reason),
         }
 
-    def _tell(self, _: SourceStatus) -> None:
+    def _tell(self, status: SourceStatus) -> None:
+        text = f"{status.source}: {status.state}"
+        if status.reason:
+            text = one_line(status.reason)  # it has the name
+        if text != self._told:  # not at each attempt
+            self._told = text
+            self._log("note" if status.connected else "warning", text)
         for session, _deaf in tuple(self.streams.values()):
             session.tell(self.message())
 
@@ -126,7 +136,7 @@ class Follower:
         hub: The streams.
         sources: What may be followed.
         patience: How long to wait for a source.
-        log: Told in one line what an operator should know.
+        log: Told in one line what an operator should know, and how the sources are doing.
 
     Raises:
         ConfigError: If a source is of a kind that no server follows.
@@ -137,7 +147,7 @@ class Follower:
         hub: Hub,
         sources: Sequence[LiveSource],
         patience: Patience | None = None,
-        log: Callable[[str], None] = lambda _: None,
+        log: Log = lambda *_: None,
     ) -> None:
         for source in sources:
             if source.kind not in KINDS:
@@ -161,7 +171,7 @@ class Follower:
             try:
                 self._begin(source)
             except MovinetError as error:
-                self._log(f"{source.name} is not followed: {one_line(error)}")
+                self._log("warning", f"{source.name} is not followed: {one_line(error)}")
 
     def _begin(self, source: LiveSource) -> None:
         name = self._id(source)
@@ -206,7 +216,7 @@ class Follower:
             if fresh := feed is None:
                 passed = max(0.0, time.time() - session.seen_at)
                 start = None if session.number is None else (session.number, passed)
-                feed = Feed(source, session.rate, self._wake, self._patience, start)
+                feed = Feed(source, session.rate, self._wake, self._patience, start, self._log)
                 self._feeds[key] = feed
             heard = self._listener(feed, session.id)
             feed.streams[session.id] = (session, session.listen(heard))
@@ -223,7 +233,9 @@ class Follower:
             elif message["type"] in ("closed", "moved"):
                 self._detach(feed, name)
                 if message["type"] == "moved":
-                    self._log(f"another server follows {feed.source.name}; this one stops")
+                    self._log(
+                        "warning", f"another server follows {feed.source.name}; this one stops"
+                    )
 
         return hear
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 import threading
@@ -19,7 +20,7 @@ from movinet.serving.metrics import Metrics
 from movinet.serving.options import StreamOptions
 from movinet.serving.scheduler import Scheduler
 from movinet.serving.sessions import Session, moved, tick_of
-from movinet.serving.store import Store, is_id
+from movinet.serving.store import is_id, open_store
 
 if TYPE_CHECKING:
     from movinet.serving.following import Follower
@@ -47,7 +48,7 @@ class HubOptions:
         max_streams: Open at a time.
         idle: Seconds without a frame or request after which a stream goes to disk, if there is a
             folder, and is closed otherwise.
-        snapshots: Folder for streams; None to keep none.
+        snapshots: Folder for streams, or the address of a store (``s3://…``); None to keep none.
         interval: Seconds between two snapshots of a stream that moves.
         scattered: Another server of the folder may be asked for a new stream next: until one is,
             it is kept there and takes no room.
@@ -56,7 +57,7 @@ class HubOptions:
     workers: int = 1
     max_streams: int = 1000
     idle: float = 300.0
-    snapshots: Path | None = None
+    snapshots: Path | str | None = None
     interval: float = 5.0
     scattered: bool = False
 
@@ -79,7 +80,7 @@ class Hub:
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.models, self.options, self.metrics, self._log = dict(models), options, metrics, log
-        self._store = None if options.snapshots is None else Store(options.snapshots)
+        self._store = open_store(options.snapshots)
         self._schedulers = {
             name: Scheduler(runtime, options.workers, metrics) for name, runtime in models.items()
         }
@@ -203,8 +204,7 @@ class Hub:
             session = self.find(name)
             self._forget(session)
             session.ended = True
-            if self._store is not None:
-                self._store.delete(name)
+            self._delete(name)
         if events := session.finish_events():
             session.tell({"type": "events", "events": [change_to_json(each) for each in events]})
         session.tell({"type": "closed"})
@@ -279,13 +279,20 @@ class Hub:
         try:
             self._store.write(session.id, data)
         except OSError as error:
-            self._warn(f"streams cannot be kept in {self._store.folder} ({_reason(error)})")
+            self._warn(f"streams cannot be kept in {self._store.place} ({_reason(error)})")
             return False
         if session.ended:  # while it was written
-            self._store.delete(session.id)
+            self._delete(session.id)
             return False
         session.saved, session.stamp = version, self._store.stamp(session.id)
         return True
+
+    def _delete(self, name: str) -> None:
+        try:
+            if self._store is not None:
+                self._store.delete(name)
+        except OSError as error:
+            self._warn(f"a stream that has ended cannot be deleted ({_reason(error)})")
 
     def _is_elsewhere(self, session: Session) -> bool:
         """Whether another server was asked for a stream that was kept here, which ends here then.
@@ -318,18 +325,23 @@ class Hub:
         while not self._stopped.wait(interval):
             now = time.monotonic()
             for session in self.sessions():
-                if now - session.used > self.options.idle and not session.listeners:
-                    if self._save(session) or self._store is None:
-                        self._forget(session)
-                        session.tell({"type": "closed"})
-                elif now - saved.get(session.id, 0.0) >= self.options.interval and self._save(
-                    session
-                ):
-                    saved[session.id] = now
+                try:
+                    self._keep_one(session, now, saved)
+                except Exception:  # without the thread, no stream would be kept any more
+                    logging.getLogger(__name__).exception("a stream could not be kept")
+                    self._warn("a stream could not be kept, for a fault of the server")
             saved = {name: at for name, at in saved.items() if name in self._sessions}
+
+    def _keep_one(self, session: Session, now: float, saved: dict[str, float]) -> None:
+        if now - session.used > self.options.idle and not session.listeners:
+            if self._save(session) or self._store is None:
+                self._forget(session)
+                session.tell({"type": "closed"})
+        elif now - saved.get(session.id, 0.0) >= self.options.interval and self._save(session):
+            saved[session.id] = now
 
 
 def _reason(error: OSError) -> str:
     """Why a file was not written, without its name: ids of streams are secrets."""
     first = error if error.strerror else error.__context__
-    return getattr(first, "strerror", None) or type(error).__name__
+    return getattr(first, "strerror", None) or str(error) or type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from typing import Any
 
@@ -141,7 +142,10 @@ class _Connection:
                     self._take_frame(message["bytes"])
                 else:
                     await self._control(message.get("text") or "")
-            except MovinetError as error:
+            except Exception as error:
+                if not isinstance(error, MovinetError):  # whatever it is, the stream goes on
+                    logging.getLogger(__name__).exception("a message could not be handled")
+                    error = MovinetError("the server failed at this message; see its log")
                 self._bad += 1
                 self._outbox.put({"type": "refused", "reason": one_line(error)})
                 if self._bad > _MOST_BAD:

@@ -97,7 +97,7 @@ class Session:
         self.used = time.monotonic()
         self.results = self.dropped = 0
         self.version, self.saved = 0, -1
-        self.stamp: int | None = None
+        self.stamp: object = None
         self.source, self.seen_at = "", 0.0
         self._ring: deque[_Moment] = deque()
         self._listeners: list[Callable[[dict[str, Any]], None]] = []

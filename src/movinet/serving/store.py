@@ -6,16 +6,24 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from movinet.errors import CheckpointError
 from movinet.files import replacing
+from movinet.live.sources import redacted
+
+if TYPE_CHECKING:
+    from movinet.serving.remote_store import RemoteStore
 
 #: Ids are made by `secrets.token_urlsafe`; nothing else becomes a file name.
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
-_SUFFIX = ".stream"
-_MAX_BYTES = 2**31
+SUFFIX = ".stream"
+MAX_BYTES = 2**31
+#: Of a store over the network, as it begins.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -24,18 +32,58 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def checked_id(name: str) -> str:
+    """A name that can be the id of a stream.
+
+    Raises:
+        CheckpointError: If it cannot.
+    """
+    if not is_id(name):
+        raise CheckpointError("a stream has another kind of id")
+    return name
+
+
+def open_store(place: Path | str | None) -> Store | RemoteStore | None:
+    """Where streams are kept.
+
+    Args:
+        place: A folder, or the address of a store; None to keep none.
+
+    Raises:
+        CheckpointError: If nothing can be kept there.
+        ConfigError, MissingExtraError: As `RemoteStore`.
+    """
+    if place is None:
+        return None
+    if isinstance(place, Path) or not _ADDRESS.match(place):
+        return Store(Path(place))
+    if place.startswith("file://"):
+        return Store(Path(url2pathname(urlsplit(place).path)))
+    from movinet.serving.remote_store import RemoteStore
+
+    return RemoteStore(place)
+
+
+def place_of(place: str) -> str:
+    """A place of streams, for messages: without what is secret in an address."""
+    return redacted(place) if _ADDRESS.match(place) else place
+
+
 class Store:
     """A folder of streams, which several servers may share.
 
     Args:
         folder: Made if it is missing.
 
+    Attributes:
+        place: The folder, for messages.
+
     Raises:
         CheckpointError: If it cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.place = folder, str(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -64,9 +112,9 @@ class Store:
                 about = os.fstat(handle)
                 if not stat.S_ISREG(about.st_mode):
                     raise CheckpointError(f"{path}: not a file")
-                if about.st_size > _MAX_BYTES:
+                if about.st_size > MAX_BYTES:
                     raise CheckpointError(f"{path}: larger than any stream")
-                return file.read(_MAX_BYTES)
+                return file.read(MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -90,17 +138,13 @@ class Store:
         return False
 
     def delete(self, name: str) -> None:
-        """Forget a stream."""
+        """Forget a stream.
+
+        Raises:
+            OSError: If it cannot be.
+        """
         with contextlib.suppress(FileNotFoundError):
             self._path(name).unlink()
 
-    def names(self) -> Iterator[str]:
-        """The streams that are kept."""
-        for path in self.folder.glob(f"*{_SUFFIX}"):
-            if is_id(path.stem):
-                yield path.stem
-
     def _path(self, name: str) -> Path:
-        if not is_id(name):
-            raise CheckpointError("a stream has another kind of id")
-        return self.folder / f"{name}{_SUFFIX}"
+        return self.folder / f"{checked_id(name)}{SUFFIX}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from movinet.cli.watch_view import View
     from movinet.events import Rules
     from movinet.live import LiveResult, SourceStatus
-    from movinet.live.watching import GapPolicy
+    from movinet.live.gaps import GapPolicy
     from movinet.runtime.base import Runtime
 
 
@@ -115,6 +115,14 @@ def command(
     log_size: Annotated[
         float, typer.Option(metavar="MB", min=1, help="Size limit of the log, at which it ends.")
     ] = 1024.0,
+    idle: Annotated[
+        bool,
+        typer.Option(
+            "--idle",
+            help="Save power while nothing moves: tiny packets are not decoded, and a stream at "
+            "rest is not stepped. What is too small to notice is missed.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="A line of JSON for each result on stdout.")
     ] = False,
@@ -167,6 +175,7 @@ def command(
         clips=None if clips is None else Clips(clips, pre=pre, post=post, say=say),
         resume=saved,
         log=None if log is None else RunLog(log, most=log_size * 1e6, say=say),
+        idle=idle,
     )
     # Sources end first, and then what waits for sinks is passed on.
     with sinks, contextlib.closing(results), statuses.view(top) as view:
@@ -241,7 +250,7 @@ def rules_of(path: Path | None, on: float | None, off: float | None) -> Rules:
 
 def half_life_of(text: str | None, runtime: Runtime) -> float:
     """What --half-life says, seconds; if it says nothing, what is usual for the model."""
-    from movinet.live.watching import usual_half_life
+    from movinet.live.options import usual_half_life
 
     if text is None:
         usual = usual_half_life(runtime)

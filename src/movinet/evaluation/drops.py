@@ -18,7 +18,7 @@ from movinet.evaluation.metrics import label_matrix, predicted, score_labels
 from movinet.evaluation.run import Progress, Trouble, check_fit
 from movinet.evaluation.views import Look, part_of, stream_times
 from movinet.live.gaps import GAP_POLICIES, RESET_AFTER, GapPolicy, see_after_gap
-from movinet.live.watching import usual_half_life
+from movinet.live.options import usual_half_life
 from movinet.opening import as_runtime
 from movinet.runtime.base import ModelInfo, Runtime
 from movinet.video.clips import frames_in_order

@@ -13,7 +13,7 @@ from typing import Any
 from movinet.data.samples import DataSet
 from movinet.errors import ConfigError, VideoError
 from movinet.events import Rules
-from movinet.live.watching import usual_half_life
+from movinet.live.options import usual_half_life
 from movinet.runtime.base import Runtime
 from movinet.segments import find_segments
 from movinet.video import VideoFile

@@ -97,11 +97,16 @@ class Connection:
         """Whether its timestamps are its own, and not made up from a rate that is guessed."""
         return self._container.format.name not in _WITHOUT_CLOCK
 
-    def pictures(self, see: Callable[[Packet], None] = lambda _: None) -> Iterator[Picture]:
+    def pictures(
+        self,
+        see: Callable[[Packet], None] = lambda _: None,
+        decode: Callable[[Packet], Iterable[object]] = Packet.decode,
+    ) -> Iterator[Picture]:
         """Decoded frames as they arrive, from the first keyframe on.
 
         Args:
             see: Called with each packet before it is decoded.
+            decode: What is in a packet.
 
         Raises:
             VideoError: When it is lost, or ends.
@@ -114,7 +119,7 @@ class Connection:
 
         try:
             packets = self._container.demux(stream)
-            for picture in decoded(self.source.name, packets, Packet.decode, broken, see):
+            for picture in decoded(self.source.name, packets, decode, broken, see):
                 stamp = picture.pts * tick if has_clock and picture.pts is not None else None
                 yield Picture(stamp, picture)
         except (FFmpegError, OSError, ValueError) as error:

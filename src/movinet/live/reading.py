@@ -6,7 +6,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from movinet.errors import MovinetError, VideoError
 from movinet.live.clips.recording import Recorder
 from movinet.live.clock import StreamClock
+from movinet.live.idle import Idle
 from movinet.live.opening import Connection
 from movinet.live.results import SourceStatus
 from movinet.live.runlog import SourceLog
@@ -76,6 +77,48 @@ class Patience:
         return min(2 * wait, self.brief if lost_for < self.restart else self.longest)
 
 
+class _Shower:
+    """The pictures of one connection as the model sees them.
+
+    Args:
+        connection: It.
+        to_rgb: Converts pictures with pixels of a shape.
+        idle: Put off decoding while nothing moves.
+    """
+
+    def __init__(self, connection: Connection, to_rgb: RgbConverter, *, idle: bool) -> None:
+        self._connection, self._to_rgb, self._told = connection, to_rgb, 0
+        self._idle = Idle(connection.stream.codec_context, self._convert) if idle else None
+        self._last: tuple[VideoFrame, NDArray[np.uint8]] | None = None
+
+    def decode(self, packet: Packet) -> Iterable[object]:
+        """See `Idle.decode`."""
+        return packet.decode() if self._idle is None else self._idle.decode(packet)
+
+    def image(self, picture: VideoFrame, at: float) -> NDArray[np.uint8]:
+        """A picture as RGB; the same array for the same picture.
+
+        Args:
+            picture: As decoded.
+            at: Now, seconds in the stream.
+        """
+        if self._last is None or self._last[0] is not picture:
+            self._last = picture, self._convert(picture)
+            if self._idle is not None:
+                self._idle.look(*self._last, at)
+        return self._last[1]
+
+    @property
+    def news(self) -> int:
+        """Packets that were not decoded since last asked."""
+        undecoded = 0 if self._idle is None else self._idle.undecoded
+        news, self._told = undecoded - self._told, undecoded
+        return news
+
+    def _convert(self, picture: VideoFrame) -> NDArray[np.uint8]:
+        return self._to_rgb(picture, self._connection.aspect)
+
+
 class SourceReader:
     """Reads one source in a thread of its own; at most one frame waits.
 
@@ -88,6 +131,7 @@ class SourceReader:
         on_status: Called in the thread when it connects, is lost or ends.
         recorder: Gets the packets of streams.
         log: Gets them, too.
+        idle: Put off decoding while nothing moves.
 
     Attributes:
         status: How it is doing.
@@ -103,13 +147,15 @@ class SourceReader:
         on_status: Callable[[SourceStatus], None],
         recorder: Recorder | None = None,
         log: SourceLog | None = None,
+        *,
+        idle: bool = False,
     ) -> None:
         self.source, self.status = source, SourceStatus(source.name, "connecting")
         self._rate, self._wake, self._patience = rate, wake, patience
         self._clock = StreamClock(start)
         self._ticker: Ticker[tuple[int, VideoFrame]] = Ticker(rate)
         self._on_status, self._recorder, self._log = on_status, recorder, log
-        self._connections = 0
+        self._connections, self._idle = 0, idle
         self._waiting: Waiting | None = None
         self._ended, self._first = False, 0
         self._stop = threading.Event()
@@ -217,7 +263,9 @@ class SourceReader:
             if self._log is not None:
                 self._log.connect(connection.stream)
             self._connections += 1
-            for ordinal, (stamp, picture) in enumerate(connection.pictures(self._record)):
+            shower = _Shower(connection, self._to_rgb, idle=self._idle)
+            pictures = connection.pictures(self._record, shower.decode)
+            for ordinal, (stamp, picture) in enumerate(pictures):
                 if self._stop.is_set():
                     return
                 if not self.status.connected:
@@ -231,12 +279,12 @@ class SourceReader:
                     now = time.time()
                 due = self._ticker.see(at, (ordinal, picture))
                 if due is not None:
-                    shown, aspect = due.frame, connection.aspect
-                    image = self._to_rgb(shown[1], aspect)
-                    origin = (self._connections - 1, shown[0], aspect)
+                    image = shower.image(due.frame[1], at)
+                    origin = (self._connections - 1, due.frame[0], connection.aspect)
                     self._offer(Due(image, due.numbers), captured, origin)
                 captured = now
                 self.status.broken, self.status.jumps = connection.broken, self._clock.jumps
+                self.status.undecoded += shower.news
         finally:
             if self._recorder is not None:
                 self._recorder.disconnect()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from movinet.errors import CheckpointError, ConfigError, VideoError
 from movinet.events import Rules, parse_rules
 from movinet.live.opening import check_size, decoded
+from movinet.live.options import WatchOptions
 from movinet.live.reading import Waiting
 from movinet.live.results import LiveResult
 from movinet.live.runlog import (
@@ -36,7 +37,7 @@ from movinet.live.runlog import (
     digest,
 )
 from movinet.live.sources import LiveSource
-from movinet.live.watching import Watcher, WatchOptions
+from movinet.live.watching import Watcher
 from movinet.opening import as_runtime
 from movinet.runtime.base import Runtime
 from movinet.runtime.saved_run import finite

@@ -19,11 +19,12 @@ class SourceStatus:
         source: Its name.
         state: "connecting", "connected", "waiting" (to connect again), "ended" or "failed".
         reason: Why it is waiting or has failed.
-        frames: Decoded so far.
+        frames: That have come so far.
         dropped: Ticks that nobody took in time, so far.
         broken: Packets of this connection that could not be decoded.
         jumps: New counts of its clock.
         reconnects: Times that it was connected again.
+        undecoded: Of the frames, those that were not decoded, since nothing moved.
     """
 
     source: str
@@ -34,6 +35,7 @@ class SourceStatus:
     broken: int = 0
     jumps: int = 0
     reconnects: int = 0
+    undecoded: int = 0
 
     @property
     def connected(self) -> bool:
@@ -57,6 +59,9 @@ class LiveResult:
         labels: Names of the classes.
         events: What there is to report of events.
         ended: The source has ended: there is no new frame, and all events end.
+        held: The probabilities are those of before, without a step: nothing moved, and the stream
+            was at rest. They are those that a step would give, bit for bit, unless `idle` was asked
+            for.
     """
 
     source: str
@@ -70,6 +75,7 @@ class LiveResult:
     labels: tuple[str, ...]
     events: tuple[EventChange, ...] = ()
     ended: bool = False
+    held: bool = False
 
     @property
     def age(self) -> float:
@@ -95,6 +101,7 @@ class LiveResult:
             "top": [{"label": label, "probability": p} for label, p in self.top(k)],
             "events": [change_to_json(change) for change in self.events],
             **({"ended": True} if self.ended else {}),
+            **({"held": True} if self.held else {}),
         }
 
 

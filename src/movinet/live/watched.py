@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from movinet.errors import CheckpointError, ConfigError
 from movinet.events import Detector
 from movinet.live.reading import SourceReader
+from movinet.live.steady import Steady
 from movinet.runtime.saved_run import finite
 from movinet.runtime.snapshot import StreamSnapshot
 from movinet.runtime.tensor_file import DAMAGE
@@ -25,6 +26,7 @@ class Watched:
     Attributes:
         reader: Reads it.
         stream: What the model remembers of it.
+        steady: Omits steps of it that would change nothing.
         detector: Finds its events.
         seen: Number of the newest tick; None before the first.
         captured: When the frame of this tick arrived, seconds since the epoch.
@@ -36,6 +38,7 @@ class Watched:
 
     reader: SourceReader
     stream: Any
+    steady: Steady
     detector: Detector | None
     seen: int | None = None
     captured: float = 0.0

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -16,52 +15,22 @@ from numpy.typing import NDArray
 from movinet.errors import ConfigError
 from movinet.events import Detector, Rules
 from movinet.live.clips import Clips
-from movinet.live.gaps import GAP_POLICIES, RESET_AFTER, GapPolicy, see_after_gap
+from movinet.live.gaps import RESET_AFTER, GapPolicy, see_after_gap
+from movinet.live.options import WatchOptions, check_can_be_logged, described, usual_half_life
 from movinet.live.reading import Origin, Patience, SourceReader, Waiting
 from movinet.live.results import LiveResult, SourceStatus
 from movinet.live.resuming import Resume
 from movinet.live.runlog import RunLog
 from movinet.live.sources import LiveSource, parse_sources
+from movinet.live.steady import Steady
 from movinet.live.watched import Watched
 from movinet.opening import as_runtime, check_for_files
 from movinet.runtime.base import Runtime
+from movinet.runtime.numbers import decay_from_half_life
 from movinet.runtime.saved_run import stream_snapshot
 
-#: Seconds after which a frame counts half, unless said otherwise: without one, an endless stream
-#: goes stale.
-HALF_LIFE = 5.0
 #: Of a wait for sources, seconds; some platforms take no larger ones.
 _LONGEST_WAIT = 3600.0
-
-
-@dataclass(frozen=True)
-class WatchOptions:
-    """How sources are watched.
-
-    Attributes:
-        half_life: Seconds after which a frame counts half; infinity for the mean of all frames.
-        rules: Of events; None for none.
-        gap: What a stream makes of ticks that it did not see. "fade": it forgets as much as if it
-            had seen them; "hold": it sees the next frame in their place, up to 10 times; "skip":
-            nothing; "reset": it starts anew after `reset_after` seconds, and fades before.
-        reset_after: Seconds.
-        seconds: After which to stop.
-        patience: How long to wait for sources.
-    """
-
-    half_life: float = HALF_LIFE
-    rules: Rules | None = None
-    gap: GapPolicy = "fade"
-    reset_after: float = RESET_AFTER
-    seconds: float = math.inf
-    patience: Patience = field(default_factory=Patience)
-
-    def __post_init__(self) -> None:
-        if self.gap not in GAP_POLICIES:
-            raise ConfigError(f"gap must be one of {', '.join(GAP_POLICIES)}")
-        for name in ("reset_after", "seconds"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be a positive number of seconds")
 
 
 def watch(
@@ -79,6 +48,7 @@ def watch(
     clips: Clips | None = None,
     resume: Resume | str | os.PathLike[str] | None = None,
     log: RunLog | str | os.PathLike[str] | None = None,
+    idle: bool = False,
 ) -> Generator[LiveResult]:
     """Watch cameras, network streams and files, newest frame first.
 
@@ -108,7 +78,11 @@ def watch(
         resume: A file that is written every few seconds, and from which watching goes on after the
             process was killed; a result counts as seen when the next one is asked for.
         log: A file from which `movinet.live.Replay` repeats the run, bit for bit. Not for files,
-            and not with `resume`.
+            and not with `resume` or `idle`.
+        idle: Save power while nothing moves: packets that are tiny are not decoded, and a stream
+            that has come to rest is not stepped; what a larger packet, or the next keyframe, does
+            not show is missed meanwhile. Steps that would change no bit are always omitted. Both
+            are told in `LiveResult.held`.
 
     Yields:
         A result for each tick that was seen, and a last one for each source when it, or watching,
@@ -127,36 +101,17 @@ def watch(
     runtime = as_runtime(model)
     check_for_files(runtime, None)
     half_life = usual_half_life(runtime) if half_life is None else half_life
-    options = WatchOptions(half_life, rules, gap, reset_after, seconds, patience)
+    options = WatchOptions(half_life, rules, gap, reset_after, seconds, patience, idle)
     if not runtime.info.streaming or runtime.members:
         raise ConfigError(f"{runtime.info.name} is no stream model: live video is seen by streams")
     if resume is not None and not isinstance(resume, Resume):
         resume = Resume(resume)
     if log is not None:
         log = log if isinstance(log, RunLog) else RunLog(log)
-        check_can_be_logged(listed, resume)
+        check_can_be_logged(listed, resume, idle=idle)
     on_status = on_status or (lambda _: None)
     watcher = Watcher(listed, runtime, options, on_status, clips, resume, log)
     return watcher.results()
-
-
-def check_can_be_logged(sources: Sequence[LiveSource], resume: Resume | None) -> None:
-    """Raise ConfigError for what a log does not repeat."""
-    if resume is not None:
-        raise ConfigError(
-            "a log records a run from its start: omit the log or the file to resume from"
-        )
-    for source in sources:
-        if source.kind == "file":
-            raise ConfigError(
-                f"{source.name}: logs are for cameras and network streams; run a file again instead"
-            )
-
-
-def usual_half_life(runtime: Runtime) -> float:
-    """The half-life, seconds, if nobody says one; infinity if the model has no decay."""
-    manifest = getattr(runtime, "manifest", None)
-    return HALF_LIFE if manifest is None or manifest.decays else math.inf
 
 
 class Watcher:
@@ -180,30 +135,35 @@ class Watcher:
         self._resume, self._has_news, self._log = resume, False, log
         self._rate = runtime.info.input.frame_rate
         self._wake = threading.Condition()
-        half_life = None if math.isinf(options.half_life) else options.half_life
-        self.watched = [
-            Watched(
-                SourceReader(
-                    source,
-                    self._rate,
-                    self._wake,
-                    options.patience,
-                    0.0,
-                    on_status,
-                    None if clips is None else clips.recorder(source, options.rules),
-                    None if log is None else log.of(number),
-                ),
-                runtime.stream(half_life=half_life),
-                None
-                if options.rules is None
-                else Detector(runtime.info.labels, options.rules, source=source.name),
+        self.watched = []
+        for number, source in enumerate(sources):
+            reader = SourceReader(
+                source,
+                self._rate,
+                self._wake,
+                options.patience,
+                0.0,
+                on_status,
+                None if clips is None else clips.recorder(source, options.rules),
+                None if log is None else log.of(number),
+                idle=options.idle,
             )
-            for number, source in enumerate(sources)
-        ]
+            self.watched.append(self._watched(reader))
         if log is not None:
             log.begin(described(runtime, options, sources))
         if resume is not None:
             self._go_on(resume, sources)
+
+    def _watched(self, reader: SourceReader) -> Watched:
+        """A source of which nothing was seen yet."""
+        runtime, options = self._runtime, self._options
+        half_life = None if math.isinf(options.half_life) else options.half_life
+        decay = 1.0 if half_life is None else decay_from_half_life(half_life, self._rate)
+        stream, detector = runtime.stream(half_life=half_life), None
+        if options.rules is not None:
+            labels = runtime.info.labels
+            detector = Detector(labels, options.rules, source=reader.source.name)
+        return Watched(reader, stream, Steady(stream, decay, tolerant=options.idle), detector)
 
     def _go_on(self, resume: Resume, sources: Sequence[LiveSource]) -> None:
         """Go on where a killed run was, and write the file that tells where this one is."""
@@ -304,21 +264,29 @@ class Watcher:
         dropped = waiting.dropped
         for number in waiting.numbers:
             gap = 0 if watched.seen is None else number - watched.seen - 1
-            probabilities = self._step(watched, waiting.image, gap)
+            probabilities, held = self._step(watched, waiting.image, gap)
             watched.see(number, waiting.captured, probabilities)
             at = number / self._rate
             events = ()
             if watched.detector is not None:
                 events = tuple(watched.detector.update(at, probabilities))
                 self._has_news |= any(change.kind != "update" for change in events)
-            yield self._result(watched, waiting.captured, dropped, gap, events, waiting.origin)
+            yield self._result(
+                watched, waiting.captured, dropped, gap, events, waiting.origin, held=held
+            )
             dropped = 0
 
-    def _step(self, watched: Watched, image: NDArray[np.uint8], gap: int) -> NDArray[np.float32]:
-        """The next frame, and what the policy makes of the ticks before it."""
+    def _step(
+        self, watched: Watched, image: NDArray[np.uint8], gap: int
+    ) -> tuple[NDArray[np.float32], bool]:
+        """The next frame, and what the policy makes of the ticks before it; see `Steady`."""
         options = self._options
         reset_ticks = options.reset_after * self._rate
-        return see_after_gap(watched.stream, image, gap, options.gap, reset_ticks)
+
+        def step() -> NDArray[np.float32]:
+            return see_after_gap(watched.stream, image, gap, options.gap, reset_ticks)
+
+        return watched.steady(image, gap, step)
 
     def end(self, watched: Watched) -> LiveResult:
         """The last result of a source."""
@@ -336,6 +304,7 @@ class Watcher:
         origin: Origin = (0, 0, 1.0),
         *,
         ended: bool = False,
+        held: bool = False,
     ) -> LiveResult:
         labels = self._runtime.info.labels
         probabilities = watched.probabilities
@@ -354,26 +323,10 @@ class Watcher:
             labels,
             events,
             ended,
+            held,
         )
         if self._clips is not None:
             self._clips.see(result)
         if self._log is not None:
             self._log.of(self.watched.index(watched)).step(origin, result)
         return result
-
-
-def described(
-    runtime: Runtime, options: WatchOptions, sources: Sequence[LiveSource]
-) -> dict[str, Any]:
-    """What a log says of a run, as JSON values without secrets."""
-    manifest = getattr(runtime, "manifest", None)
-    rules = options.rules
-    return {
-        "model": runtime.info.name,
-        "weights_sha256": getattr(manifest, "weights_sha256", ""),
-        "half_life": None if math.isinf(options.half_life) else options.half_life,
-        "gap": options.gap,
-        "reset_after": None if math.isinf(options.reset_after) else options.reset_after,
-        "rules": None if rules is None else rules.to_json(),
-        "sources": [{"name": source.name, "kind": source.kind} for source in sources],
-    }

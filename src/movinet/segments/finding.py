@@ -10,7 +10,7 @@ from pathlib import Path
 
 from movinet.errors import ConfigError, VideoError
 from movinet.events import Detector, Event, Rules
-from movinet.live.watching import usual_half_life
+from movinet.live.options import usual_half_life
 from movinet.opening import as_runtime, check_for_files
 from movinet.runtime.base import Runtime
 from movinet.segments.progress import Progress

@@ -109,7 +109,7 @@ def test_bytes_leave_nothing_behind_and_are_named(
         (array().astype(np.float32), {"fps": 10}, r"uint8 RGB in \[0, 255\], not .* float32"),
         (array()[0], {"fps": 10}, r"not \(32, 32, 3\) uint8"),
         (array()[:0], {"fps": 10}, r"not \(0, 32, 32, 3\) uint8"),
-        ("a.mkv", {"fps": 10}, "fps is for arrays of frames"),
+        ("a.mkv", {"fps": 10}, "fps is for arrays and folders of frames"),
         (5, {}, "a video is a path, the bytes of a file, or an array .* not int"),
         ([array()], {}, "a video is a path, .* not list"),
         ("a.mkv", {"start": -1}, "start must be a time in seconds from 0 on"),

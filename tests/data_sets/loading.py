@@ -17,12 +17,13 @@ from movinet.training.batches.loader import Batch
 from movinet.training.config import TrainConfig
 from movinet.training.recipes import check
 from movinet.video.container import SkippedPacket
-from movinet.video.media import Image
+from movinet.video.pixels import Image
+from unstored import Unstored
 from video.synthetic import number_of, numbered
 
 
 @dataclass(frozen=True)
-class Numbered:
+class Numbered(Unstored):
     """A square video of 25 frames a second that shows `first` plus the number of the frame."""
 
     name: str

@@ -105,8 +105,10 @@ def test_a_broken_picture_is_the_one_before_it_and_counted(tmp_path):
     found = [number_of(i) for i in media.frames([0, 0.04, 0.08, 0.12], 1e-3, skipped)]
     assert found == [0, 0, 0, 3]
     assert [packet.time for packet in skipped] == [0.04, 0.08]
-    with pytest.raises(VideoError, match="frame 2 is no readable picture"):
-        list(media.frames([0.08], 1e-3, []))
+    assert [number_of(i) for i in media.frames([0.08], 1e-3, [])] == [0]
+    path = records(tmp_path / "b.tfrecord", [example({LABEL: [0]}, [b"no picture"])])
+    with pytest.raises(VideoError, match="not one picture can be decoded"):
+        list(open_data(path).samples[0].media.frames([0.0], 1e-3, []))
 
 
 def test_pictures_of_absurd_size_are_refused(tmp_path):

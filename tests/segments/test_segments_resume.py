@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import json
@@ -12,6 +13,7 @@ import sys
 import time
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -242,14 +244,19 @@ def test_memory_does_not_grow_with_the_length(
     class Long:
         """A recording of a thousand frames."""
 
-        def __init__(self, *_: Any, **__: Any) -> None:
-            self.skipped: list[Any] = []
-            self.info = type("Info", (), {"width": 1, "height": 1, "frame_rate": 8.0})
+        name, given_rate = "x.mp4", None
 
-        def __enter__(self) -> Any:
-            return self
+        def __init__(self, *_: Any) -> None: ...
 
-        def __exit__(self, *_: Any) -> None: ...
+        def files(self) -> tuple[Any, ...]:
+            return ()
+
+        def info(self) -> Any:
+            return SimpleNamespace(width=1, height=1, frame_rate=8.0)
+
+        @contextlib.contextmanager
+        def stream(self, *_: Any, **__: Any) -> Any:
+            yield iter(self), []
 
         def __iter__(self) -> Any:
             frame = np.zeros((64, 64, 3), np.uint8)
@@ -259,7 +266,7 @@ def test_memory_does_not_grow_with_the_length(
                     gc.collect()
                     sizes.append(tracemalloc.get_traced_memory()[0])
 
-    monkeypatch.setattr(finding, "VideoReader", Long)
+    monkeypatch.setattr(finding, "open_media", Long)
     tracemalloc.start()
     try:
         find_segments("x.mp4", runtime, RULES)

@@ -20,13 +20,14 @@ from movinet.training.config import TrainConfig
 from movinet.training.recipes import check
 from movinet.training.run import run
 from movinet.video.container import SkippedPacket
-from movinet.video.media import Image
+from movinet.video.pixels import Image
+from unstored import Unstored
 
 LABELS = ("dark", "light", "striped")
 
 
 @dataclass(frozen=True)
-class MadeUp:
+class MadeUp(Unstored):
     """Two seconds of noise on a ground that tells the class; `bad` ones cannot be read."""
 
     name: str

@@ -8,7 +8,6 @@ import pytest
 from av.video.format import names  # pyright: ignore[reportAttributeAccessIssue]
 from synthetic import corners, make_video, numbered, quadrants
 
-from movinet.data.probe import read_header
 from movinet.errors import VideoError
 from movinet.video import VideoReader
 from movinet.video.media import VideoFile
@@ -44,7 +43,7 @@ def test_pixels_become_square(tmp_path, aspect, name, codec):
     wide, tall = round(192 * max(aspect, 1)), round(128 / min(aspect, 1))
     assert image.shape == (tall, wide, 3)
     assert (reader.info.width, reader.info.height) == (wide, tall)
-    header = read_header(VideoFile(path))
+    header = VideoFile(path).header()
     assert (header.width, header.height) == (wide, tall)
     assert next(iter(VideoFile(path).frames([0.0], 0.0, []))).shape == (tall, wide, 3)
 

@@ -23,6 +23,7 @@ from movinet.cli.data_common import (
     scan_table,
     split_table,
 )
+from movinet.cli.models import FrameRateOption
 from movinet.errors import ConfigError
 
 app = typer.Typer(
@@ -76,6 +77,7 @@ def scan(
     root: Root = None,
     multi_label: Several = False,
     skip_missing: SkipMissing = False,
+    frame_rate: FrameRateOption = None,
     workers: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, max=256, help="Threads that read.")
     ] = _PROCESSORS,
@@ -93,7 +95,9 @@ def scan(
     """
     from movinet.data.scan import scan_data, write_samples
 
-    found = open_samples(data, root, multi_label, exclude, skip_missing=skip_missing)
+    found = open_samples(
+        data, root, multi_label, exclude, skip_missing=skip_missing, frame_rate=frame_rate
+    )
     if output is not None:
         write_samples(output, found, range(len(found)))
     with progress_bar("scanning") as progress:
@@ -131,6 +135,7 @@ def check(
     root: Root = None,
     multi_label: Several = False,
     skip_missing: SkipMissing = False,
+    frame_rate: FrameRateOption = None,
     workers: Workers = _PROCESSORS,
     as_json: AsJson = False,
 ) -> None:
@@ -151,7 +156,7 @@ def check(
     from movinet.data.check import check_data
     from movinet.data.quarantine import write_quarantine
 
-    found = open_samples(data, root, multi_label, skip_missing=skip_missing)
+    found = open_samples(data, root, multi_label, skip_missing=skip_missing, frame_rate=frame_rate)
     note_what_is_outside(found, data, root)
     with progress_bars("checking", "comparing") as (progress, comparing):
         findings = check_data(
@@ -207,6 +212,7 @@ def split(
     root: Root = None,
     multi_label: Several = False,
     skip_missing: SkipMissing = False,
+    frame_rate: FrameRateOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Split a data set into parts, each class by its share.
@@ -223,7 +229,9 @@ def split(
     from movinet.data.scan import write_samples
     from movinet.data.split import split_data
 
-    found = open_samples(data, root, multi_label, exclude, skip_missing=skip_missing)
+    found = open_samples(
+        data, root, multi_label, exclude, skip_missing=skip_missing, frame_rate=frame_rate
+    )
     shares = {"valid": valid} | ({"test": test} if test else {})
     result = split_data(found, shares, seed=seed, by_group=by == "group")
     for name, indices in result.parts.items():
@@ -271,6 +279,7 @@ def pack(
     root: Root = None,
     multi_label: Several = False,
     skip_missing: SkipMissing = False,
+    frame_rate: FrameRateOption = None,
     workers: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, max=256, help="Processes that encode.")
     ] = _PROCESSORS,
@@ -290,7 +299,9 @@ def pack(
     from movinet.data.pack import Encoding, pack_data
 
     shard_bytes = parse_bytes("--shard-size", shard_size)
-    found = open_samples(data, root, multi_label, exclude, skip_missing=skip_missing)
+    found = open_samples(
+        data, root, multi_label, exclude, skip_missing=skip_missing, frame_rate=frame_rate
+    )
     note_what_is_outside(found, data, root)
     is_new = size is not None or rate is not None
     with progress_bar("packing") as progress:

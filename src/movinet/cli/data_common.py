@@ -39,6 +39,7 @@ def open_samples(
     labels: Sequence[str] | None = None,
     *,
     skip_missing: bool = False,
+    frame_rate: float | None = None,
 ) -> DataSet:
     """A data set, without what a list has; how much that is, is told on stderr."""
     try:
@@ -49,7 +50,12 @@ def open_samples(
             raise
         raise MissingExtraError("data sets", "train") from None
     found = open_data(
-        data, root=root, labels=labels, multi_label=multi_label, skip_missing=skip_missing
+        data,
+        root=root,
+        labels=labels,
+        multi_label=multi_label,
+        skip_missing=skip_missing,
+        frame_rate=frame_rate,
     )
     if excluded is None:
         return found
@@ -67,12 +73,9 @@ def note_what_is_outside(found: DataSet, data: str, root: str | None) -> None:
         data: As it was given: a folder or a list.
         root: Likewise.
     """
-    from movinet.video.media import VideoFile
-
     named = Path(root or data)
     base = Path(os.path.realpath(named if named.is_dir() else named.parent))
-    sources = {each.media.source for each in found.samples if isinstance(each.media, VideoFile)}
-    files = {source for source in sources if isinstance(source, Path)}
+    files = {path for each in found.samples if (path := each.media.path) is not None}
     outside = sorted(file for file in files if base not in Path(os.path.realpath(file)).parents)
     if outside:
         say(

@@ -12,6 +12,7 @@ from movinet.cli.common import say
 from movinet.cli.models import (
     MODEL_HELP,
     DeviceOption,
+    FrameRateOption,
     HalfLifeOption,
     ManifestOption,
     SpeedOption,
@@ -86,6 +87,7 @@ def command(
         bool,
         typer.Option("--skip-missing", help="Leave out, and count, listed files that are missing."),
     ] = False,
+    frame_rate: FrameRateOption = None,
     views: Annotated[
         int, typer.Option(metavar="NUMBER", help="Base models: windows to average over.")
     ] = 1,
@@ -196,7 +198,13 @@ def command(
     runtime = at_speed(_load(model, weights, labels, manifest, device), speed)
     multi_label = multi_label or runtime.info.multi_label
     samples = open_samples(
-        data, root, multi_label, exclude, runtime.info.labels, skip_missing=skip_missing
+        data,
+        root,
+        multi_label,
+        exclude,
+        runtime.info.labels,
+        skip_missing=skip_missing,
+        frame_rate=frame_rate,
     )
     if drops is not None:
         _evaluate_drops(runtime, samples, drops, half_life, start, end, as_json=as_json)

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Job:
-    """One video, by the name that was given or found, and what becomes of it."""
+    """One video, by the name that was given or found, and what becomes of it.
+
+    `frame_rate` is that of a folder of pictures.
+    """
 
     name: str
     path: Path
+    frame_rate: float | None = None
     plot: Path | None = None
     render: Path | None = None
     predictions: list[Prediction] = field(default_factory=list)
@@ -28,20 +32,33 @@ class Job:
     error: str | None = None
 
 
-def plan_jobs(videos: list[str], plot: Path | None, render: Path | None) -> list[Job]:
+def plan_jobs(
+    videos: list[str], plot: Path | None, render: Path | None, frame_rate: float | None = None
+) -> list[Job]:
     """Find all videos and plan what to write, before any work is done."""
     from movinet.drawing.predictions import PLOT_SUFFIXES, check_output, require_matplotlib
     from movinet.drawing.video import RENDER_SUFFIXES
     from movinet.video import find_videos
+    from movinet.video.frame_folder import check_frame_rate
 
+    if frame_rate is not None:
+        check_frame_rate(frame_rate, "--frame-rate")
     found: dict[str, Job] = {}
     for given in videos:
         try:
-            for path in find_videos([given]):
-                found.setdefault(str(path), Job(str(path), path))
+            for path in find_videos([given], frame_folders=frame_rate is not None):
+                rate = frame_rate if path.is_dir() else None
+                found.setdefault(str(path), Job(str(path), path, rate))
         except MovinetError as error:
             found.setdefault(given, Job(given, Path(given), error=str(error)))
     jobs = list(found.values())
+    if frame_rate is not None and all(job.error or job.frame_rate is None for job in jobs):
+        files = [job.name for job in jobs if job.error is None]
+        if files:
+            raise ConfigError(
+                f"--frame-rate is for folders of numbered pictures; {files[0]} is a video file, "
+                "which has its own"
+            )
     inputs = {job.path.resolve() for job in jobs if job.error is None}
     for option, base, suffixes in (
         ("plot", plot, PLOT_SUFFIXES),

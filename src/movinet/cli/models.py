@@ -64,6 +64,14 @@ SpeedOption = Annotated[
         "frames a second that plays at 25.",
     ),
 ]
+FrameRateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--frame-rate",
+        metavar="NUMBER",
+        help="Folders of numbered JPEG or PNG frames are videos with this many frames a second.",
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(

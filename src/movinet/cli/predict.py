@@ -19,6 +19,7 @@ from movinet.cli.models import (
     MODEL_HELP,
     DeviceOption,
     EndOption,
+    FrameRateOption,
     HalfLifeOption,
     ManifestOption,
     MultiLabelOption,
@@ -143,6 +144,7 @@ def command(
     start: StartOption = None,
     end: EndOption = None,
     half_life: HalfLifeOption = None,
+    frame_rate: FrameRateOption = None,
     speed: SpeedOption = 1.0,
     device: DeviceOption = None,
 ) -> None:
@@ -168,6 +170,8 @@ def command(
       movinet predict video.mp4 -m a2_base -w kinetics-600 --views 4 --crops 3
 
       movinet predict video.mp4 -m a0_stream --plot out.png --render out.mp4
+
+      movinet predict frames/ -m motions --frame-rate 25
     """
     if model is None and weights is None:
         raise ConfigError(
@@ -176,7 +180,7 @@ def command(
         )
     if every is not None and not 0 <= every < math.inf:
         raise ConfigError(f"--every must be 0 or more seconds, not {every:g}")
-    jobs = plan_jobs(videos, plot, render)
+    jobs = plan_jobs(videos, plot, render, frame_rate)
     if output is not None:
         check_results(output, jobs)
     shown = _Shown(top, every, as_json, output)
@@ -286,9 +290,12 @@ def _run(job: Job, runtime: Runtime, view: _View, shown: _Shown, number: str) ->
     from movinet.prediction import predict
 
     # Options that are wrong, for every video, are told here, before any of it is read.
-    predictions = predict(job.path, runtime, on_skipped=job.skipped.append, **vars(view))
+    on_skipped = job.skipped.append
+    predictions = predict(
+        job.path, runtime, fps=job.frame_rate, on_skipped=on_skipped, **vars(view)
+    )
     try:
-        with _progress(job.path, number) as step:
+        with _progress(job, number) as step:
             for prediction in predictions:
                 job.predictions.append(prediction)
                 step("predicting", prediction.time)
@@ -321,13 +328,14 @@ def _draw(job: Job, top: int, step: Callable[[str, float], None]) -> None:
                 job.render,
                 top=min(top, MAX_RENDERED),
                 progress=lambda time: step("rendering", time),
+                fps=job.frame_rate,
             )
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         say("note", message)
 
 
 @contextmanager
-def _progress(path: Path, number: str) -> Iterator[Callable[[str, float], None]]:
+def _progress(job: Job, number: str) -> Iterator[Callable[[str, float], None]]:
     """A bar on stderr if that is a terminal: call it with what is done, and up to what second."""
     console = err()
     if not console.is_terminal:
@@ -341,10 +349,9 @@ def _progress(path: Path, number: str) -> Iterator[Callable[[str, float], None]]
         TimeRemainingColumn,
     )
 
-    from movinet.video import VideoReader
+    from movinet.video import open_media
 
-    with VideoReader(path) as reader:
-        duration = reader.info.duration
+    duration = open_media(job.path, job.frame_rate).info().duration
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -352,7 +359,7 @@ def _progress(path: Path, number: str) -> Iterator[Callable[[str, float], None]]
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        name = printable(path.name)
+        name = printable(job.path.name)
         task = progress.add_task(f"{number}reading {name}", total=duration)
         yield lambda what, seconds: progress.update(
             task, description=f"{number}{what} {name}", completed=seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,13 @@ import typer
 
 from movinet.cli.common import FAILED, err, printable, say
 from movinet.cli.jobs import Job, output_names, plan_jobs
-from movinet.cli.models import SpeedOption, StreamModelOption, WeightsOption, say_model
+from movinet.cli.models import (
+    FrameRateOption,
+    SpeedOption,
+    StreamModelOption,
+    WeightsOption,
+    say_model,
+)
 from movinet.cli.watch import half_life_of, rules_of
 from movinet.errors import ConfigError, MovinetError
 
@@ -65,6 +72,7 @@ def command(
             metavar="SECONDS", help="Seconds after which a frame counts half, or inf. [5]"
         ),
     ] = None,
+    frame_rate: FrameRateOption = None,
     speed: SpeedOption = 1.0,
     events: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Rules of events, TOML.")
@@ -97,7 +105,7 @@ def command(
     """
     from movinet.opening import at_speed, open_model
 
-    jobs = plan_jobs(videos, None, render)
+    jobs = plan_jobs(videos, None, render, frame_rate)
     outputs = _outputs(jobs, output or [], format)
     resumes = [None] * len(jobs) if resume is None else output_names(resume, jobs)
     rules = rules_of(events, on, off)
@@ -149,25 +157,26 @@ def _found(
     job: Job, runtime: Runtime, rules: Rules, half_life: float, number: str, resume: Path | None
 ) -> Segments:
     from movinet.segments import find_segments
-    from movinet.video import VideoReader
+    from movinet.video import open_media
 
+    found = partial(
+        find_segments,
+        job.path,
+        runtime,
+        rules,
+        half_life=half_life,
+        resume=resume,
+        fps=job.frame_rate,
+    )
     console = err()
     if not console.is_terminal:
-        return find_segments(job.path, runtime, rules, half_life=half_life, resume=resume)
+        return found()
     from rich.progress import Progress
 
-    with VideoReader(job.path) as reader:
-        duration = reader.info.duration
+    duration = open_media(job.path, job.frame_rate).info().duration
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"{number}{printable(job.path.name)}", total=duration)
-        return find_segments(
-            job.path,
-            runtime,
-            rules,
-            half_life=half_life,
-            on_time=lambda time: progress.update(task, completed=time),
-            resume=resume,
-        )
+        return found(on_time=lambda time: progress.update(task, completed=time))
 
 
 def _print(segments: Segments) -> None:
@@ -197,5 +206,5 @@ def _render(segments: Segments, job: Job) -> None:
     from movinet.drawing.events import render_events
 
     if job.render is not None:
-        render_events(job.path, segments.events, job.render)
+        render_events(job.path, segments.events, job.render, fps=job.frame_rate)
         say("note", f"written: {printable(str(job.render))}")

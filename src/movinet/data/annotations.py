@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -27,12 +28,13 @@ from movinet.data.tables import (
 from movinet.errors import ConfigError
 from movinet.files import replacing
 from movinet.text import is_name, printable, same_form
+from movinet.video.frame_folder import check_frame_rate
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 #: Files that are read as lists of samples.
 READ_SUFFIXES = (*SUFFIXES, *LIST_SUFFIXES)
 #: Columns of a manifest; `path` and one of `label` and `labels` must be there.
-COLUMNS = ("path", "label", "labels", "start", "end", "group")
+COLUMNS = ("path", "label", "labels", "start", "end", "group", "frame_rate")
 #: Between several labels of a sample.
 SEPARATOR = "|"
 #: Longer texts are no names of classes.
@@ -50,6 +52,7 @@ class Row(NamedTuple):
         end: Where it ends, seconds; None is the end of the video.
         group: What must not be split; None if nothing is said.
         line: Of the file, for messages.
+        frame_rate: Frames per second, as it is written; read if the path is a folder of pictures.
     """
 
     path: str
@@ -58,6 +61,7 @@ class Row(NamedTuple):
     end: float | None = None
     group: str | None = None
     line: int = 0
+    frame_rate: float | str | None = None
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -137,7 +141,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
         raise ConfigError(f"{path}: a manifest is one of {', '.join(SUFFIXES)}")
     rows = list(rows)
     several = any(len(row.labels) != 1 for row in rows)
-    columns = ("start", "end", "group")
+    columns = ("start", "end", "group", "frame_rate")
     optional = [c for c in columns if any(getattr(row, c) is not None for row in rows)]
     names = ["path", "labels" if several else "label", *optional]
     text = io.StringIO()
@@ -243,7 +247,8 @@ def _row(where: str, line: int, record: Mapping[str, Any]) -> Row:
     start, end = read_span(where, record)
     # A class may be called 3, which JSON has as a number.
     labels = tuple(map(str, read_labels(where, record)))
-    return Row(path, labels, start, end, read_group(where, record), line)
+    rate = record.get("frame_rate")
+    return Row(path, labels, start, end, read_group(where, record), line, rate)
 
 
 def read_labels(where: str, record: Mapping[str, Any]) -> tuple[str | int, ...]:
@@ -318,6 +323,33 @@ def read_group(where: str, record: Mapping[str, Any]) -> str | None:
     if group is not None and (isinstance(group, bool) or not isinstance(group, str | int)):
         raise ConfigError(f"{where}: group must be a name, not {group!r}")
     return None if group is None else str(group)
+
+
+def row_rate(where: str, row: Row, default: float | None) -> float:
+    """Frames per second of a row whose path is a folder of pictures.
+
+    Args:
+        where: For messages.
+        row: The row.
+        default: For rows that have none.
+
+    Raises:
+        ConfigError: If it is not a frame rate, or there is none.
+    """
+    given = default if row.frame_rate is None else row.frame_rate
+    if given is None:
+        raise ConfigError(
+            f"{where}: {row.path!r} is a folder; if the pictures in it are the frames of a video, "
+            "give their frame rate in a column frame_rate, or for all (frame_rate, --frame-rate, "
+            "data.frame_rate)"
+        )
+    if isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            given = float(given)
+    try:
+        return check_frame_rate(given)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def resolve(where: str, name: str, folder: Path, *, confined: bool) -> Path:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from movinet.data.samples import DataSet
+from movinet.errors import VideoError
 from movinet.video.container import Region
-from movinet.video.media import VideoFile
 
 #: Bytes that are read at a time, and that are compared before whole files are.
 _BLOCK = 2**16
-#: A stored video, and what identifies its bytes.
-_Source = Path | Region
-_Digest = Callable[[_Source], bytes]
+#: A stored video, and what identifies the bytes of a file of it.
+_Files = tuple[Path | Region, ...]
+_Digest = Callable[[Path | Region], bytes]
 
 
 def copies(data: DataSet, other: DataSet) -> list[int]:
@@ -24,11 +24,11 @@ def copies(data: DataSet, other: DataSet) -> list[int]:
     whole. Files that are in both data sets are not opened: they are not copies but the same.
 
     Args:
-        data: Whose samples are looked for; only videos that are files (or parts of one) are.
+        data: Whose samples are looked for; videos in memory are not.
         other: Where they are looked for.
     """
     ours, theirs = _by_size(data), _by_size(other)
-    found: set[_Source] = set()
+    found: set[_Files] = set()
     for size in ours.keys() & theirs.keys():
         left = ours[size] - theirs[size]
         for digest in (_ends, _whole):
@@ -37,57 +37,56 @@ def copies(data: DataSet, other: DataSet) -> list[int]:
             if not left:
                 break
         found |= left
-    return [
-        index
-        for index, sample in enumerate(data.samples)
-        if isinstance(sample.media, VideoFile) and sample.media.source in found
-    ]
+    return [index for index, sample in enumerate(data.samples) if sample.media.files() in found]
 
 
-def _by_size(data: DataSet) -> dict[int, set[_Source]]:
-    """The stored videos of a data set by their size; what is not there is left out."""
-    found: dict[int, set[_Source]] = {}
-    for source in {s.media.source for s in data.samples if isinstance(s.media, VideoFile)}:
+def _by_size(data: DataSet) -> dict[tuple[int, ...], set[_Files]]:
+    """The stored videos of a data set by the sizes of their files; missing ones are omitted."""
+    found: dict[tuple[int, ...], set[_Files]] = {}
+    for media in {sample.media for sample in data.samples}:
         try:
-            size = source.size if isinstance(source, Region) else source.stat().st_size
-        except OSError:
+            files = media.files()
+            sizes = tuple(_place(file)[2] for file in files)
+        except (OSError, VideoError):  # reported when it is read as a video
             continue
-        found.setdefault(size, set()).add(source)
+        if files:
+            found.setdefault(sizes, set()).add(files)
     return found
 
 
-def _grouped(sources: Iterable[_Source], digest: _Digest) -> dict[bytes, set[_Source]]:
-    groups: dict[bytes, set[_Source]] = {}
-    for source in sources:
+def _grouped(videos: Iterable[_Files], digest: _Digest) -> dict[bytes, set[_Files]]:
+    groups: dict[bytes, set[_Files]] = {}
+    for files in videos:
         try:
-            groups.setdefault(digest(source), set()).add(source)
-        except OSError:  # told when it is read as a video
+            key = b"".join(digest(file) for file in files)
+        except OSError:  # reported when it is read as a video
             continue
+        groups.setdefault(hashlib.sha256(key).digest(), set()).add(files)
     return groups
 
 
-def _ends(source: _Source) -> bytes:
+def _ends(file: Path | Region) -> bytes:
     """The first and the last bytes."""
-    path, offset, size = _place(source)
-    with path.open("rb") as file:
-        file.seek(offset)
-        first = file.read(min(_BLOCK, size))
-        file.seek(offset + max(0, size - _BLOCK))
-        return hashlib.sha256(first + file.read(min(_BLOCK, size))).digest()
+    path, offset, size = _place(file)
+    with path.open("rb") as opened:
+        opened.seek(offset)
+        first = opened.read(min(_BLOCK, size))
+        opened.seek(offset + max(0, size - _BLOCK))
+        return hashlib.sha256(first + opened.read(min(_BLOCK, size))).digest()
 
 
-def _whole(source: _Source) -> bytes:
-    path, offset, left = _place(source)
+def _whole(file: Path | Region) -> bytes:
+    path, offset, left = _place(file)
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(offset)
-        while left > 0 and (block := file.read(min(_BLOCK, left))):
+    with path.open("rb") as opened:
+        opened.seek(offset)
+        while left > 0 and (block := opened.read(min(_BLOCK, left))):
             digest.update(block)
             left -= len(block)
     return digest.digest()
 
 
-def _place(source: _Source) -> tuple[Path, int, int]:
+def _place(source: Path | Region) -> tuple[Path, int, int]:
     """The file, where in it the video begins, and its length."""
     if isinstance(source, Region):
         return source.path, source.offset, source.size

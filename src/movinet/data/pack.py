@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from movinet.data.probe import read_header
 from movinet.data.processes import in_processes
 from movinet.data.samples import DataSet, Sample
 from movinet.data.sampling import span_of
@@ -21,7 +20,6 @@ from movinet.errors import ConfigError, VideoError
 from movinet.files import temporary_name
 from movinet.video.container import Region
 from movinet.video.finding import VIDEO_SUFFIXES
-from movinet.video.media import VideoFile
 from movinet.video.preprocessing import resize_short_side
 from movinet.video.sampling import tolerance
 from movinet.video.writer import VideoWriter
@@ -145,12 +143,12 @@ def _prepare(job: tuple[int, Sample], *, folder: Path, encoding: Encoding | None
     number, sample = job
     media = sample.media
     try:
-        if encoding is not None or not isinstance(media, VideoFile):
+        region, name = media.video_file, ""
+        if encoding is not None or region is None:
             path = folder / f"{number}.mp4"
             _encode(sample, path, encoding or Encoding())
             return _Content(Region(path, 0, path.stat().st_size, ""), ".mp4", True)
-        read_header(media)  # what cannot be opened is not worth its place
-        region, name = media.source, ""
+        media.header()  # what cannot be opened is not worth its place
         if isinstance(region, Path):
             region, name = Region(region, 0, region.stat().st_size, ""), region.name
         # Readers know videos by their suffix, and what is in them by looking.
@@ -163,7 +161,7 @@ def _prepare(job: tuple[int, Sample], *, folder: Path, encoding: Encoding | None
 def _encode(sample: Sample, path: Path, encoding: Encoding) -> None:
     """Write the part of a video that is a sample."""
     start, end = span_of(sample)
-    rate = encoding.frame_rate or min(max(read_header(sample.media).rate, _RATES[0]), _RATES[1])
+    rate = encoding.frame_rate or min(max(sample.media.header().rate, _RATES[0]), _RATES[1])
     times = [start + i / rate for i in range(max(1, round((end - start) * rate)))]
     side = encoding.short_side
     try:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from movinet.data.annotations import Row, write_rows
-from movinet.data.probe import Header, read_header
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, VideoError
 from movinet.text import is_file_name
-from movinet.video.media import Media, VideoFile
+from movinet.video.media import Media
+from movinet.video.reader import Header
 
 Progress = Callable[[int, int], None]
 
@@ -99,7 +99,7 @@ def _headers(data: DataSet, workers: int, progress: Progress | None) -> dict[Med
 
 def _header(media: Media) -> Header | str:
     try:
-        return read_header(media)
+        return media.header()
     except VideoError as error:
         return str(error).removeprefix(f"{media.name}: ")
 
@@ -127,12 +127,12 @@ def write_samples(path: Path, data: DataSet, indices: Iterable[int]) -> None:
 def _row(data: DataSet, index: int, folder: Path) -> Row:
     sample = data.samples[index]
     media = sample.media
-    if not isinstance(media, VideoFile) or not isinstance(media.source, Path):
+    if media.path is None:
         raise ConfigError(
             f"{media.name}: a manifest names files, and this sample lies within one; shards and "
             "records are trained on as they are"
         )
-    video = media.source.absolute()
+    video = media.path.absolute()
     name = str(video.relative_to(folder) if video.is_relative_to(folder) else video)
     if not is_file_name(name):
         raise ConfigError(
@@ -140,4 +140,4 @@ def _row(data: DataSet, index: int, folder: Path) -> Row:
             "the file"
         )
     labels = tuple(data.labels[c] for c in sample.labels)
-    return Row(name, labels, sample.start, sample.end, sample.group)
+    return Row(name, labels, sample.start, sample.end, sample.group, frame_rate=media.given_rate)

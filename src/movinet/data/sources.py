@@ -9,8 +9,16 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from movinet.data.annotations import READ_SUFFIXES, check_label, read_rows, resolve, unique_keys
+from movinet.data.annotations import (
+    READ_SUFFIXES,
+    check_label,
+    read_rows,
+    resolve,
+    row_rate,
+    unique_keys,
+)
 from movinet.data.kinetics import is_kinetics, read_kinetics
 from movinet.data.packed import find_packed, names_beside, visible
 from movinet.data.samples import DataSet, Labelled, Sample
@@ -20,7 +28,8 @@ from movinet.errors import ConfigError, VideoError
 from movinet.labels import as_labels
 from movinet.text import printable, same_form
 from movinet.video.finding import VIDEO_SUFFIXES, find_videos, local_path, natural_order
-from movinet.video.media import VideoFile
+from movinet.video.frame_folder import FrameFolder, check_frame_rate
+from movinet.video.media import Media, VideoFile
 
 KINDS = (
     "a folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a list of paths and labels "
@@ -41,6 +50,7 @@ def open_data(
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
     multi_label: bool = False,
     skip_missing: bool = False,
+    frame_rate: float | None = None,
 ) -> DataSet:
     """Open a data set.
 
@@ -61,6 +71,9 @@ def open_data(
         multi_label: Whether a sample may have any number of labels.
         skip_missing: Leave out the samples of a list whose files are missing, with a warning that
             counts them.
+        frame_rate: Frames per second of folders of numbered JPEG or PNG frames, each of which is a
+            video: in a folder with a folder per class, and in the rows of an annotation file that
+            name a folder and have no ``frame_rate`` of their own. Video files have their own.
 
     Raises:
         ConfigError: If there is no such data set, or a sample has no or an unknown label; names
@@ -68,8 +81,11 @@ def open_data(
         VideoError: If files are missing.
 
     Warns:
-        UserWarning: If videos are left out.
+        UserWarning: If videos are left out, or a frame rate is given and there is no folder of
+            frames.
     """
+    if frame_rate is not None:
+        frame_rate = check_frame_rate(frame_rate)
     if labels is not None:
         labels = as_labels(labels)
     try:
@@ -88,18 +104,38 @@ def open_data(
     elif kind == "records":
         found = read_records(files)
     elif path.suffix.lower() in READ_SUFFIXES and path.is_file():
-        found = _table(path, None if root is None else Path(root), skip_missing)
+        files = _Files(None if root is None else Path(root), skip_missing, frame_rate)
+        found = _table(path, files)
         if labels is not None:
             found = _as_numbers(found, labels)
     elif path.is_dir():
-        found = _folder(path)
+        found = _folder(path, frame_rate)
     else:
         problem = "is no data set" if path.exists() else "no such file or folder"
         raise ConfigError(f"{path}: {problem}; a data set is {KINDS}")
+    if frame_rate is not None and not any(item.media.given_rate for item in found):
+        warnings.warn(
+            f"{path}: has no folders of numbered pictures, for which frame_rate is; it is ignored",
+            stacklevel=2,
+        )
     return _assembled(str(path), found, labels, multi_label)
 
 
-def _folder(folder: Path) -> list[Labelled]:
+class _Files(NamedTuple):
+    """How the files that a list names are found.
+
+    Attributes:
+        root: Where relative paths begin; None for the folder of the list.
+        skip_missing: Omit those that are missing.
+        frame_rate: Of folders of pictures.
+    """
+
+    root: Path | None
+    skip_missing: bool
+    frame_rate: float | None
+
+
+def _folder(folder: Path, frame_rate: float | None) -> list[Labelled]:
     """The videos of a folder whose folders are classes."""
     entries = visible(folder)
     classes = [entry for entry in entries if entry.is_dir()]
@@ -116,7 +152,7 @@ def _folder(folder: Path) -> list[Labelled]:
     found = []
     for each in classes:
         try:
-            videos = find_videos([each])
+            videos = find_videos([each], frame_folders=frame_rate is not None)
         except VideoError as error:
             raise ConfigError(
                 f"{error}; a class needs some: add them or remove the folder"
@@ -124,7 +160,7 @@ def _folder(folder: Path) -> list[Labelled]:
         for video in videos:
             key = video.relative_to(folder).as_posix()
             label = same_form(each.name.strip())
-            found.append(Labelled(key, VideoFile(video, "NONE"), (label,), str(video)))
+            found.append(Labelled(key, _media(video, frame_rate), (label,), str(video)))
     if loose:
         found_loose = "1 video is" if len(loose) == 1 else f"{len(loose)} videos are"
         warnings.warn(
@@ -137,8 +173,16 @@ def _folder(folder: Path) -> list[Labelled]:
     return found
 
 
-def _table(path: Path, root: Path | None, skip_missing: bool) -> list[Labelled]:
+def _media(path: Path, frame_rate: float | None) -> Media:
+    """A video that was found, as data sets read it."""
+    if frame_rate is not None and path.is_dir():
+        return FrameFolder(path, frame_rate)
+    return VideoFile(path, "NONE")
+
+
+def _table(path: Path, files: _Files) -> list[Labelled]:
     """The samples of a manifest or a Kinetics CSV."""
+    root, skip_missing, frame_rate = files
     folder = path.parent if root is None else root
     if is_kinetics(path):
         return read_kinetics(path, folder)
@@ -153,7 +197,8 @@ def _table(path: Path, root: Path | None, skip_missing: bool) -> list[Labelled]:
             continue
         part = f"#{row.start or 0:g}-{'' if row.end is None else f'{row.end:g}'}"
         key = row.path + (part if parts[row.path] > 1 else "")
-        media = VideoFile(video, "NONE")
+        rate = row_rate(where, row, frame_rate) if video.is_dir() else None
+        media = _media(video, rate)
         found.append(Labelled(key, media, row.labels, where, row.start, row.end, row.group))
     if missing and found and skip_missing:
         warnings.warn(
@@ -198,14 +243,14 @@ def _as_numbers(found: list[Labelled], labels: Sequence[str]) -> list[Labelled]:
 
 
 def _in_any_form(path: Path) -> Path | None:
-    """The file of a name; of one with accents in either form, as lists and disks may differ."""
+    """What a name names; one with accents in either form, as lists and disks may differ."""
     forms = [path, *(Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))]
-    return next((form for form in forms if _is_file(form)), None)
+    return next((form for form in forms if _is_there(form)), None)
 
 
-def _is_file(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.is_file() or path.is_dir()
     except OSError:  # a name too long, a folder that may not be read
         return False
 

@@ -6,12 +6,13 @@ import functools
 import io
 import struct
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from movinet.checkpoints.wire import FormatError, content, crc32c, mask, read_fields, read_varint
 from movinet.data.packed import by_name, names_beside, with_keys
@@ -19,7 +20,8 @@ from movinet.data.samples import Labelled
 from movinet.errors import ConfigError, MissingExtraError, VideoError
 from movinet.text import one_line
 from movinet.video.container import Region, SkippedPacket, check_size
-from movinet.video.media import Image
+from movinet.video.pixels import Image
+from movinet.video.sequence import FrameSequence
 
 #: Where a record does not say it, frames are taken as of Kinetics, which the recipes' strides
 #: count in: frames per second.
@@ -38,7 +40,7 @@ _Values = list["bytes | int | float"]
 
 
 @dataclass(frozen=True)
-class JpegFrames:
+class JpegFrames(FrameSequence):
     """The frames of a record.
 
     Attributes:
@@ -54,29 +56,21 @@ class JpegFrames:
         """The file and the record's number."""
         return str(self.source)
 
-    def extent(self) -> tuple[float, float]:
-        """See `Media.extent`."""
-        return 0.0, len(_images(self.source)) / self.frame_rate
+    def files(self) -> tuple[Path | Region, ...]:
+        """See `Media.files`."""
+        return (self.source,)
+
+    def places(self) -> NDArray[np.int64]:
+        """See `FrameSequence.places`."""
+        return np.arange(len(_images(self.source)), dtype=np.int64)
 
     def told_end(self) -> float:
         """See `Media.told_end`: a record has no header."""
         return 0.0
 
-    def frames(
-        self, times: Sequence[float], slack: float, skipped: list[SkippedPacket]
-    ) -> Iterator[Image]:
-        """See `Media.frames`; a picture that cannot be decoded is the one before it."""
-        images = _images(self.source)
-        shown, number = None, -1
-        for time in times:
-            wanted = int(np.clip((time + slack) * self.frame_rate + 1e-6, 0, len(images) - 1))
-            if wanted != number:
-                picture = self._decode(images[wanted], wanted, skipped)
-                shown = shown if picture is None else picture
-                number = wanted
-            if shown is None:
-                raise VideoError(f"{self.name}: frame {wanted} is no readable picture")
-            yield shown
+    def picture(self, index: int, skipped: list[SkippedPacket]) -> Image | None:
+        """See `FrameSequence.picture`."""
+        return self._decode(_images(self.source)[index], index, skipped)
 
     def _decode(self, data: bytes, number: int, skipped: list[SkippedPacket]) -> Image | None:
         try:

@@ -39,23 +39,27 @@ def render_events(
     out: str | os.PathLike[str],
     *,
     progress: Callable[[float], None] | None = None,
+    fps: float | None = None,
 ) -> None:
     """Write the video with a row for each class below it, in which bars are its events.
 
     Args:
-        video: The file in which they were found.
+        video: The file or folder in which they were found.
         events: In any order; the seven classes that last longest are shown.
         out: An .mp4 or .gif file; it appears only when it is complete. Sizes are those of
             `movinet.drawing.video.render`.
         progress: Called after each frame with its time in seconds.
+        fps: Frames per second, if `video` is a folder of numbered pictures.
 
     Raises:
         ConfigError: If `out` is not allowed.
         MissingExtraError: If matplotlib (whose fonts and imaging library are used) is missing.
         VideoError: If the video cannot be read or the output not be written.
     """
+    from movinet.video import open_media
+
     render_under(
-        video,
+        open_media(video, fps),
         check_output(out, RENDER_SUFFIXES),
         lambda width, last: EventPanel(events, width, last),
         progress=progress,

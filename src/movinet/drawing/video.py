@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
     from movinet.prediction import Prediction
+    from movinet.video import Media
 
 #: The suffixes that `render` writes.
 RENDER_SUFFIXES = (".mp4", ".gif")
@@ -54,6 +55,7 @@ def render(
     *,
     top: int = 5,
     progress: Callable[[float], None] | None = None,
+    fps: float | None = None,
 ) -> None:
     """Write the video with its leading classes below it: bars of now, and curves up to now.
 
@@ -62,13 +64,14 @@ def render(
     single one, which stands for the whole video, all the time.
 
     Args:
-        video: The file that was predicted on.
+        video: The file or folder that was predicted on.
         predictions: Its predictions in order of time, as from `movinet.predict`.
         out: An .mp4 or .gif file; it appears only when it is complete. Small videos are enlarged to
             480 pixels of width, large ones reduced to 1280 (GIF: always 480, at most 10 frames per
             second).
         top: Number of classes, 1 to 7.
         progress: Called after each frame with its time in seconds.
+        fps: Frames per second, if `video` is a folder of numbered pictures.
 
     Raises:
         ConfigError: If there are no predictions, or `out` or `top` is not allowed.
@@ -80,8 +83,10 @@ def render(
         raise ConfigError(f"cannot render {str(out)!r}: there are no predictions")
     if not 1 <= top <= MAX_RENDERED:
         raise ConfigError(f"top must be from 1 to {MAX_RENDERED} in a rendered video, not {top}")
+    from movinet.video import open_media
+
     render_under(
-        video,
+        open_media(video, fps),
         out,
         lambda width, last: Panel(predictions, width, max(last, predictions[-1].time), top),
         progress=progress,
@@ -97,7 +102,7 @@ class Drawn(Protocol):
 
 
 def render_under(
-    video: str | os.PathLike[str],
+    media: Media,
     out: Path,
     panel_of: Callable[[int, float], Drawn],
     *,
@@ -106,32 +111,33 @@ def render_under(
     """Write the video with something below it: see `render`.
 
     Args:
-        video: The file.
+        media: The video.
         out: An .mp4 or .gif file, checked.
         panel_of: Gives what is below it, for a width in pixels and the end of the video in seconds.
         progress: Called after each frame with its time in seconds.
     """
     require_matplotlib("rendering")  # its fonts, and Pillow, which it needs
-    from movinet.video import VideoFile, VideoReader, VideoWriter
-    from movinet.video.finding import local_path
+    from movinet.video import VideoWriter
     from movinet.video.sound import Sound
 
     narrowest, widest, fastest = _LIMITS[out.suffix.lower()]
-    with VideoReader(video) as reader:
-        info = reader.info
+    info = media.info()
     width = even(min(max(info.width, narrowest), widest))
     height = even(info.height * width / info.width)
     rate = min(max(info.frame_rate or _USUAL_RATE, _SLOWEST), fastest)
-    panel = panel_of(width, VideoFile(local_path(video)).extent()[1])
-    with Sound(local_path(video)) as sound, contextlib.ExitStack() as stack:
+    panel = panel_of(width, media.extent()[1])
+    with contextlib.ExitStack() as stack:
+        file = media.video_file
+        sound = None if file is None else stack.enter_context(Sound(file))
+        frames, _ = stack.enter_context(media.stream(rate))
         writer: VideoWriter | None = None
-        for time, image in stack.enter_context(VideoReader(video, frame_rate=rate)):
+        for time, image in frames:
             if writer is None:
                 writer = stack.enter_context(VideoWriter(out, rate, sound=sound, begin=time))
             writer.write(np.vstack([_fitted(image, width, height), panel.at(time)]))
             if progress is not None:
                 progress(time)
-        if sound.reason and out.suffix.lower() == ".mp4":
+        if sound is not None and sound.reason and out.suffix.lower() == ".mp4":
             warnings.warn(f"{out} is not heard as its video is: {sound.reason}", stacklevel=3)
 
 

@@ -54,6 +54,7 @@ def evaluate(
     segments: bool = False,
     rules: Rules | None = None,
     skip_missing: bool = False,
+    frame_rate: float | None = None,
     device: str | None = None,
     workers: int = 2,
     progress: Progress | None = None,
@@ -89,6 +90,7 @@ def evaluate(
             the samples that have a start and an end (`evaluation.segments`).
         rules: Of these events, as in `movinet.watch`.
         skip_missing: As in `movinet.open_data`.
+        frame_rate: As in `movinet.open_data`: of folders of frames.
         device: As in `movinet.open_model`.
         workers: Threads that decode beside the model.
         progress: Called with the number of samples done and of all samples.
@@ -124,11 +126,12 @@ def evaluate(
             labels=runtime.info.labels,
             multi_label=multi_label,
             skip_missing=skip_missing,
+            frame_rate=frame_rate,
         )
-    elif root is not None or multi_label or skip_missing:
+    elif root is not None or multi_label or skip_missing or frame_rate is not None:
         raise ConfigError(
-            "root, multi_label and skip_missing cannot be given with a data set that is open "
-            "already: give them to movinet.open_data"
+            "root, multi_label, skip_missing and frame_rate cannot be given with a data set that "
+            "is open already: give them to movinet.open_data"
         )
     if exclude is not None:
         data, _ = without_excluded(data, Path(exclude))

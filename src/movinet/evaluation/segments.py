@@ -7,7 +7,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from movinet.data.samples import DataSet
@@ -16,7 +15,7 @@ from movinet.events import Rules
 from movinet.live.options import usual_half_life
 from movinet.runtime.base import Runtime
 from movinet.segments import find_segments
-from movinet.video import VideoFile
+from movinet.video import Media
 
 #: Start and end, seconds.
 Span = tuple[float, float]
@@ -132,9 +131,12 @@ def score_segments(
     counts = {label: [0, 0, 0] for label in data.labels}
     delays: list[float] = []
     seen, reason = 0, ""
-    for number, (path, truths) in enumerate(annotated.items()):
+    for number, (media, truths) in enumerate(annotated.items()):
         try:
-            events = find_segments(path, runtime, rules, half_life=half_life).events
+            assert media.path is not None
+            events = find_segments(
+                media.path, runtime, rules, half_life=half_life, fps=media.given_rate
+            ).events
         except VideoError as error:
             left_out, reason = left_out + 1, str(error)
             events = None
@@ -197,20 +199,19 @@ def _f1(annotated: int, found: int, fitting: int) -> float | None:
     return 2 * fitting / (annotated + found) if annotated + found else None
 
 
-def _annotated(data: DataSet) -> tuple[dict[Path, defaultdict[str, list[Span]]], int]:
+def _annotated(data: DataSet) -> tuple[dict[Media, defaultdict[str, list[Span]]], int]:
     """The annotations of each recording by class, and how many recordings have other ones."""
-    found: dict[Path, defaultdict[str, list[Span]]] = {}
+    found: dict[Media, defaultdict[str, list[Span]]] = {}
     others = set()
     for sample in data.samples:
         media = sample.media
-        path = media.source if isinstance(media, VideoFile) else None
-        if sample.start is None or sample.end is None or not isinstance(path, Path):
+        if sample.start is None or sample.end is None or media.path is None:
             others.add(media.name)
             continue
-        truths = found.setdefault(path, defaultdict(list))
+        truths = found.setdefault(media, defaultdict(list))
         for label in sample.labels:
             truths[data.labels[label]].append((sample.start, sample.end))
-    kept = {path: truths for path, truths in found.items() if str(path) not in others}
+    kept = {media: truths for media, truths in found.items() if media.name not in others}
     if not kept:
         raise ConfigError(
             f"{data.name}: segments are compared with annotations in video files that have a start "

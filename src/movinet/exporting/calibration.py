@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from movinet.exporting.graph.graph import Graph
 from movinet.exporting.graph.interpreter import ProgramModule
 from movinet.network.config import InputSpec
 from movinet.runtime.tensors import carried
-from movinet.video import VideoReader
+from movinet.video import VideoFile, find_videos
 from movinet.video.preprocessing import crop_pixels
 
 #: What calibration looks at: so many videos, and so many frames from the start of each.
@@ -24,8 +24,6 @@ MAX_VIDEOS, MAX_FRAMES = 64, 32
 #: Bins of a tensor's histogram, and the parts of its range that are tried out.
 _BINS = 2048
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-#: A folder's files that are taken for videos.
-_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 
 Calibration = str | os.PathLike[str] | Sequence[NDArray[np.uint8]]
 Clips = list[NDArray[np.uint8]]
@@ -51,8 +49,8 @@ def read_clips(calibration: Calibration, spec: InputSpec) -> Clips:
     where, clips, reason = Path(calibration), [], "there are none"
     for path in _videos(where):
         try:
-            with VideoReader(path, frame_rate=spec.frame_rate) as reader:
-                frames = [f.image for f in itertools.islice(reader, MAX_FRAMES)]
+            with VideoFile(path).stream(spec.frame_rate) as (found, _):
+                frames = [frame.image for frame in itertools.islice(found, MAX_FRAMES)]
         except VideoError as error:
             reason = str(error)
             continue
@@ -117,13 +115,11 @@ def _cropped(clips: Sequence[NDArray[np.uint8]], spec: InputSpec) -> Clips:
     return cropped
 
 
-def _videos(where: Path) -> Iterator[Path]:
-    if not where.is_dir():
-        yield where
-        return
-    for path in sorted(where.rglob("*")):
-        if path.suffix.lower() in _SUFFIXES and path.is_file():
-            yield path
+def _videos(where: Path) -> list[Path]:
+    try:
+        return find_videos([where])
+    except VideoError as error:
+        raise VideoError(f"{where}: no video for calibration can be read ({error})") from None
 
 
 def _show(module: ProgramModule, graph: Graph, clip: NDArray[np.uint8]) -> None:

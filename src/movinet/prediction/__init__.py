@@ -98,8 +98,8 @@ def predict(
     averaged.
 
     Args:
-        video: A video file, or the bytes of one; or frames, (time, height, width, 3) uint8 RGB,
-            with `fps`.
+        video: A video file, or the bytes of one; or with `fps`, a folder of numbered JPEG or PNG
+            frames, or an array of frames, (time, height, width, 3) uint8 RGB.
         model: What `movinet.open_model` takes (an exported file, a preset, "motions" or a file of
             weights), or an opened model. None if `weights` determine it.
         weights: Of a preset, as in `movinet.open_model`.
@@ -117,7 +117,7 @@ def predict(
         end: Where to stop, seconds; by default the end.
         half_life: Stream models: seconds after which a frame counts half; by default all frames
             count the same.
-        fps: Of an array: frames per second.
+        fps: Of an array or a folder: frames per second.
         speed: How many times slower than life the video shows things: 4 for slow motion that a
             camera took at 100 frames a second and plays at 25. Times stay those of the video.
         device: As in `movinet.open_model`.

@@ -14,7 +14,7 @@ from movinet.live.options import usual_half_life
 from movinet.opening import as_runtime, check_for_files
 from movinet.runtime.base import Runtime
 from movinet.segments.progress import Progress
-from movinet.video.reader import VideoReader
+from movinet.video import SkippedPacket, open_media
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,14 @@ def find_segments(
     half_life: float | None = None,
     on_time: Callable[[float], None] | None = None,
     resume: str | os.PathLike[str] | None = None,
+    fps: float | None = None,
 ) -> Segments:
     """Find what happens from when to when in a recording.
 
     The events are those that `movinet.watch` finds in a stream of the same frames.
 
     Args:
-        video: A video file.
+        video: A video file, or a folder of numbered JPEG or PNG frames, with `fps`.
         model: A stream model, as `movinet.open_model` takes it.
         rules: When events begin and end.
         half_life: Seconds after which a frame counts half; ``math.inf`` for the mean of all.
@@ -66,6 +67,7 @@ def find_segments(
         on_time: Called with the time of each frame that was seen, seconds.
         resume: A file that is written every 30 seconds of video, and from which the work goes on
             after the process was killed. It stays: with it, another call gives the same at once.
+        fps: Of a folder: frames per second.
 
     Raises:
         CheckpointError: If the file to resume from is damaged.
@@ -83,18 +85,20 @@ def find_segments(
     rules = Rules() if rules is None else rules
     stream = runtime.stream(half_life=None if math.isinf(half_life) else half_life)
     detector = Detector(info.labels, rules)
-    progress = Progress(resume, video, runtime, rules, half_life)
+    media = open_media(video, fps)
+    progress = Progress(resume, media, runtime, rules, half_life)
     progress.restore(stream, detector)
     path, rate, events = Path(os.fspath(video)), info.input.frame_rate, progress.events
     start = 0.0 if progress.time is None else (round(progress.time * rate) + 1) / rate
-    with VideoReader(video, start=start, frame_rate=rate) as reader:
-        for frame in () if progress.done else reader:
+    size = media.info()
+    with media.stream(rate, start=start) as (frames, skipped):
+        for frame in () if progress.done else frames:
             changes = detector.update(frame.time, stream(frame.image))
             events += [change.event for change in changes if change.kind == "end"]
-            progress.see(frame.time, stream, detector, _reasons(reader))
+            progress.see(frame.time, stream, detector, _reasons(skipped))
             if on_time is not None:
                 on_time(frame.time)
-        size, notes = reader.info, tuple(dict.fromkeys((*progress.notes, *_reasons(reader))))
+        notes = tuple(dict.fromkeys((*progress.notes, *_reasons(skipped))))
     if progress.time is None:
         raise VideoError(f"{path}: not one frame can be decoded")
     duration = progress.time + 1 / rate
@@ -117,5 +121,5 @@ def find_segments(
     )
 
 
-def _reasons(reader: VideoReader) -> list[str]:
-    return [packet.reason for packet in reader.skipped]
+def _reasons(skipped: list[SkippedPacket]) -> list[str]:
+    return [packet.reason for packet in skipped]

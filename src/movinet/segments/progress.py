@@ -16,6 +16,8 @@ from movinet.runtime.base import Runtime
 from movinet.runtime.saved_run import SavedRun, finite, stream_snapshot
 from movinet.runtime.tensor_file import DAMAGE
 from movinet.text import is_name, one_line
+from movinet.video import Media
+from movinet.video.container import Region
 
 #: Of video between two writes, seconds.
 EVERY = 30.0
@@ -46,7 +48,7 @@ class Progress:
     def __init__(
         self,
         path: str | os.PathLike[str] | None,
-        video: str | os.PathLike[str],
+        video: Media,
         runtime: Runtime,
         rules: Rules,
         half_life: float,
@@ -55,7 +57,7 @@ class Progress:
         self._of = {
             "model": runtime.info.name,
             "weights": getattr(getattr(runtime, "manifest", None), "weights_sha256", ""),
-            "video": _described(Path(os.fspath(video))),
+            "video": _described(video),
             "rules": rules.to_json(),
             "half_life": None if math.isinf(half_life) else half_life,
         }
@@ -152,9 +154,15 @@ class Progress:
         return event
 
 
-def _described(video: Path) -> dict[str, Any]:
-    """What tells a recording from others, and from itself after a change."""
-    if not video.is_file():  # the reader says what is wrong
-        return {"name": video.name, "size": 0, "changed": 0}
-    found = video.stat()
-    return {"name": video.name, "size": found.st_size, "changed": found.st_mtime_ns}
+def _described(video: Media) -> dict[str, Any]:
+    """What distinguishes a recording from others, and from itself after a change."""
+    name = {"name": Path(video.name).name}
+    if video.given_rate is not None:
+        name["frame_rate"] = f"{video.given_rate:g}"
+    paths = [file.path if isinstance(file, Region) else file for file in video.files()]
+    try:
+        found = [path.stat() for path in paths if path.is_file()]
+    except OSError:  # the reader reports what is wrong
+        found = []
+    size = sum(one.st_size for one in found)
+    return {**name, "size": size, "changed": max((one.st_mtime_ns for one in found), default=0)}

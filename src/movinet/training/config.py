@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from movinet.network.config import Architecture, MoViNetConfig
 from movinet.network.presets import preset_config
+from movinet.video.frame_folder import RATES
 
 
 class Section(BaseModel):
@@ -100,6 +101,8 @@ class SourceSection(Section):
         multi_label: A sample may have any number of labels; losses and metrics change with it.
         missing: What becomes of the lines of a list whose files are missing: "refuse" ends the run
             before it begins, "skip" leaves them out and says how many.
+        frame_rate: Frames per second of folders of numbered JPEG or PNG frames, each of which is a
+            video; rows of an annotation file may have their own. Video files have theirs.
     """
 
     train: str | None = None
@@ -109,6 +112,7 @@ class SourceSection(Section):
     exclude: str | None = None
     multi_label: bool = False
     missing: Literal["refuse", "skip"] = "refuse"
+    frame_rate: float | None = Field(default=None, ge=RATES[0], le=RATES[1])
 
 
 class DataSection(SourceSection):

@@ -131,6 +131,7 @@ def _open(where: str, config: TrainConfig | ProbeConfig, labels: tuple[str, ...]
         labels=labels,
         multi_label=section.multi_label,
         skip_missing=section.missing == "skip",
+        frame_rate=section.frame_rate,
     )
     if not len(data):
         raise ConfigError(f"{data.name}: there is no sample in it")

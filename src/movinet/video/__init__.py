@@ -6,6 +6,8 @@ No deep-learning framework here: numpy and PyAV (ffmpeg's libraries) only.
 from movinet.video.clips import Clip, read_clip, views
 from movinet.video.container import SkippedPacket
 from movinet.video.finding import VIDEO_SUFFIXES, find_videos
+from movinet.video.frame_folder import FrameFolder
+from movinet.video.inputs import open_media
 from movinet.video.media import Media, VideoFile
 from movinet.video.pixels import Frame
 from movinet.video.preprocessing import center_crop, preprocess, resize_short_side
@@ -17,6 +19,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Clip",
     "Frame",
+    "FrameFolder",
     "Media",
     "SkippedPacket",
     "VideoFile",
@@ -25,6 +28,7 @@ __all__ = [
     "VideoWriter",
     "center_crop",
     "find_videos",
+    "open_media",
     "preprocess",
     "read_clip",
     "resample",

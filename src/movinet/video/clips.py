@@ -15,7 +15,8 @@ from movinet.errors import ConfigError, VideoError
 from movinet.network.config import InputSpec
 from movinet.video.container import SkippedPacket
 from movinet.video.decoding import extent
-from movinet.video.media import Image, Media, VideoFile
+from movinet.video.media import Media, VideoFile
+from movinet.video.pixels import Image
 from movinet.video.preprocessing import THREE_CROPS, Crop, crop_pixels, to_unit
 from movinet.video.sampling import tolerance
 

@@ -20,6 +20,9 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 
+#: Kinds of pictures that may be the frames of a video, by suffix in lower case.
+PICTURE_KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".png": "PNG"}
+
 
 def local_path(name: str | os.PathLike[str]) -> Path:
     """A name as a path, if it can be one at all.
@@ -35,13 +38,17 @@ def local_path(name: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-def find_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_videos(
+    paths: Iterable[str | os.PathLike[str]], *, frame_folders: bool = False
+) -> list[Path]:
     """Expand folders to the videos inside them.
 
     Args:
         paths: Files, taken whatever their names are, and folders, searched with their sub-folders
             for `VIDEO_SUFFIXES`. Hidden files and folders inside are left out, links to folders
             are not followed.
+        frame_folders: Whether a folder with JPEG or PNG pictures and without videos is a video
+            itself, whose frames they are.
 
     Returns:
         In the order given; inside a folder in natural order (2 before 10). No file twice.
@@ -57,7 +64,7 @@ def find_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         except OSError as error:
             raise VideoError(f"{path}: cannot be read ({error.strerror})") from None
         if is_folder:
-            found.update(dict.fromkeys(_in_folder(path)))
+            found.update(dict.fromkeys(_in_folder(path, frame_folders=frame_folders)))
         elif exists:
             found[path] = None
         else:
@@ -65,18 +72,28 @@ def find_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found)
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def _in_folder(folder: Path, *, frame_folders: bool) -> list[Path]:
     files: list[Path] = []
+    pictures = 0
     for parent, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
-        ]
+        suffixes = {n: Path(n).suffix.lower() for n in names if not n.startswith(".")}
+        videos = [Path(parent, name) for name in suffixes if suffixes[name] in VIDEO_SUFFIXES]
+        here = sum(suffix in PICTURE_KINDS for suffix in suffixes.values())
+        if frame_folders and here and not videos:
+            videos = [Path(parent)]
+        files += videos
+        pictures += here
     if not files:
-        raise VideoError(f"{folder}: no video in this folder (looked for {_some_suffixes()})")
+        also = "" if frame_folders or not pictures else _pictures(pictures)
+        looked = f"{_some_suffixes()}{' and for pictures' if frame_folders else ''}"
+        raise VideoError(f"{folder}: no video in this folder (looked for {looked}){also}")
     return sorted(files, key=natural_order)
+
+
+def _pictures(count: int) -> str:
+    there = "there is 1 picture" if count == 1 else f"there are {count} pictures"
+    return f"; {there}: if they are the frames of a video, give their frame rate (--frame-rate)"
 
 
 def _some_suffixes() -> str:

@@ -6,7 +6,8 @@ import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,18 @@ from numpy.typing import NDArray
 from movinet.errors import ConfigError, VideoError
 from movinet.video.container import SkippedPacket
 from movinet.video.finding import local_path
-from movinet.video.media import Image, Media, VideoFile
-from movinet.video.pixels import Frame
-from movinet.video.reader import VideoReader
-from movinet.video.sampling import at_rate, at_times, tolerance
+from movinet.video.frame_folder import FrameFolder, check_frame_rate
+from movinet.video.media import Media, VideoFile
+from movinet.video.pixels import Frame, Image
+from movinet.video.sequence import FrameSequence
 
 #: How bytes and arrays are called where a file has its name.
 BYTES, ARRAY = Path("bytes"), Path("array")
+_ONLY_FRAMES = "fps is for arrays and folders of frames: files have their own"
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayVideo:
+class ArrayVideo(FrameSequence):
     """Frames in memory behind the protocol of stored video.
 
     Attributes:
@@ -43,27 +45,17 @@ class ArrayVideo:
         """What messages call it."""
         return str(ARRAY)
 
-    def extent(self) -> tuple[float, float]:
-        """See `Media.extent`."""
-        return 0.0, len(self.images) / self.frame_rate
+    def places(self) -> NDArray[np.int64]:
+        """See `FrameSequence.places`."""
+        return np.arange(len(self.images), dtype=np.int64)
 
-    def told_end(self) -> float:
-        """See `Media.told_end`."""
-        return self.extent()[1]
-
-    def frames(
+    def picture(
         self,
-        times: Sequence[float],
-        slack: float,
+        index: int,
         skipped: list[SkippedPacket],  # noqa: ARG002 - nothing has to be decoded
-    ) -> Iterator[Image]:
-        """See `Media.frames`."""
-        return (frame.image for frame in at_times(self.all_frames(), list(times), slack))
-
-    def all_frames(self) -> Iterator[Frame]:
-        """Every frame with its time."""
-        for index, image in enumerate(self.images):
-            yield Frame(index / self.frame_rate, image)
+    ) -> Image:
+        """See `FrameSequence.picture`."""
+        return self.images[index]
 
 
 @dataclass(frozen=True)
@@ -100,39 +92,44 @@ class VideoInput:
         till = "the end" if self.end is None else f"{self.end:g} s"
         return VideoError(f"{self.path}: no frame is shown from {self.start or 0:g} s to {till}")
 
-    @contextlib.contextmanager
     def frames(
         self, frame_rate: float, offset: float
-    ) -> Iterator[tuple[Iterator[Frame], list[SkippedPacket]]]:
-        """The frames on screen at `offset` + k / `frame_rate` seconds.
+    ) -> AbstractContextManager[tuple[Iterator[Frame], list[SkippedPacket]]]:
+        """The frames of the part at `offset` + k / `frame_rate` seconds: see `Media.stream`."""
+        return self.media.stream(frame_rate, start=self.start, end=self.end, offset=offset)
 
-        Yields:
-            The frames, and what could not be decoded, which grows as they are taken.
-        """
-        if isinstance(self.media, ArrayVideo):
-            yield self._of_array(self.media, frame_rate, offset), []
-            return
-        assert isinstance(self.media, VideoFile)
-        assert isinstance(self.media.source, Path)
-        with VideoReader(
-            self.media.source,
-            start=self.start,
-            end=self.end,
-            frame_rate=frame_rate,
-            offset=offset,
-        ) as reader:
-            yield iter(reader), reader.skipped
 
-    def _of_array(self, media: ArrayVideo, frame_rate: float, offset: float) -> Iterator[Frame]:
-        slack = 0.5 * tolerance(frame_rate)
-        ticks = at_rate(
-            media.all_frames(), frame_rate, offset=offset, stay_of=lambda _: 1 / media.frame_rate
+def open_media(video: str | os.PathLike[str], frame_rate: float | None = None) -> Media:
+    """A video file, or a folder of numbered pictures, as one video.
+
+    Args:
+        video: Its path.
+        frame_rate: Frames per second of a folder.
+
+    Raises:
+        ConfigError: If the frame rate is missing, not allowed, or given for a file.
+        VideoError: If the name is empty or a URL.
+    """
+    path = local_path(video)
+    if frame_rate is not None:
+        frame_rate = check_frame_rate(frame_rate, "fps")
+    if not _is_folder(path):
+        if frame_rate is not None:
+            raise ConfigError(f"{path}: {_ONLY_FRAMES}")
+        return VideoFile(path)
+    if frame_rate is None:
+        raise ConfigError(
+            f"{path}: a folder; if numbered pictures in it are the frames of a video, give their "
+            "frame rate: fps=25"
         )
-        for tick, frame in ticks:
-            if self.end is not None and tick >= self.end - slack:
-                return
-            if tick >= (self.start or 0.0) - slack:
-                yield Frame(tick, frame.image)
+    return FrameFolder(path, frame_rate)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # reported when it is opened
+        return False
 
 
 def check_input(
@@ -141,8 +138,9 @@ def check_input(
     """What a caller gives, checked before anything is read.
 
     Args:
-        video: A path; the bytes of a video file; or (time, height, width, 3) uint8 RGB.
-        fps: Frames per second of an array.
+        video: A path of a file or of a folder of numbered pictures; the bytes of a video file; or
+            (time, height, width, 3) uint8 RGB.
+        fps: Frames per second of an array or a folder.
         start: See `VideoInput`.
         end: See `VideoInput`.
 
@@ -160,9 +158,9 @@ def check_input(
         raise ConfigError(f"end {end:g} must be after start {start or 0.0:g}")
     if isinstance(video, np.ndarray):
         return VideoInput(ARRAY, ArrayVideo(_checked(video), _rate(fps)), start, end)
-    if fps is not None:
-        raise ConfigError("fps is for arrays of frames: files say their own")
     if isinstance(video, bytes | bytearray | memoryview):
+        if fps is not None:
+            raise ConfigError(_ONLY_FRAMES)
         if not len(video):
             raise VideoError(f"{BYTES}: empty, and no video file")
         return bytes(video)
@@ -171,8 +169,8 @@ def check_input(
             "a video is a path, the bytes of a file, or an array (time, height, width, 3) of "
             f"uint8, not {type(video).__name__}"
         )
-    path = local_path(video)
-    return VideoInput(path, VideoFile(path), start, end)
+    media = open_media(video, fps)
+    return VideoInput(local_path(video), media, start, end)
 
 
 @contextlib.contextmanager

@@ -1,36 +1,71 @@
-"""Stored video, wherever its bytes lie."""
+"""Video behind one door, wherever its bytes are: prediction and data sets read it here."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from movinet.errors import VideoError
 from movinet.video.container import Region, SkippedPacket, open_source
 from movinet.video.decoding import decode, extent
-from movinet.video.pixels import RgbConverter
+from movinet.video.inspection import check_file, decode_part, header_of
+from movinet.video.pixels import Frame, Image, RgbConverter
+from movinet.video.reader import Header, ThreadType, VideoInfo, VideoReader
 from movinet.video.sampling import at_times
-
-#: (height, width, 3) uint8 RGB, upright and of square pixels.
-Image = NDArray[np.uint8]
 
 
 class Media(Protocol):
     """Video that can be read at any times; small, hashable and picklable.
 
-    It names the bytes and does not hold them.
+    It names the bytes and does not hold them. `VideoFile` is one for what ffmpeg reads; separate
+    pictures become one with `movinet.video.sequence.FrameSequence`.
     """
 
     @property
     def name(self) -> str:
         """For messages: a path, or an archive and what is in it."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder that is this video and nothing else; None within another file."""
+        ...
+
+    @property
+    def given_rate(self) -> float | None:
+        """Frames per second that must be given with `path`; None if they are stored."""
+        ...
+
+    @property
+    def video_file(self) -> Path | Region | None:
+        """The bytes of a video file that others can read; None if it is stored as pictures."""
+        ...
+
+    def files(self) -> tuple[Path | Region, ...]:
+        """Where all of its bytes are, in order; none if they are in memory."""
+        ...
+
+    def info(self) -> VideoInfo:
+        """Size, rate and format; the first picture is decoded, nothing is read through.
+
+        Raises:
+            VideoError: If it cannot be read, or not one picture be decoded.
+        """
+        ...
+
+    def header(self) -> Header:
+        """Length, size and rate; read through only where no header states the length.
+
+        One picture is decoded; its size is that of what is shown.
+
+        Raises:
+            VideoError: If it cannot be opened.
+        """
         ...
 
     def extent(self) -> tuple[float, float]:
@@ -67,6 +102,54 @@ class Media(Protocol):
         """
         ...
 
+    def stream(
+        self,
+        frame_rate: float,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        offset: float = 0.0,
+    ) -> AbstractContextManager[tuple[Iterator[Frame], list[SkippedPacket]]]:
+        """The frames on screen at `offset` + k / `frame_rate` seconds, read from front to back.
+
+        Memory does not grow with the length.
+
+        Args:
+            frame_rate: Frames per second.
+            start: Omit what is before this time, seconds.
+            end: Stop before this time, seconds.
+            offset: Of the times, seconds.
+
+        Returns:
+            Gives the frames, and what could not be decoded and notes: a list that grows as frames
+            are taken.
+
+        Raises:
+            ConfigError: If a number is not allowed.
+            VideoError: On entering and while frames are taken, if it cannot be read.
+        """
+        ...
+
+    def check(self, start: float, end: float) -> tuple[int, str]:
+        """Look for damage without decoding.
+
+        Returns:
+            Frames stored between two times, seconds, and what is wrong with how it is stored; empty
+            if nothing was found.
+
+        Raises:
+            VideoError: If it cannot be opened.
+        """
+        ...
+
+    def decode_all(self, start: float, end: float, skipped: list[SkippedPacket]) -> None:
+        """Decode every frame between two times, seconds, only to see whether it can be.
+
+        Raises:
+            VideoError: If it cannot be opened.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class VideoFile:
@@ -78,12 +161,40 @@ class VideoFile:
     """
 
     source: Path | Region
-    thread_type: str = "AUTO"
+    thread_type: ThreadType = "AUTO"
 
     @property
     def name(self) -> str:
         """The path, or the archive and the member."""
         return str(self.source)
+
+    @property
+    def path(self) -> Path | None:
+        """See `Media.path`."""
+        return self.source if isinstance(self.source, Path) else None
+
+    @property
+    def given_rate(self) -> float | None:
+        """See `Media.given_rate`."""
+        return None
+
+    @property
+    def video_file(self) -> Path | Region | None:
+        """See `Media.video_file`."""
+        return self.source
+
+    def files(self) -> tuple[Path | Region, ...]:
+        """See `Media.files`."""
+        return (self.source,)
+
+    def info(self) -> VideoInfo:
+        """See `Media.info`."""
+        with VideoReader(self.source, thread_type=self.thread_type) as reader:
+            return reader.info
+
+    def header(self) -> Header:
+        """See `Media.header`."""
+        return header_of(self.source, self.thread_type)
 
     def extent(self) -> tuple[float, float]:
         """See `Media.extent`."""
@@ -115,6 +226,34 @@ class VideoFile:
             decoded.close()
         if shown is None:
             raise _nothing(self.name, float(times[0]), skipped)
+
+    @contextmanager
+    def stream(
+        self,
+        frame_rate: float,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        offset: float = 0.0,
+    ) -> Iterator[tuple[Iterator[Frame], list[SkippedPacket]]]:
+        """See `Media.stream`."""
+        with VideoReader(
+            self.source,
+            start=start,
+            end=end,
+            frame_rate=frame_rate,
+            offset=offset,
+            thread_type=self.thread_type,
+        ) as reader:
+            yield iter(reader), reader.skipped
+
+    def check(self, start: float, end: float) -> tuple[int, str]:
+        """See `Media.check`."""
+        return check_file(self.source, self.thread_type, start, end)
+
+    def decode_all(self, start: float, end: float, skipped: list[SkippedPacket]) -> None:
+        """See `Media.decode_all`."""
+        decode_part(self.source, self.thread_type, (start, end), skipped)
 
 
 def _nothing(name: str, start: float, skipped: Sequence[SkippedPacket]) -> VideoError:

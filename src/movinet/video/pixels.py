@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from movinet.errors import VideoError
 from movinet.video.container import MAX_PIXELS, MAX_SIDE, SkippedPacket
 
+#: (height, width, 3) uint8 RGB, upright and of square pixels.
+Image = NDArray[np.uint8]
+
 
 class Frame(NamedTuple):
     """One picture of a video.

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import av
 from av.format import Flags
 
 from movinet.errors import ConfigError, VideoError
-from movinet.video.container import SkippedPacket, Source, open_source
+from movinet.video.container import Region, SkippedPacket, Source, open_source
 from movinet.video.decoding import Decoded, decode
 from movinet.video.pixels import Frame, RgbConverter, orientation, upright_size
 from movinet.video.sampling import at_rate, check_rate, tolerance
@@ -46,6 +46,22 @@ class VideoInfo:
     pixel_format: str
 
 
+class Header(NamedTuple):
+    """What a video reports of itself, as a data set needs it.
+
+    Attributes:
+        seconds: Its length.
+        width: Pixels.
+        height: Pixels.
+        rate: Frames per second.
+    """
+
+    seconds: float
+    width: int
+    height: int
+    rate: float
+
+
 class VideoReader:
     """The frames of a local video file, decoded one by one when asked for.
 
@@ -59,7 +75,7 @@ class VideoReader:
     ```
 
     Args:
-        path: A local file: no URL, no playlist.
+        path: A local file: no URL, no playlist; or a region of one.
         start: Leave out what is before this time, seconds. Decoding begins at the keyframe before.
         end: Stop before this time, seconds.
         frame_rate: The frame on screen at every k / `frame_rate` seconds (see `resample`) instead
@@ -78,7 +94,7 @@ class VideoReader:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Region,
         *,
         start: float | None = None,
         end: float | None = None,
@@ -86,12 +102,12 @@ class VideoReader:
         offset: float = 0.0,
         thread_type: ThreadType = "AUTO",
     ) -> None:
-        _check_range(start, end)
+        check_range(start, end)
         if frame_rate is not None:
             check_rate(frame_rate)
         if not 0 <= offset < math.inf:
             raise ConfigError(f"offset must be a time in seconds from 0 on, not {offset}")
-        self.path = Path(os.fspath(path))
+        self.path = path if isinstance(path, Region) else Path(os.fspath(path))
         self.skipped: list[SkippedPacket] = []
         self._start, self._end = start or 0.0, math.inf if end is None else end
         self._frame_rate, self._offset = frame_rate, offset
@@ -157,7 +173,8 @@ class VideoReader:
         return f" ({len(self.skipped)} broken packets: {self.skipped[0].reason})"
 
 
-def _check_range(start: float | None, end: float | None) -> None:
+def check_range(start: float | None, end: float | None) -> None:
+    """Raise ConfigError for a part of a video that cannot be."""
     for name, value in (("start", start), ("end", end)):
         if value is not None and not (0 <= value < math.inf):
             raise ConfigError(f"{name} must be a time in seconds from 0 on, not {value}")

@@ -11,7 +11,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
-from movinet.video.container import open_container
+from movinet.video.container import Region, open_container
 
 #: Codecs that an MP4 holds and players know.
 _FITTING = ("aac", "mp3", "mp2", "ac3", "eac3", "opus", "flac", "alac")
@@ -30,7 +30,7 @@ class Sound:
         VideoError: If it is no file that movinet reads.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | Region) -> None:
         self.reason = ""
         self._container = open_container(path)
         self._copy: Any = None

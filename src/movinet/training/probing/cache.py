@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.data.samples import Sample
-from movinet.data.tfrecords import JpegFrames
+from movinet.errors import VideoError
 from movinet.files import replacing
 from movinet.video.container import Region
-from movinet.video.media import VideoFile
 from movinet.weights.store import cache_dir
 
 #: The most that all embeddings together may take, bytes; the longest unused ones make room.
@@ -38,21 +37,21 @@ def source_key(sample: Sample) -> str | None:
     Returns:
         64 hexadecimal digits; None if the video is not stored in a file, or the file is gone.
     """
-    media = sample.media
-    if not isinstance(media, VideoFile | JpegFrames):
-        return None
-    source = media.source
-    part: list[Any] = []
-    if isinstance(source, Region):
-        part, source = [source.offset, source.size], source.path
-    if isinstance(media, JpegFrames):
-        part.append(media.frame_rate)
     try:
-        stat = source.stat()
-        path = str(source.absolute())
-    except OSError:
+        stored = [_stored(file) for file in sample.media.files()]
+    except (OSError, VideoError):
         return None
-    return _digest([path, stat.st_size, stat.st_mtime_ns, part, sample.start, sample.end])
+    if not stored:
+        return None
+    return _digest([stored, sample.media.given_rate, sample.start, sample.end])
+
+
+def _stored(file: Path | Region) -> list[Any]:
+    """Identifies a file, or a part of one, as long as it is not changed."""
+    part = [file.offset, file.size] if isinstance(file, Region) else []
+    path = file.path if isinstance(file, Region) else file
+    stat = path.stat()
+    return [str(path.absolute()), stat.st_size, stat.st_mtime_ns, part]
 
 
 class EmbeddingCache:

@@ -41,6 +41,8 @@ const char* movinet_error(void);
 
 /* A step runs in so many threads: the caller's, and helpers that sleep between steps. */
 int movinet_load(const char* path, int threads, movinet_model** model);
+/* The same of a .mvn file that is in memory, which is not needed then. */
+int movinet_load_memory(const void* bytes, size_t size, int threads, movinet_model** model);
 void movinet_free(movinet_model* model); /* after its streams; null is allowed */
 movinet_info movinet_get_info(const movinet_model* model);
 /* JSON: labels, whether a clip may have several of them (multi_label), frame rate, preprocessing,
@@ -61,6 +63,11 @@ void movinet_restore(movinet_stream* stream, const void* bytes);
  * stream has not moved then. */
 int movinet_snapshot_save(const movinet_stream* stream, const char* path);
 int movinet_snapshot_load(movinet_stream* stream, const char* path);
+/* The same in memory. `size` receives how many bytes the snapshot has; with null for `bytes` nothing
+ * else happens, and one that `capacity` bytes do not hold is refused. */
+int movinet_snapshot_write(const movinet_stream* stream, void* bytes, size_t capacity,
+                           size_t* size);
+int movinet_snapshot_read(movinet_stream* stream, const void* bytes, size_t size);
 
 /* See the next frames: `frames` is [count][height][width][3], `logits` receives `classes` floats,
  * of everything seen since the start; if it is null, the classifier is not computed. Probabilities

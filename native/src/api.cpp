@@ -1,56 +1,49 @@
-// The C functions of movinet.h.
+// The C functions of movinet.h that work in memory.
+#include <algorithm>
 #include <cstring>
-#include <new>
 #include <vector>
 
-#include "error.h"
-#include "movinet.h"
-#include "network.h"
+#include "api.h"
 #include "snapshot.h"
 
 using movinet::Bytes;
 using movinet::Error;
+using movinet::guarded;
 using movinet::Network;
 
-struct movinet_model {
-  Network network;
-};
-
-struct movinet_stream {
-  const Network& network;
-  Bytes state;
-};
+MOVINET_OF_A_THREAD std::string movinet::last_error;
 
 namespace {
 
-thread_local std::string last_error;
-
-template <class F>
-int guarded(F&& body) {
-  try {
-    body();
-    return MOVINET_OK;
-  } catch (const Error& error) {
-    last_error = error.what();
-    return error.kind == Error::Kind::file ? MOVINET_FILE : MOVINET_USAGE;
-  } catch (const std::bad_alloc&) {
-    last_error = "out of memory";
-    return MOVINET_MEMORY;
-  } catch (const std::exception& error) {
-    last_error = error.what();
-    return MOVINET_USAGE;
+// Counts what is written, and keeps as much of it as there is room.
+struct Buffer : movinet::SnapshotSink {
+  Buffer(void* to, size_t capacity) : to(static_cast<std::byte*>(to)), capacity(capacity) {}
+  void write(const void* data, size_t bytes) override {
+    if (to && size + bytes <= capacity) std::memcpy(to + size, data, bytes);
+    size += bytes;
   }
-}
+
+  std::byte* to;
+  size_t capacity, size = 0;
+};
+
+struct Span : movinet::SnapshotSource {
+  Span(const void* bytes, size_t size)
+      : SnapshotSource("the snapshot", size), bytes(static_cast<const std::byte*>(bytes)) {}
+  void read(uint64_t at, void* to, size_t count) override { std::memcpy(to, bytes + at, count); }
+
+  const std::byte* bytes;
+};
 
 }  // namespace
 
-const char* movinet_error(void) { return last_error.c_str(); }
+const char* movinet_error(void) { return movinet::last_error.c_str(); }
 
-int movinet_load(const char* path, int threads, movinet_model** model) {
+int movinet_load_memory(const void* bytes, size_t size, int threads, movinet_model** model) {
   *model = nullptr;
   return guarded([&] {
-    if (!path) throw Error(Error::Kind::usage, "a model needs the path of its file");
-    *model = new movinet_model{{path, "", threads}};
+    if (!bytes) throw Error(Error::Kind::usage, "a model needs the bytes of its file");
+    *model = new movinet_model{{{bytes, size, "the model"}, "", threads}};
   });
 }
 
@@ -88,17 +81,24 @@ void movinet_restore(movinet_stream* stream, const void* bytes) {
   std::memcpy(stream->state.data(), bytes, stream->state.size());
 }
 
-int movinet_snapshot_save(const movinet_stream* stream, const char* path) {
+int movinet_snapshot_write(const movinet_stream* stream, void* bytes, size_t capacity,
+                           size_t* size) {
   return guarded([&] {
-    if (!path) throw Error(Error::Kind::usage, "a snapshot needs the path of its file");
-    movinet::save_snapshot(stream->network, stream->state.data(), path);
+    Buffer buffer(bytes, capacity);
+    movinet::write_snapshot(stream->network, stream->state.data(), buffer);
+    *size = buffer.size;
+    if (bytes && buffer.size > capacity)
+      throw Error(Error::Kind::usage, "the snapshot has " + std::to_string(buffer.size) +
+                                          " bytes, and there is room for " +
+                                          std::to_string(capacity));
   });
 }
 
-int movinet_snapshot_load(movinet_stream* stream, const char* path) {
+int movinet_snapshot_read(movinet_stream* stream, const void* bytes, size_t size) {
   return guarded([&] {
-    if (!path) throw Error(Error::Kind::usage, "a snapshot needs the path of its file");
-    movinet::load_snapshot(stream->network, stream->state.data(), path);
+    if (!bytes) throw Error(Error::Kind::usage, "a snapshot needs its bytes");
+    Span span(bytes, size);
+    movinet::read_snapshot(stream->network, stream->state.data(), span);
   });
 }
 

@@ -72,8 +72,14 @@ const Kernels* const* available_kernels() {
 #elif defined(__aarch64__)
     MOVINET_SET(dotprod, has_dotprod())
     MOVINET_SET(baseline, true)
+#elif defined(__wasm_relaxed_simd__)
+    MOVINET_SET(relaxed, true)  // a module has one set: engines refuse instructions they do not know
+#elif defined(__wasm_simd128__)
+    MOVINET_SET(simd128, true)
 #endif
+#if !defined(__wasm__)
     MOVINET_SET(plain, true)
+#endif
 #undef MOVINET_SET
     sets.push_back(nullptr);
     return sets;

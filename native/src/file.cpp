@@ -1,14 +1,9 @@
 #include "file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <bit>
-#include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "error.h"
 #include "half.h"
@@ -26,31 +21,13 @@ bool within(uint32_t value, uint32_t low, uint32_t high) { return low <= value &
 
 }  // namespace
 
-File::File(const std::string& path) : path_(path) {
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat status {};
-  if (descriptor < 0 || fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
-    const std::string reason = descriptor < 0 ? std::strerror(errno) : "not a regular file";
-    if (descriptor >= 0) close(descriptor);
-    throw Error(Error::Kind::file, path + ": cannot be read (" + reason + ")");
-  }
-  size_ = static_cast<uint64_t>(status.st_size);
-  void* mapped = size_ ? mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0) : MAP_FAILED;
-  close(descriptor);
-  if (mapped == MAP_FAILED) fail("it is empty or cannot be mapped");
-  data_ = static_cast<const char*>(mapped);
-  try {
-    parse();
-  } catch (...) {
-    munmap(mapped, size_);
-    throw;
-  }
+File::File(const void* data, uint64_t size, std::string name)
+    : name_(std::move(name)), data_(static_cast<const char*>(data)), size_(size) {
+  parse();
 }
 
-File::~File() { munmap(const_cast<char*>(data_), size_); }
-
 void File::fail(const std::string& what) const {
-  throw Error(Error::Kind::file, path_ + ": not a usable .mvn file (" + what + "); export it again");
+  throw Error(Error::Kind::file, name_ + ": not a usable .mvn file (" + what + "); export it again");
 }
 
 void File::parse() {

@@ -39,14 +39,13 @@ struct BlockRecord {
   float position_scale;
 };
 
-// A .mvn file in memory, with everything that sizes depend on checked.
+// A .mvn file in memory, which must live as long, with everything that sizes depend on checked.
 class File {
  public:
-  explicit File(const std::string& path);
-  ~File();
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
+  // `name` is what errors call it.
+  File(const void* data, uint64_t size, std::string name);
 
+  const std::string& name() const { return name_; }
   const Header& header() const { return header_; }
   const std::vector<BlockRecord>& blocks() const { return blocks_; }
   std::string manifest() const;
@@ -63,9 +62,9 @@ class File {
   const char* take(uint64_t bytes);
   [[noreturn]] void fail(const std::string& what) const;
 
-  std::string path_;
-  const char* data_ = nullptr;
-  uint64_t size_ = 0, at_ = 0;
+  std::string name_;
+  const char* data_;
+  uint64_t size_, at_ = 0;
   Header header_{};
   std::vector<BlockRecord> blocks_;
   std::vector<float> converted_;

@@ -30,7 +30,7 @@ int checked_threads(int threads) {
 
 }  // namespace
 
-Network::Network(const std::string& path, const char* isa, int threads)
+Network::Network(File file, const char* isa, int threads)
     : kernels_(find_kernels(isa)), team_(checked_threads(threads)) {
   if (!kernels_) {
     std::string names;
@@ -38,7 +38,6 @@ Network::Network(const std::string& path, const char* isa, int threads)
       names += std::string(names.empty() ? "" : ", ") + (*k)->name;
     throw Error(Error::Kind::usage, std::string("no kernels '") + isa + "' here; there are: " + names);
   }
-  File file(path);
   header_ = file.header();
   manifest_ = file.manifest();
   Size size = Size{static_cast<int>(header_.height), static_cast<int>(header_.width)}.halved();
@@ -55,7 +54,7 @@ Network::Network(const std::string& path, const char* isa, int threads)
   classifier_ = pack_dense(file, hidden_.outputs, static_cast<int>(header_.classes));
   file.check_end();
   head_part_ = add_part(0, head_.outputs, {1, 1});
-  check_memory(path);
+  check_memory(file.name());
   joint_ = first_joint_block();
   workspaces_.push_back(std::make_unique<Workspace>(*this));
 }
@@ -221,7 +220,7 @@ size_t Network::first_joint_block() const {
   return 0;
 }
 
-void Network::check_memory(const std::string& path) const {
+void Network::check_memory(const std::string& name) const {
   double floats = static_cast<double>(state_floats_), of_member = 0;
   double x = static_cast<double>(stem_size_.places()) * padded(header_.stem), z = 0;
   for (const Block& b : blocks_) {
@@ -235,7 +234,7 @@ void Network::check_memory(const std::string& path) const {
   // x, y, what is pooled of x, and x of the joint blocks; z, and its integers; rows of the frame.
   floats += kGroup * (4 * x + 1.5 * z) + team_.size() * (of_member + 6.0 * kStemRows * header_.width);
   if (floats > kMaxFloats)
-    throw Error(Error::Kind::file, path + ": its images are too large for this engine: a step would "
+    throw Error(Error::Kind::file, name + ": its images are too large for this engine: a step would "
                                           "need more than 16 GB; export it for a smaller image "
                                           "size");
 }

@@ -1,7 +1,9 @@
 // Memory that lives as long as its owner: one zeroed, aligned piece, cut up once.
 #pragma once
 
+#if !defined(__wasm__)
 #include <unistd.h>
+#endif
 
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +20,9 @@
 namespace movinet {
 
 constexpr size_t kAlignment = 64;
+#if defined(__linux__)
+constexpr size_t kHuge = size_t{2} << 20;  // bytes of a huge page
+#endif
 
 // Bytes of a core's second cache, or what it has at least where the system does not tell.
 inline size_t second_cache() {
@@ -37,12 +42,16 @@ class Bytes {
  public:
   Bytes() = default;
   explicit Bytes(size_t size) : size_(size) {
-    const size_t huge = size_t{2} << 20, align = size < huge ? kAlignment : huge;
+#if defined(__linux__)
+    const size_t align = size < kHuge ? kAlignment : kHuge;
+#else
+    const size_t align = kAlignment;
+#endif
     const size_t whole = (size + align - 1) / align * align;
     data_.reset(static_cast<std::byte*>(std::aligned_alloc(align, whole ? whole : align)));
     if (!data_) throw std::bad_alloc();
 #if defined(__linux__)
-    if (align == huge) madvise(data_.get(), whole, MADV_HUGEPAGE);
+    if (align == kHuge) madvise(data_.get(), whole, MADV_HUGEPAGE);
 #endif
     std::memset(data_.get(), 0, whole);
   }
@@ -57,7 +66,7 @@ class Bytes {
   size_t size_ = 0;
 };
 
-// Floats at multiples of 64 bytes, from pieces of at least 8 MiB; where the address sanitizer looks,
+// Floats at multiples of 64 bytes, from pieces of at least 8 MiB (1 MiB in a page); where the address sanitizer looks,
 // each from a piece of its own, so that it sees what reads beyond.
 class Arena {
  public:
@@ -75,6 +84,8 @@ class Arena {
  private:
 #if defined(__SANITIZE_ADDRESS__)
   static constexpr size_t kPiece = 0;
+#elif defined(__wasm__)
+  static constexpr size_t kPiece = size_t{1} << 20;
 #else
   static constexpr size_t kPiece = size_t{8} << 20;
 #endif

@@ -43,7 +43,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <mutex>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -54,7 +54,11 @@
 
 namespace movinet {
 
+#if defined(__wasm__)
+constexpr int kGroup = 1;  // pages have little memory, and see one frame at a time
+#else
 constexpr int kGroup = 8;
+#endif
 constexpr int kStemRows = 8;  // output rows at a time
 
 enum class Pixels { floats, bytes };  // in [0, 1], or in [0, 255]
@@ -187,8 +191,9 @@ struct Workspace {
 
 class Network {
  public:
-  // `isa` names the instruction set; empty for the best one. A step runs in so many threads.
-  Network(const std::string& path, const char* isa, int threads);
+  // Takes a file whole, which is not needed then. `isa` names the instruction set; empty for the
+  // best one. A step runs in so many threads.
+  Network(File file, const char* isa, int threads);
 
   const Header& header() const { return header_; }
   const std::string& manifest() const { return manifest_; }
@@ -220,7 +225,7 @@ class Network {
   void load_block(File& file, const BlockRecord& record, Size size);
   void plan_band(Block& block) const;
   int add_part(int frames, int channels, Size size);
-  void check_memory(const std::string& path) const;
+  void check_memory(const std::string& name) const;
 
   size_t first_joint_block() const;
   void run(Workspace& w, const std::vector<Item>& items, Pixels pixels) const;
@@ -264,7 +269,7 @@ class Network {
   size_t state_floats_ = sizeof(StateHeader) / sizeof(float);
   int head_part_;
 
-  mutable std::mutex mutex_, team_mutex_;  // of the workspaces; of the team
+  mutable Mutex mutex_, team_mutex_;  // of the workspaces; of the team
   mutable Team team_;
   mutable std::vector<std::unique_ptr<Workspace>> workspaces_;
 };

@@ -7,6 +7,7 @@
 
 #include "arrays.h"
 #include "error.h"
+#include "mapping.h"
 #include "network.h"
 
 using namespace movinet;
@@ -24,7 +25,7 @@ struct State {
 class Engine {
  public:
   Engine(const std::string& path, const std::string& isa, int threads)
-      : network_(path, isa.c_str(), threads) {}
+      : network_(Mapping(path).file(), isa.c_str(), threads) {}
 
   const Network& network() const { return network_; }
 

@@ -1,15 +1,8 @@
 #include "snapshot.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -115,39 +108,6 @@ Layout layout_of(const Network& network) {
   return layout;
 }
 
-using Handle = std::unique_ptr<FILE, int (*)(FILE*)>;
-
-// Goes through a file, and never further than it is long.
-class Reader {
- public:
-  explicit Reader(const std::string& path) : path_(path), file_(nullptr, std::fclose) {
-    // Whatever else is there, a pipe does not stop us.
-    const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) fail(path, std::string("cannot be read (") + std::strerror(errno) + ")");
-    struct stat status {};
-    const bool regular = fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
-    file_.reset(regular ? fdopen(descriptor, "rb") : nullptr);
-    if (!file_) {
-      close(descriptor);
-      fail(path, "cannot be read (not a regular file)");
-    }
-    size_ = static_cast<uint64_t>(status.st_size);
-  }
-
-  uint64_t size() const { return size_; }
-  void read(void* to, size_t bytes) {
-    if (std::fread(to, 1, bytes, file_.get()) != bytes) fail(path_, "cannot be read to its end");
-  }
-  void seek(uint64_t at) {
-    if (fseeko(file_.get(), static_cast<off_t>(at), SEEK_SET) != 0) fail(path_, "cannot be read");
-  }
-
- private:
-  const std::string& path_;
-  Handle file_;
-  uint64_t size_ = 0;
-};
-
 std::string header_text(const Layout& layout, int64_t frame_count) {
   std::string text = "{\"__metadata__\":{\"movinet_snapshot\":" + quoted(kVersion) +
                      ",\"model\":" + quoted(layout.model) +
@@ -239,20 +199,13 @@ int64_t checked_count(const Json& metadata, const Layout& layout, const std::str
 
 }  // namespace
 
-void save_snapshot(const Network& network, const std::byte* state, const std::string& path) {
+void write_snapshot(const Network& network, const std::byte* state, SnapshotSink& sink) {
   const Layout layout = layout_of(network);
   const auto& clock = *reinterpret_cast<const StateHeader*>(state);
   const std::string header = header_text(layout, clock.frame_count);
-  const std::string temporary = path + ".part-" + std::to_string(getpid());
-  Handle file(std::fopen(temporary.c_str(), "wbe"), std::fclose);
-  if (!file) fail(path, std::string("cannot be written (") + std::strerror(errno) + ")");
-  bool good = true;
-  const auto write = [&](const void* data, size_t bytes) {
-    good = good && std::fwrite(data, 1, bytes, file.get()) == bytes;
-  };
   const uint64_t length = header.size();
-  write(&length, sizeof length);
-  write(header.data(), header.size());
+  sink.write(&length, sizeof length);
+  sink.write(header.data(), header.size());
   std::vector<float> ring;
   int held = -1;  // the part that is in `ring`
   for (const Tensor& tensor : layout.tensors) {
@@ -261,7 +214,7 @@ void save_snapshot(const Network& network, const std::byte* state, const std::st
           tensor.name == "sums"          ? all_sums(network, state)
           : tensor.name == "pool_weight" ? std::vector<float>{clock.pool_weight}
                                          : std::vector<float>{static_cast<float>(clock.frame_count)};
-      write(values.data(), values.size() * sizeof(float));
+      sink.write(values.data(), values.size() * sizeof(float));
       continue;
     }
     const int part = tensor.place.part;
@@ -270,29 +223,21 @@ void save_snapshot(const Network& network, const std::byte* state, const std::st
       network.read(state, part, ring.data());
       held = part;
     }
-    write(ring.data() + tensor.count() * tensor.place.frame, tensor.count() * sizeof(float));
-  }
-  good = std::fflush(file.get()) == 0 && good;
-  const int reason = errno;
-  file.reset();
-  if (!good || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    const std::string why = std::strerror(good ? errno : reason);
-    std::remove(temporary.c_str());
-    fail(path, "cannot be written (" + why + ")");
+    sink.write(ring.data() + tensor.count() * tensor.place.frame, tensor.count() * sizeof(float));
   }
 }
 
-void load_snapshot(const Network& network, std::byte* state, const std::string& path) {
+void read_snapshot(const Network& network, std::byte* state, SnapshotSource& source) {
   const Layout layout = layout_of(network);
-  Reader reader(path);
+  const std::string& path = source.name;
   uint64_t length = 0;
-  if (reader.size() < sizeof length || reader.size() > kMaxBytes)
+  if (source.size < sizeof length || source.size > kMaxBytes)
     fail(path, "not a snapshot of a stream: too short or too long");
-  reader.read(&length, sizeof length);
-  if (length < 2 || length > std::min(kMaxHeader, reader.size() - sizeof length))
+  source.read(0, &length, sizeof length);
+  if (length < 2 || length > std::min(kMaxHeader, source.size - sizeof length))
     fail(path, "not a snapshot of a stream: its header cannot have this length");
   std::string text(length, '\0');
-  reader.read(text.data(), text.size());
+  source.read(sizeof length, text.data(), text.size());
   Json header;
   try {
     header = parse_json(text);
@@ -301,10 +246,9 @@ void load_snapshot(const Network& network, std::byte* state, const std::string& 
   }
   const int64_t frame_count = checked_count(header["__metadata__"], layout, path);
   const uint64_t begin = sizeof length + length;
-  const auto places = places_in(header, layout, path, reader.size() - begin);
+  const auto places = places_in(header, layout, path, source.size - begin);
   const auto values_of = [&](const std::string& name, float* to, size_t count) {
-    reader.seek(begin + places.at(name));
-    reader.read(to, count * sizeof(float));
+    source.read(begin + places.at(name), to, count * sizeof(float));
   };
 
   Bytes made(network.state_bytes());

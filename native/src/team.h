@@ -1,9 +1,14 @@
 // Threads that do the parts of one step together.
 #pragma once
 
+#if defined(__wasm__)
+#include "alone.h"
+#else
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -19,6 +24,9 @@
 #endif
 
 namespace movinet {
+
+using Mutex = std::mutex;
+#define MOVINET_OF_A_THREAD thread_local
 
 class Team {
  public:
@@ -124,3 +132,5 @@ class Team {
 };
 
 }  // namespace movinet
+
+#endif

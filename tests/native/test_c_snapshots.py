@@ -110,6 +110,31 @@ def test_the_file_is_that_of_python(program: Path, models: dict[str, Path], tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["c"]  # nothing is left beside it
 
 
+def test_through_memory_it_is_the_same(
+    program: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    path = models["plain.mvn"]
+    wanted = run(program, "save", path, tmp_path / "file", frames=FRAMES[:CUT])
+    found = run(program, "save", path, tmp_path / "memory", "memory", frames=FRAMES[:CUT])
+    np.testing.assert_array_equal(found, wanted)
+    assert (tmp_path / "memory").read_bytes() == (tmp_path / "file").read_bytes()
+    wanted = run(program, "resume", path, tmp_path / "file", frames=FRAMES[CUT:])
+    found = run(program, "resume", path, tmp_path / "file", "memory", frames=FRAMES[CUT:])
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("damage", [b"", b"MVN1", b"x" * 4096])
+def test_damage_in_memory_is_refused(
+    damage: bytes, program: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad"
+    bad.write_bytes(damage)
+    with pytest.raises(RuntimeError, match="1: the model: not a usable .mvn file"):
+        run(program, "save", bad, tmp_path / "c", "memory")
+    with pytest.raises(RuntimeError, match="1: the snapshot: not a snapshot of a stream"):
+        run(program, "resume", models["plain.mvn"], bad, "memory")
+
+
 def with_header(data: bytes, edit: Callable[[dict[str, Any]], object]) -> bytes:
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])

@@ -22,6 +22,7 @@ help:
 	@echo "make lint      the gate without the tests"
 	@echo "make format    format the code and mend what the linter can mend"
 	@echo "make bench     run the benchmarks, about eight minutes"
+	@echo "make wasm      build the engine in WebAssembly, for pages and Node.js"
 	@echo "make clean     remove the environment and everything generated"
 
 demo: $(VENV)/base.stamp
@@ -31,13 +32,13 @@ demo: $(VENV)/base.stamp
 PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(8, (3 * os.cpu_count() + 1) // 2))')
 PYTEST := $(BIN)/pytest -n $(PROCESSES) --dist worksteal --durations 15
 
-test: lint $(VENV)/native.stamp
+test: lint $(VENV)/native.stamp $(VENV)/wasm.stamp
 	$(PYTEST) -m 'not nightly'
 
-test-all: lint $(VENV)/native.stamp
+test-all: lint $(VENV)/native.stamp $(VENV)/wasm.stamp
 	$(PYTEST)
 
-fast: lint $(VENV)/native.stamp
+fast: lint $(VENV)/native.stamp $(VENV)/wasm.stamp
 	$(PYTEST) -m 'not heavy and not nightly'
 
 lint: $(VENV)/dev.stamp

@@ -1,6 +1,6 @@
 # Targets of the native engine; the Makefile includes this file.
 
-.PHONY: native-sanitize native-fuzz native-aarch64 native-avx512 wheel
+.PHONY: native-sanitize native-fuzz native-aarch64 native-avx512 wasm wheel
 
 NATIVE := native/CMakeLists.txt native/build_hook.py \
 	$(wildcard native/include/* native/src/*.* native/src/simd/* native/tests/* native/example/*)
@@ -15,6 +15,15 @@ SEED ?= 1
 $(VENV)/native.stamp: $(NATIVE) $(VENV)/dev.stamp
 	MOVINET_NATIVE_BUILD=build/native/engine \
 		$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The engine in WebAssembly, for pages and Node.js, by zig's compiler.
+wasm: $(VENV)/wasm.stamp
+WASM := native/wasm_build.py $(wildcard native/include/* native/src/*.* native/src/simd/* native/src/wasm/*)
+$(VENV)/wasm.stamp: $(WASM) $(VENV)/venv.stamp
+	$(BIN)/python -m pip install --only-binary :all: ziglang
+	ZIG_GLOBAL_CACHE_DIR="$(CURDIR)/build/native/zig" \
+		$(BIN)/python native/wasm_build.py src/movinet/web/js/wasm build/native/wasm
 	@touch $@
 
 # The engine under the address and undefined-behaviour sanitizers, over small networks and the

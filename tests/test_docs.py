@@ -39,7 +39,8 @@ _FENCE = re.compile(
 )
 _NAMES_PUBLISHED = r'(?:-w |--weights |weights="|convert )kinetics-\d00|pretrained=True'
 _PRINTED = r"^print\(.*\)  # ((?:\d|\[|\(|torch\.).*)$"
-_SHOWN = ("text", "json")
+#: tests/web runs those in JavaScript.
+_SHOWN = ("text", "json", "js")
 #: Commands of the set-up are looked at and not run: the gate would call itself.
 _SETUP = ("make", "pip", "pytest", "python3", "source")
 #: What ends a shortened training.

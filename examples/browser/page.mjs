@@ -1,21 +1,22 @@
 // The page: a model, a video, and what the one makes of the other, frame by frame.
 
-import { Model, top } from "../javascript/movinet.mjs";
+import { Model, top } from "../../src/movinet/web/js/index.mjs";
 import { colour, drawChart } from "./chart.mjs";
 
 const find = (id) => document.getElementById(id);
 const parts = new URLSearchParams(location.search);
-const chosen = { model: null, video: null };
+const chosen = { model: null, video: null, engine: "own" };
 let model = null;
 let run = 0; // a newer run ends an older one
 
 /** A model for what the page has chosen. */
 async function loadModel() {
   const provider = find("provider").value;
+  if (chosen.engine === "own") return Model.load(chosen.model);
   const name = provider === "webgpu" ? "onnxruntime-web/webgpu" : "onnxruntime-web";
   const runtime = await import(name);
   runtime.env.wasm.numThreads = 1; // more threads need headers that a plain server does not send
-  return Model.load(runtime, chosen.model, { executionProviders: [provider] });
+  return Model.load(chosen.model, { runtime, session: { executionProviders: [provider] } });
 }
 
 /** Frames of a video at a rate: the one on screen at every k / rate seconds. */
@@ -101,7 +102,7 @@ async function start() {
   const mine = ++run;
   document.body.dataset.state = "working";
   try {
-    if (chosen.model === null) return say("Choose a model that movinet export wrote as .onnx.");
+    if (chosen.model === null) return say("Choose a model that movinet export wrote as .mvn or .onnx.");
     if (chosen.video === null) return say("Choose a video.");
     await play(mine);
   } catch (error) {
@@ -121,7 +122,12 @@ async function fetched(path) {
 async function choose(kind, file) {
   if (file === null) return;
   if (kind === "video") chosen.video = URL.createObjectURL(file);
-  else [chosen.model, model] = [new Uint8Array(await file.arrayBuffer()), null];
+  else {
+    [chosen.model, model] = [new Uint8Array(await file.arrayBuffer()), null];
+    const start = new TextDecoder().decode(chosen.model.subarray(0, 4));
+    chosen.engine = start === "MVN1" ? "own" : "onnx";
+    find("provider").disabled = chosen.engine === "own";
+  }
 }
 
 for (const kind of ["model", "video"]) {
@@ -138,6 +144,6 @@ find("again").addEventListener("click", start);
 
 // ?model=...&video=...&provider=... begin at once.
 find("provider").value = parts.get("provider") ?? "wasm";
-await choose("model", await fetched(parts.get("model") ?? "motions.onnx"));
+await choose("model", await fetched(parts.get("model") ?? "motions.mvn"));
 await choose("video", await fetched(parts.get("video")));
 start();

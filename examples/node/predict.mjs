@@ -4,13 +4,13 @@ import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 
-import { Model, readManifest, top } from "../javascript/movinet.mjs";
+import { Model, readManifest, top } from "../../src/movinet/web/js/index.mjs";
 import { readImages } from "./ppm.mjs";
 
-const USAGE = `usage: node predict.mjs MODEL.onnx FRAMES [--json] [--half-life SECONDS]
-       node predict.mjs MODEL.onnx --info
+const USAGE = `usage: node predict.mjs MODEL FRAMES [--json] [--half-life SECONDS]
+       node predict.mjs MODEL --info
 
-FRAMES is a file of binary PPM images one after another, or - for standard input, at the frame rate
+MODEL is a .mvn or .onnx file. FRAMES is a file of binary PPM images one after another, or - for standard input, at the frame rate
 that --info tells. Prints the three best classes after each frame, of everything seen until then;
 with --json a line for each frame with all probabilities.`;
 
@@ -27,9 +27,7 @@ async function main() {
     return console.log(JSON.stringify({ name, input, labels, origin }, null, 2));
   }
   const halfLife = values["half-life"] === undefined ? undefined : Number(values["half-life"]);
-  const runtime = await import("onnxruntime-node");
-  const threads = { intraOpNumThreads: 1, interOpNumThreads: 1 }; // best for models this small
-  const model = await Model.load(runtime, file, threads);
+  const model = await load(path, file);
   const stream = model.stream(halfLife);
   const { labels, input } = model.manifest;
   const bytes = source === "-" ? process.stdin : createReadStream(source);
@@ -44,6 +42,14 @@ async function main() {
     }
   }
   if (stream.frameCount === 0) throw new Error(`${source}: there are no frames`);
+}
+
+/** .mvn files run on the engine of movinet's package, others on ONNX Runtime. */
+async function load(path, file) {
+  if (path.endsWith(".mvn")) return Model.load(file);
+  const runtime = await import("onnxruntime-node");
+  const session = { intraOpNumThreads: 1, interOpNumThreads: 1 }; // best for models this small
+  return Model.load(file, { runtime, session });
 }
 
 function arguments_() {

@@ -19,6 +19,16 @@ def npm_install() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package's model as .mvn."""
+    if not (Path(movinet.__file__).parent / "web/js/wasm/movinet-simd128.wasm").is_file():
+        pytest.skip("the engine in WebAssembly is not built: make wasm")
+    path = tmp_path_factory.mktemp("native") / "motions.mvn"
+    movinet.export(load_model(None, "motions"), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package's model as .onnx."""
     for package in ("onnx", "onnxruntime"):

@@ -47,12 +47,12 @@ await fetch("/tell", {{ method: "POST", body: JSON.stringify({{
 </script>"""
 #: Runs a program with the runtime, and tells its result or its failure.
 PROGRAM = """<!doctype html><script type="importmap">{{"imports": {{
-  "onnxruntime-web": "/browser/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs"
+  "onnxruntime-web": "/examples/browser/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs"
 }}}}</script><script type="module">
 const tell = (result) => fetch("/tell", {{ method: "POST", body: JSON.stringify(result) }});
 try {{
   const runtime = await import("onnxruntime-web");
-  const {{ Model }} = await import("/javascript/movinet.mjs");
+  const {{ Model }} = await import("/src/movinet/web/js/index.mjs");
   runtime.env.wasm.numThreads = 1;
   {program}
 }} catch (error) {{ await tell({{ failure: error.message }}); }}
@@ -63,7 +63,7 @@ class _Server(ThreadingHTTPServer):
     """The examples, and pages and files of the test."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(EXAMPLES)))
+        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(ROOT)))
         self.files: dict[str, bytes] = {}
         self.told: queue.Queue[Any] = queue.Queue()
 
@@ -92,12 +92,16 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(exported: Path, npm_install: Callable[[str], Path]) -> Iterator[_Server]:
+def server(exported: Path, native: Path, npm_install: Callable[[str], Path]) -> Iterator[_Server]:
     npm_install("browser")
     with _Server() as server:
         server.daemon_threads = True
         model, clip = exported.read_bytes(), CLIP.read_bytes()
-        server.files |= {"/browser/motions.onnx": model, "/browser/clip.mp4": clip}
+        server.files |= {
+            "/motions.onnx": model,
+            "/motions.mvn": native.read_bytes(),
+            "/clip.mp4": clip,
+        }
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -125,8 +129,9 @@ def visit(server: _Server, page: str, folder: Path) -> Any:
         browser.wait(30)
 
 
-def test_the_page_shows_what_python_says(server: _Server, tmp_path: Path) -> None:
-    page = WATCHER.format(page="/browser/?video=clip.mp4")
+@pytest.mark.parametrize("model", ["/motions.mvn", "/motions.onnx"])
+def test_the_page_shows_what_python_says(model: str, server: _Server, tmp_path: Path) -> None:
+    page = WATCHER.format(page=f"/examples/browser/?model={model}&video=/clip.mp4")
     told = visit(server, page, tmp_path)
     assert told["state"] == "done", told
     predictions = list(movinet.predict(CLIP, weights="motions"))
@@ -142,27 +147,30 @@ def test_the_page_shows_what_python_says(server: _Server, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("model=clip.mp4&video=clip.mp4", "Error: it is not an .onnx file"),
-        ("video=motions.onnx", "Error: "),
+        ("model=/clip.mp4&video=/clip.mp4", "Error: it is not an .onnx file"),
+        ("model=/motions.onnx&video=/motions.onnx", "Error: "),
     ],
 )
 def test_the_page_says_what_went_wrong(
     server: _Server, tmp_path: Path, query: str, message: str
 ) -> None:
-    told = visit(server, WATCHER.format(page=f"/browser/?{query}"), tmp_path)
+    told = visit(server, WATCHER.format(page=f"/examples/browser/?{query}"), tmp_path)
     assert told["state"] == "failed"
     assert told["status"].startswith(message)
     assert told["best"] == []
 
 
-def test_the_same_frames_give_the_same_probabilities(server: _Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["/motions.mvn", "/motions.onnx"])
+def test_the_same_frames_give_the_same_probabilities(
+    model: str, server: _Server, tmp_path: Path
+) -> None:
     with VideoReader(CLIP) as reader:
         frames = [frame.image for frame in resample(reader, 8)]
     height, width = frames[0].shape[:2]
     server.files["/frames.bin"] = b"".join(frame.tobytes() for frame in frames)
     program = f"""
       const bytes = async (path) => new Uint8Array(await (await fetch(path)).arrayBuffer());
-      const model = await Model.load(runtime, await bytes("/browser/motions.onnx"));
+      const model = await Model.load(await bytes("{model}"), {{ runtime }});
       const [stream, pixels, results] = [model.stream(), await bytes("/frames.bin"), []];
       const size = {height * width * 3};
       for (let at = 0; at < pixels.length; at += size) {{
@@ -180,9 +188,9 @@ def test_the_same_frames_give_the_same_probabilities(server: _Server, tmp_path: 
 
 def test_the_page_about_the_page_names_what_is_there() -> None:
     page = (EXAMPLES / "browser" / "README.md").read_text()
-    assert "http://localhost:8000/browser/?video=clip.mp4" in page
+    assert "http://localhost:8000/examples/browser/?video=clip.mp4" in page
     (commands,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     install, export, copy, serve = commands.splitlines()
-    assert (install, export) == ("npm ci", "movinet export motions -o motions.onnx")
+    assert (install, export) == ("npm ci", "movinet export motions -o motions.mvn")
     assert (EXAMPLES / "browser" / copy.split()[1]).resolve() == CLIP
-    assert serve == "python -m http.server --directory .."
+    assert serve == "python -m http.server --directory ../.."

@@ -19,6 +19,7 @@ from movinet.video.preprocessing import crop_pixels
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "node"
+PACKAGE = ROOT / "src" / "movinet" / "web" / "js"
 CLIP = ROOT / "src" / "movinet" / "demo" / "clip.mp4"
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
@@ -95,8 +96,8 @@ def test_streams_reset_rewind_and_keep_apart(exported: Path, packages: Path) -> 
         import assert from "node:assert";
         import { readFile } from "node:fs/promises";
         import * as runtime from "onnxruntime-node";
-        import { Model } from "../javascript/movinet.mjs";
-        const model = await Model.load(runtime, await readFile(process.argv[1]));
+        import { Model } from "../../src/movinet/web/js/index.mjs";
+        const model = await Model.load(await readFile(process.argv[1]), { runtime });
         const data = [40, 90, 200].map((v) => new Uint8Array(50 * 70 * 4).map((_, i) => v + i % 7));
         const image = (i) => ({ width: 70, height: 50, data: data[i] });
         const [one, other] = [model.stream(), model.stream()];
@@ -120,7 +121,7 @@ def test_frames_are_resized_to_the_last_bit(shape: tuple[int, int]) -> None:
     spec = InputSpec(image_size=48, short_side=55, frame_rate=5, num_frames=8)
     frame = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     program = f"""
-        import {{ cropPixels }} from "../javascript/movinet.mjs";
+        import {{ cropPixels }} from "../../src/movinet/web/js/index.mjs";
         import {{ readImages }} from "./ppm.mjs";
         const input = {{ image_size: {spec.image_size}, short_side: {spec.short_side} }};
         for await (const image of readImages(process.stdin)) {{
@@ -155,6 +156,7 @@ def varint(value: int) -> list[int]:
     ("content", "message"),
     [
         (b"PK\x03\x04 no model", "it is not an .onnx file"),
+        (b"MVN1 and little more", "the .mvn file is cut off"),
         (b"\x08\x08", "it has no movinet manifest; export the model with movinet export"),
         (as_onnx("{"), "its movinet manifest is broken"),
         (as_onnx(json.dumps({**MANIFEST, "movinet": 99})), "its manifest is of version 99, not 1"),
@@ -204,7 +206,7 @@ def test_other_images_are_refused(data: bytes, message: str) -> None:
 def test_the_page_does_what_it_says(exported: Path, packages: Path, tmp_path: Path) -> None:
     folder = tmp_path / "examples" / "node"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("node_modules"))
-    shutil.copytree(ROOT / "examples" / "javascript", folder.parent / "javascript")
+    shutil.copytree(PACKAGE, tmp_path / "src" / "movinet" / "web" / "js")
     (folder / "node_modules").symlink_to(packages)
     shutil.copyfile(exported, folder / "motions.onnx")
     shutil.copyfile(CLIP, folder / "clip.mp4")

@@ -129,7 +129,7 @@ def test_damage_in_memory_is_refused(
 ) -> None:
     bad = tmp_path / "bad"
     bad.write_bytes(damage)
-    with pytest.raises(RuntimeError, match="1: the model: not a usable .mvn file"):
+    with pytest.raises(RuntimeError, match=r"1: the model: not a usable \.mvn file"):
         run(program, "save", bad, tmp_path / "c", "memory")
     with pytest.raises(RuntimeError, match="1: the snapshot: not a snapshot of a stream"):
         run(program, "resume", models["plain.mvn"], bad, "memory")

@@ -13,6 +13,7 @@ import numpy as np
 from movinet.errors import ConfigError
 from movinet.network.config import InputSpec
 from movinet.runtime import ModelInfo, Runtime
+from movinet.video.preprocessing import to_unit
 
 COLOURS = ("red", "green", "blue")
 
@@ -93,6 +94,8 @@ class ColourRuntime:
         self, frames: np.ndarray, state: Any = None, *, half_life: float | None = None
     ) -> tuple[np.ndarray, Any]:
         assert half_life is None  # it knows no other mean
+        assert frames.dtype == np.uint8  # a quarter of the memory of float32
+        frames = to_unit(frames)
         total, count = state or (np.zeros(3), 0)
         totals = total + np.cumsum([colour_logits(frame) for frame in frames], axis=0)
         counts = count + np.arange(1, len(frames) + 1)
@@ -106,7 +109,8 @@ class ColourRuntime:
         return self.clip_logits(frames)
 
     def clip_logits(self, frames: np.ndarray) -> np.ndarray:
-        assert frames.dtype == np.float32
+        assert frames.dtype == np.uint8
+        frames = to_unit(frames)
         assert frames.shape[1:] == (self.info.input.image_size,) * 2 + (3,)
         self.seen.append(frames)
         return np.mean([colour_logits(frame) for frame in frames], axis=0)

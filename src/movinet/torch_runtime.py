@@ -16,7 +16,7 @@ from movinet.network.config import InputSpec
 from movinet.runtime.base import ModelInfo, check_numbers
 from movinet.runtime.numbers import decay_from_half_life
 from movinet.text import one_line
-from movinet.video import preprocess
+from movinet.video.preprocessing import crop_pixels, to_unit
 
 try:
     import torch
@@ -183,7 +183,7 @@ class TorchRuntime:
         return TorchStream(self, decay)
 
     def clip_logits(self, frames: np.ndarray) -> np.ndarray:
-        """Logits (classes,) of a preprocessed clip, (time, height, width, 3) float32."""
+        """See `Runtime.clip_logits`."""
         with torch.inference_mode():
             return self.network(self.to_video(frames))[0].float().cpu().numpy()
 
@@ -237,6 +237,8 @@ class TorchRuntime:
 
     def to_video(self, frames: np.ndarray) -> torch.Tensor:
         """(time, height, width, 3) to (1, 3, time, height, width) where and as the model is."""
+        if frames.dtype == np.uint8:  # scaled here: dividing on a GPU gives other last digits
+            frames = to_unit(frames)
         like = self.network.stem.weight
         video = torch.from_numpy(np.ascontiguousarray(frames)).to(like.device, like.dtype)
         return video.permute(3, 0, 1, 2).unsqueeze(0)
@@ -254,7 +256,7 @@ class TorchStream:
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """See one more frame, (height, width, 3) uint8; probabilities (classes,)."""
         runtime = self._runtime
-        video = runtime.to_video(preprocess(frame, runtime.info.input)[None])
+        video = runtime.to_video(crop_pixels(frame, runtime.info.input)[None])
         with torch.inference_mode():
             decay = self._decay
             if decay is not None:

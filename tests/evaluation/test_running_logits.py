@@ -35,6 +35,7 @@ def test_chunks_equal_frame_by_frame(decay: float | None, monkeypatch: pytest.Mo
     expected = np.array([stream(image) for image in images])
     frames = images.astype(np.float32) / 255
     logits, _ = runtime.running_logits(frames)
+    np.testing.assert_array_equal(runtime.running_logits(images)[0], logits)
     np.testing.assert_allclose(softmax(logits), expected, atol=1e-5)
     first, state = runtime.running_logits(frames[:6])
     second, _ = runtime.running_logits(frames[6:], state)

@@ -121,6 +121,17 @@ def test_a_stream_is_the_model(row: Format, made: dict[str, Any]) -> None:
         assert stream.frame_counts.tolist() == [0]
 
 
+def test_pixels_are_what_scaled_frames_are(row: Format, made: dict[str, Any]) -> None:
+    """Callers keep uint8, a quarter of the memory, and whichever the file takes is the same."""
+    frames = noise(4, 32, 32, 3)
+    scaled = frames.astype(np.float32) / np.float32(255)
+    runtime = movinet.load(made[row.suffix].path)
+    for run in (runtime.running_logits, runtime.running_embeddings):
+        np.testing.assert_array_equal(run(frames)[0], run(scaled)[0])
+    with pytest.raises(ConfigError, match=r"frames must be uint8 .* or float32 .*, not int64"):
+        runtime.running_logits(frames.astype(np.int64))
+
+
 def test_streams_keep_to_themselves(row: Format, made: dict[str, Any]) -> None:
     check_engine(made[row.suffix].path)
 

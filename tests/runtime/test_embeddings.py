@@ -150,7 +150,10 @@ def check_clip(path: Path, options: dict[str, Any], tolerance: float) -> None:
         expected = make_model(BASE).features(to_video(CLIP))["embedding"][0].numpy()
     assert_near(movinet.load(path).clip_embedding(CLIP), expected, tolerance)
     assert_near(of_torch(BASE).clip_embedding(CLIP), expected)
-    assert movinet.load(path).clip_logits(CLIP).shape == (7,)
+    pixels = FRAMES[:, 2:34, 2:34]
+    for runtime in (movinet.load(path), of_torch(BASE)):
+        assert runtime.clip_logits(CLIP).shape == (7,)
+        np.testing.assert_array_equal(runtime.clip_logits(pixels), runtime.clip_logits(CLIP))
 
 
 def of_torch(config: Any) -> Any:

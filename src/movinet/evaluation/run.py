@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from movinet.data.samples import DataSet, Sample
 from movinet.errors import ConfigError, MovinetError, VideoError
 from movinet.evaluation.metrics import predicted
-from movinet.evaluation.views import Frames, Look, part_of, stream_frames, window_clips
+from movinet.evaluation.views import Look, Pixels, part_of, stream_frames, window_clips
 from movinet.runtime.base import Runtime
 from movinet.runtime.numbers import to_probabilities
 from movinet.text import same_form
@@ -174,8 +174,8 @@ class _Seen(NamedTuple):
         skipped: Packets that could not be decoded; complete when all has been read.
     """
 
-    chunks: Iterator[Frames]
-    clips: list[list[Frames]]
+    chunks: Iterator[Pixels]
+    clips: list[list[Pixels]]
     skipped: list[SkippedPacket]
 
 
@@ -225,7 +225,7 @@ def _look(
 
 
 def _stream(
-    runtime: Runtime, chunks: Iterator[Frames], target: int | None, half_life: float | None
+    runtime: Runtime, chunks: Iterator[Pixels], target: int | None, half_life: float | None
 ) -> tuple[NDArray[np.float64], Running]:
     """Probabilities at the end, and the course of them."""
     multi_label = target is None
@@ -255,7 +255,7 @@ def _stream(
 
 
 def _of_window(
-    runtime: Runtime, clips: list[list[Frames]], multi_label: bool
+    runtime: Runtime, clips: list[list[Pixels]], multi_label: bool
 ) -> NDArray[np.float64]:
     """(crops, classes) probabilities: logits are averaged over the members of an ensemble."""
     members = runtime.members or [runtime]

@@ -18,16 +18,14 @@ from movinet.errors import ConfigError, VideoError
 from movinet.network.config import InputSpec
 from movinet.video.clips import frames_in_order, read_pixels, window_starts, wrapped_times
 from movinet.video.container import SkippedPacket
-from movinet.video.preprocessing import THREE_CROPS, crop_pixels, to_unit
+from movinet.video.preprocessing import THREE_CROPS, crop_pixels
 from movinet.video.sampling import tolerance
 
 Control = Literal["last-frame", "shuffled"]
 CONTROLS: tuple[Control, ...] = ("last-frame", "shuffled")
-#: (time, height, width, 3) in [0, 1], preprocessed.
-Frames = NDArray[np.float32]
-#: The same before it is scaled to [0, 1].
+#: (time, height, width, 3), preprocessed; runtimes scale it to [0, 1].
 Pixels = NDArray[np.uint8]
-#: Frames of a stream that are decoded and computed at once: what is held is bounded.
+#: Pixels of a stream that are decoded and computed at once: what is held is bounded.
 CHUNK = 64
 #: The most that the frames of a sample may take while they are shuffled, bytes.
 _MAX_SHUFFLED = 2**28
@@ -159,7 +157,7 @@ def stream_pixels(
 
 def stream_frames(
     sample: Sample, index: int, spec: InputSpec, look: Look, skipped: list[SkippedPacket]
-) -> Iterator[Frames]:
+) -> Iterator[Pixels]:
     """Every frame of a sample at the model's rate, in chunks of at most `CHUNK`.
 
     Args:
@@ -176,9 +174,9 @@ def stream_frames(
     count = len(times)
     match look.control:
         case None:
-            yield from map(to_unit, stream_pixels(sample, times, spec, skipped))
+            yield from stream_pixels(sample, times, spec, skipped)
         case "last-frame":
-            last = to_unit(next(stream_pixels(sample, times[-1:], spec, skipped)))
+            last = next(stream_pixels(sample, times[-1:], spec, skipped))
             for first in range(0, count, CHUNK):
                 yield np.repeat(last, min(CHUNK, count - first), axis=0)
         case "shuffled":
@@ -191,7 +189,7 @@ def _shuffled(
     spec: InputSpec,
     order: NDArray[np.intp],
     skipped: list[SkippedPacket],
-) -> Iterator[Frames]:
+) -> Iterator[Pixels]:
     of_frame = spec.image_size**2 * 3
     if len(times) * of_frame > _MAX_SHUFFLED:
         raise VideoError(
@@ -204,7 +202,7 @@ def _shuffled(
         held[place : place + len(chunk)] = chunk
         place += len(chunk)
     for first in range(0, len(times), CHUNK):
-        yield to_unit(held[order[first : first + CHUNK]])
+        yield held[order[first : first + CHUNK]]
 
 
 def window_clips(
@@ -215,7 +213,7 @@ def window_clips(
     look: Look,
     late: float,
     skipped: list[SkippedPacket],
-) -> list[Frames]:
+) -> list[Pixels]:
     """The crops of one window of a sample, under the control of `look`.
 
     Args:
@@ -231,7 +229,7 @@ def window_clips(
         VideoError: If it cannot be read.
     """
     pixels = window_pixels(sample, window, spec, look, skipped, late)
-    return [_controlled(to_unit(crop), index, look) for crop in pixels]
+    return [_controlled(crop, index, look) for crop in pixels]
 
 
 def window_pixels(
@@ -265,7 +263,7 @@ def window_pixels(
     return read_pixels(sample.media, spec, times, crops, skipped)
 
 
-def _controlled(clip: Frames, index: int, look: Look) -> Frames:
+def _controlled(clip: Pixels, index: int, look: Look) -> Pixels:
     match look.control:
         case None:
             return clip

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Told of each part of a file that cannot be decoded, or is doubtful.
 OnSkipped = Callable[["SkippedPacket"], None]
-#: The most that the frames of one window may take in all crops, bytes of float32.
+#: The most that the frames of one window may take in all crops as float32, which networks see.
 MAX_WINDOW_BYTES = 2**30
 
 
@@ -154,12 +154,12 @@ def averaged(
 def _views(
     video: VideoInput, spec: InputSpec, counts: tuple[int, int], time_offset: float
 ) -> Iterator[tuple[np.ndarray, float, Sequence[SkippedPacket]]]:
-    """Frames, time of the last one, and skipped packets of each view of a video.
+    """Pixels, time of the last one, and skipped packets of each view of a video.
 
     A member that is late by a fraction of its frame distance takes every n-th frame of the same
     windows at n times its rate.
     """
-    from movinet.video.clips import read_views, window_starts
+    from movinet.video.clips import read_pixels, window_starts, wrapped_times
     from movinet.video.preprocessing import THREE_CROPS
 
     late = Fraction(time_offset * spec.frame_rate).limit_denominator(16)
@@ -170,8 +170,10 @@ def _views(
     span = video.span()
     crops = THREE_CROPS if counts[1] == 3 else ("center",)
     for start in window_starts(span, dense.num_frames / dense.frame_rate, counts[0]).tolist():
-        for clip in read_views(video.media, dense, span, start, crops):
-            yield clip.frames[first::n], float(clip.times[first::n].max()), clip.skipped
+        times = wrapped_times(span, start, dense.num_frames, dense.frame_rate)
+        skipped: list[SkippedPacket] = []
+        for pixels in read_pixels(video.media, dense, times, crops, skipped):
+            yield pixels[first::n], float(times[first::n].max()), skipped
 
 
 def slid(
@@ -200,13 +202,13 @@ def _slide_member(
     video: VideoInput, member: Runtime, spec: InputSpec, stride: float, on_skipped: OnSkipped
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Time of the last frame and logits of each window."""
-    from movinet.video import preprocess
+    from movinet.video.preprocessing import crop_pixels
 
     step = max(1.0, stride * spec.frame_rate)  # frames
     held: deque[np.ndarray] = deque(maxlen=spec.num_frames)
     count, windows, end, time = 0, 0, 0, 0.0
     for frame in _frames(video, spec.frame_rate, member.info.time_offset, on_skipped):
-        held.append(preprocess(frame.image, spec))
+        held.append(crop_pixels(frame.image, spec))
         count, time = count + 1, frame.time
         if count == round(windows * step) + spec.num_frames:
             windows, end = windows + 1, count

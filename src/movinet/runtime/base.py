@@ -133,7 +133,8 @@ class Runtime(Protocol):
         """What a stream says after each frame of a preprocessed clip: faster than one by one.
 
         Args:
-            frames: (time, height, width, 3) float32 in [0, 1].
+            frames: (time, height, width, 3) uint8 RGB in [0, 255] of the model's size, or the same
+                as float32 in [0, 1].
             state: As an earlier call returned it; None begins a stream.
             half_life: As in `stream`; the same in all calls of a stream.
 
@@ -167,7 +168,7 @@ class Runtime(Protocol):
         """Logits (classes,) float32 of a preprocessed clip.
 
         Args:
-            frames: (time, height, width, 3) float32 in [0, 1].
+            frames: As in `running_logits`.
         """
         ...
 
@@ -175,7 +176,7 @@ class Runtime(Protocol):
         """The pooled embedding (channels,) float32 of a preprocessed clip, before the classifier.
 
         Args:
-            frames: As in `clip_logits`.
+            frames: As in `running_logits`.
 
         Raises:
             ConfigError: If the model gives none: an ensemble, or a file exported without it.

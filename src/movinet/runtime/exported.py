@@ -19,6 +19,7 @@ from movinet.runtime.numbers import decay_from_half_life, to_logits, to_probabil
 from movinet.runtime.snapshot import StreamSnapshot
 from movinet.runtime.stream import ExportedStream, check_array, no_embedding
 from movinet.text import one_line
+from movinet.video.preprocessing import to_unit
 
 #: Of one batch; any number of batches may exist.
 MAX_STREAMS = 4096
@@ -218,7 +219,7 @@ class ExportedRuntime:
 
     def running_logits(
         self,
-        frames: NDArray[np.float32],
+        frames: NDArray[Any],
         state: Any = None,
         *,
         half_life: float | None = None,
@@ -226,37 +227,36 @@ class ExportedRuntime:
         """See `Runtime.running_logits`; probabilities are turned back into logits."""
         check_array(frames)
         stream = state or self._single_stream(half_life)
-        pixels = self._as_input(frames)
-        outputs = [stream.advance(frame[None]) for frame in pixels]
+        outputs = [stream.advance(self._as_input(frame)[None]) for frame in frames]
         return self._logits(np.concatenate(outputs)), stream
 
     def running_embeddings(
-        self, frames: NDArray[np.float32], state: Any = None
+        self, frames: NDArray[Any], state: Any = None
     ) -> tuple[NDArray[np.float32], Any]:
         """See `Runtime.running_embeddings`."""
         check_array(frames)
         stream = state or self._single_stream()
-        pixels = self._as_input(frames)
+        pixels = (self._as_input(frame)[None] for frame in frames)
         if self.manifest.embedding is not None:  # the native engine omits the classifier then
-            outputs = [stream.advance(frame[None], "embedding") for frame in pixels]
+            outputs = [stream.advance(frame, "embedding") for frame in pixels]
             return np.concatenate(outputs), stream
         embeddings = []
         for frame in pixels:
-            stream.advance(frame[None])
+            stream.advance(frame)
             embeddings.append(stream.embedding)
         return np.stack(embeddings), stream
 
-    def clip_logits(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    def clip_logits(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """See `Runtime.clip_logits`; probabilities are turned back into logits."""
         return self._logits(self._clip(frames))[0]
 
-    def clip_embedding(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    def clip_embedding(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """See `Runtime.clip_embedding`."""
         if self.manifest.kind == "clip" and self.manifest.embedding is None:
             raise ConfigError(no_embedding(self.manifest))
         return self._clip(frames, "embedding")[0]
 
-    def _clip(self, frames: NDArray[np.float32], output: str | None = None) -> NDArray[np.float32]:
+    def _clip(self, frames: NDArray[Any], output: str | None = None) -> NDArray[np.float32]:
         """An output of one clip, (1, classes or channels)."""
         check_array(frames)
         manifest = self.manifest
@@ -280,14 +280,17 @@ class ExportedRuntime:
             )
         return stream
 
-    def _as_input(self, frames: NDArray[np.float32]) -> NDArray[Any]:
-        """Preprocessed frames as the graph wants them."""
+    def _as_input(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Preprocessed frames, uint8 or float, as the graph takes them."""
         if self.manifest.resizes:
             raise ConfigError(
                 f"{self.manifest.name} resizes frames of one size itself: it takes no others"
             )
+        is_pixels = frames.dtype == np.uint8
         if self.manifest.frames.dtype == "float32":
-            return np.ascontiguousarray(frames, np.float32)
+            return to_unit(frames) if is_pixels else np.ascontiguousarray(frames, np.float32)
+        if is_pixels:
+            return frames
         return np.rint(frames * np.float32(255)).astype(np.uint8)
 
     def _logits(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from movinet.errors import ConfigError
 from movinet.runtime.base import check_numbers
 from movinet.runtime.manifest import Manifest
 from movinet.runtime.snapshot import StreamSnapshot
-from movinet.video.preprocessing import crop_pixels
+from movinet.video.preprocessing import crop_pixels, to_unit
 
 if TYPE_CHECKING:
     from movinet.runtime.exported import ExportedRuntime
@@ -258,7 +258,7 @@ class ExportedStream:
             )
         if manifest.frames.dtype == "uint8":
             return frame
-        return np.divide(frame, np.float32(255), dtype=np.float32)
+        return to_unit(frame)
 
     def _read(self) -> dict[str, NDArray[Any]]:
         with self.runtime.held([self]):
@@ -278,9 +278,13 @@ def no_embedding(manifest: Manifest) -> str:
 
 
 def check_array(frames: object) -> None:
-    """Raise ConfigError unless frames are an array."""
+    """Raise ConfigError unless frames are an array of pixels: uint8, or floats in [0, 1]."""
     if not isinstance(frames, np.ndarray):
         raise ConfigError(f"frames must be a numpy array, not {type(frames).__name__}")
+    if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
+        raise ConfigError(
+            f"frames must be uint8 in [0, 255] or float32 in [0, 1], not {frames.dtype}"
+        )
 
 
 def _leaves(frames: Any) -> Iterable[Any]:

@@ -23,7 +23,6 @@ from movinet.network.config import InputSpec
 from movinet.network.model import MoViNet
 from movinet.runtime.base import Runtime
 from movinet.video.container import SkippedPacket
-from movinet.video.preprocessing import to_unit
 
 #: Raise it when the same network, video and views get other embeddings.
 _VERSION = 1
@@ -164,19 +163,19 @@ class _EmbedderOf:
         first = 0
         for pixels in stream_pixels(sample, times, self._spec, skipped):
             with self._lock:
-                embeddings, state = runtime.running_embeddings(to_unit(pixels), state)
+                embeddings, state = runtime.running_embeddings(pixels, state)
             rows |= {
                 end: embeddings[end - first] for end in ends if first <= end < first + len(pixels)
             }
             first += len(pixels)
         return [rows[end] for end in ends]
 
-    def _clips(self, sample: Sample, skipped: list[SkippedPacket]) -> Iterator[NDArray[np.float32]]:
+    def _clips(self, sample: Sample, skipped: list[SkippedPacket]) -> Iterator[NDArray[np.uint8]]:
         look = Look(self._views.windows, self._views.crops)
         for window in range(look.views):
             yield from window_clips(sample, 0, window, self._spec, look, 0.0, skipped)
 
-    def _clip(self, runtime: Runtime, clip: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _clip(self, runtime: Runtime, clip: NDArray[np.uint8]) -> NDArray[np.float32]:
         with self._lock:
             return runtime.clip_embedding(clip)
 

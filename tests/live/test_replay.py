@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
+import itertools
 import json
 import os
 import signal
@@ -33,10 +35,12 @@ from movinet.events import Rule, Rules
 from movinet.live import LiveResult, Replay, RunLog, runlog, watch
 from movinet.live.runlog import MAGIC, PACKET, STEP, LogReader
 from movinet.video import VideoReader
+from real_material import real_video
 
 CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 RULES = Rules(Rule(on=0.3, off=0.2, shortest=0.1, merge=0.1, update=0.2))
 _HEAD = struct.Struct("<IBHI")
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +143,52 @@ def test_pictures_out_of_order_are_those_of_the_run(runtime: Any, tmp_path: Path
         results = watch(url, runtime, log=tmp_path / "log")
         found = [next(results) for _ in range(6)]
         results.close()
+    again = list(Replay(tmp_path / "log", runtime).results())
+    assert [one.same for one in again] == [True] * len(found)
+
+
+def sent(data: bytes, runtime: Any, log: Path, count: int, **options: Any) -> list[LiveResult]:
+    """Results of a file that a server sends, again and again."""
+    with http_server(lambda send, _, __: send(data), **options) as url:
+        results = watch(url, runtime, log=log, seconds=20)
+        found = list(itertools.islice(results, count))
+        results.close()
+    assert len(found) == count
+    return found
+
+
+@pytest.mark.parametrize("degrees", [90, 180])
+def test_a_turned_video_is_turned_again(degrees: int, runtime: Any, tmp_path: Path) -> None:
+    """The container says that it is turned, and no packet does."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4", options=FRAGMENTS) as container:
+        stream: Any = container.add_stream("libx264", rate=RATE, options={"tune": "zerolatency"})
+        stream.width, stream.height, stream.pix_fmt = 120, 160, "yuv420p"
+        stream.set_display_rotation(degrees)
+        for frame in VideoReader(CLIP, frame_rate=RATE):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")))
+        container.mux(stream.encode())
+    found = sent(buffer.getvalue(), runtime, tmp_path / "log", 6, content_type="video/mp4")
+    again = list(Replay(tmp_path / "log", runtime).results())
+    assert [one.same for one in again] == [True] * len(found)
+    log = (tmp_path / "log").read_bytes()
+    assert log.count(b'"turn":[false,false,false]') == 0 < log.count(b'"turn":[')
+
+
+def test_damage_is_repeated(film: list[bytes], runtime: Any, tmp_path: Path) -> None:
+    """What a decoder makes of it depends on the pictures that somebody still has."""
+    data = bytearray(b"".join(film))
+    for at in range(15 * 188 + 90, len(data), 31 * 188):
+        data[at : at + 60] = bytes(60)
+    found = sent(bytes(data), runtime, tmp_path / "log", 12)
+    again = list(Replay(tmp_path / "log", runtime).results())
+    assert [one.same for one in again] == [True] * len(found)
+
+
+@pytest.mark.parametrize("name", ["corrupted.mp4"])
+def test_real_damage_is_repeated(name: str, runtime: Any, tmp_path: Path) -> None:
+    data = real_video(name).read_bytes()
+    found = sent(data, runtime, tmp_path / "log", 40, content_type="video/mp4")
     again = list(Replay(tmp_path / "log", runtime).results())
     assert [one.same for one in again] == [True] * len(found)
 

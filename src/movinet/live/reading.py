@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from av.packet import Packet
@@ -24,11 +25,27 @@ from movinet.live.runlog import SourceLog
 from movinet.live.sources import LiveSource
 from movinet.live.ticks import Due, Ticker
 from movinet.video.container import SkippedPacket
-from movinet.video.pixels import RgbConverter
+from movinet.video.pixels import UPRIGHT, Orientation, RgbConverter
 from movinet.video.reader import VideoReader
 
-#: See `Waiting.origin`.
-Origin = tuple[int, int, float]
+
+class Origin(NamedTuple):
+    """Where a frame comes from.
+
+    Attributes:
+        connection: Its number.
+        picture: Number of the decoded picture in it.
+        aspect: Width of a pixel, in heights.
+        turn: What makes it upright.
+    """
+
+    connection: int = 0
+    picture: int = 0
+    aspect: float = 1.0
+    turn: Orientation = UPRIGHT
+
+
+_NOWHERE = Origin()
 
 
 @dataclass(frozen=True)
@@ -40,15 +57,14 @@ class Waiting:
         numbers: Ticks at which it is on screen.
         captured: When it arrived, seconds since the epoch.
         dropped: Ticks with frames that nobody took, since the ones that somebody took.
-        origin: Of a stream: number of the connection, of the decoded picture in it, and width of a
-            pixel in heights.
+        origin: Of a stream: where in it the frame is.
     """
 
     image: NDArray[np.uint8]
     numbers: range
     captured: float
     dropped: int
-    origin: Origin = (0, 0, 1.0)
+    origin: Origin = _NOWHERE
 
 
 @dataclass(frozen=True)
@@ -102,10 +118,11 @@ class _Shower:
             picture: As decoded.
             at: Now, seconds in the stream.
         """
+        if self._idle is None:
+            return self._convert(picture)
         if self._last is None or self._last[0] is not picture:
             self._last = picture, self._convert(picture)
-            if self._idle is not None:
-                self._idle.look(*self._last, at)
+            self._idle.look(*self._last, at)
         return self._last[1]
 
     @property
@@ -280,8 +297,12 @@ class SourceReader:
                 due = self._ticker.see(at, (ordinal, picture))
                 if due is not None:
                     image = shower.image(due.frame[1], at)
-                    origin = (self._connections - 1, due.frame[0], connection.aspect)
+                    aspect, turn = connection.aspect, self._to_rgb.turn
+                    origin = Origin(self._connections - 1, due.frame[0], aspect, turn)
                     self._offer(Due(image, due.numbers), captured, origin)
+                # What a decoder makes of damage depends on which pictures somebody still has, since
+                # it writes over the others: as many as when a log is replayed, none but the newest.
+                due = None
                 captured = now
                 self.status.broken, self.status.jumps = connection.broken, self._clock.jumps
                 self.status.undecoded += shower.news
@@ -298,7 +319,7 @@ class SourceReader:
             self._log.see(packet)
 
     def _offer(
-        self, due: Due[NDArray[np.uint8]], captured: float, origin: Origin = (0, 0, 1.0)
+        self, due: Due[NDArray[np.uint8]], captured: float, origin: Origin = _NOWHERE
     ) -> None:
         """Let a frame wait; it takes the place of one that nobody took."""
         with self._wake:

@@ -44,7 +44,7 @@ from movinet.runtime.saved_run import finite
 from movinet.runtime.tensor_file import DAMAGE
 from movinet.text import is_name, one_line
 from movinet.video.container import MAX_PIXELS
-from movinet.video.pixels import RgbConverter
+from movinet.video.pixels import Orientation, RgbConverter
 
 #: Sources of one log: each has a decoder and a stream of the model.
 _MOST_SOURCES = 64
@@ -156,7 +156,8 @@ class Replay:
             if watched.done or (watched.seen is not None and number <= watched.seen):
                 raise ValueError("ticks come in order")
             origin = _count(values["connection"]), _count(values["picture"])
-            image = self._pictures[record.source].image(*origin, finite(values["aspect"]))
+            aspect, turn = finite(values["aspect"]), _turn(values["turn"])
+            image = self._pictures[record.source].image(*origin, aspect, turn)
             if sum(one.pixels for one in self._pictures) > 2 * MAX_PIXELS:
                 raise VideoError(f"{self._log.path}: its sources are too large together")
             ticks = range(number, number + 1)
@@ -185,15 +186,20 @@ class _Pictures:
         self._decoded: Iterator[VideoFrame] = iter(())
         self._to_rgb = RgbConverter(name, [])
         self._image: NDArray[np.uint8] | None = None
+        # Kept as in the run, for what a decoder makes of damage: see `SourceReader`.
+        self._picture: VideoFrame | None = None
         self.pixels = 0
 
-    def image(self, connection: int, ordinal: int, aspect: float) -> NDArray[np.uint8]:
+    def image(
+        self, connection: int, ordinal: int, aspect: float, turn: Orientation
+    ) -> NDArray[np.uint8]:
         """A picture, not before those that were asked for.
 
         Args:
             connection: Its number.
             ordinal: Of the picture in it.
             aspect: Width of a pixel, in heights.
+            turn: What makes it upright.
 
         Returns:
             (height, width, 3) uint8 RGB.
@@ -204,17 +210,20 @@ class _Pictures:
             raise ValueError("pictures come in order")
         while self._connection < connection:
             self._connect()
-        picture = None
         while self._ordinal < ordinal:
-            picture = next(self._decoded, None)
-            if picture is None:
+            self._picture = next(self._decoded, None)
+            if self._picture is None:
                 raise VideoError(
                     f"{self._log.path}: {self._name}: picture {ordinal} of connection "
                     f"{connection} is not in the log, or cannot be decoded here"
                 )
             self._ordinal += 1
+        picture = self._picture
         assert picture is not None
-        self._image, self.pixels = self._to_rgb(picture, aspect), picture.width * picture.height
+        self._image, self.pixels = (
+            self._to_rgb(picture, aspect, turn),
+            picture.width * picture.height,
+        )
         return self._image
 
     def _connect(self) -> None:
@@ -288,6 +297,12 @@ def _rules(found: Any) -> Rules | None:
     return parse_rules(
         {**tables, **({"only_listed": True} if default is None else {"default": default})}
     )
+
+
+def _turn(values: Any) -> Orientation:
+    if len(values) != 3 or not all(type(value) is bool for value in values):
+        raise ValueError("no orientation")
+    return Orientation(*values)
 
 
 def _count(value: Any, limit: int = _LIMIT) -> int:

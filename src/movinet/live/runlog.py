@@ -178,7 +178,7 @@ class SourceLog:
     """What one source writes to a log."""
 
     def __init__(self, log: RunLog, source: int) -> None:
-        self._log, self._source = log, source
+        self._log, self._source, self._extradata = log, source, b""
 
     def connect(self, stream: VideoStream) -> None:
         """A connection has begun, and so have its pictures."""
@@ -187,7 +187,8 @@ class SourceLog:
             self._log.stop(f"video of the kind {one_line(context.name)} cannot be logged")
             return
         values: dict[str, Any] = {name: int(getattr(context, name) or 0) for name in SETTINGS}
-        values["extradata"] = (context.extradata or b"").hex()
+        self._extradata = context.extradata or b""
+        values["extradata"] = self._extradata.hex()
         values["decoder"], values["reorder"] = context.name, int(context.has_b_frames)
         values["pixels"] = context.pix_fmt if context.name == "rawvideo" else None
         values["tag"] = context.codec_tag if context.name == "rawvideo" else None
@@ -200,18 +201,24 @@ class SourceLog:
         if packet.size > MAX_PACKET - _PACKET.size:
             self._log.stop(f"a packet of {packet.size} bytes is too large")
             return
+        changed = packet.has_sidedata("new_extradata")
+        if changed and bytes(packet.get_sidedata("new_extradata")) != self._extradata:
+            self._log.stop("the parameters of the video have changed, which no log holds")
+            return
         pts, dts = (_NO_TIME if time is None else time for time in (packet.pts, packet.dts))
         flags = _KEY * packet.is_keyframe | _CORRUPT * packet.is_corrupt
         self._log.add(PACKET, self._source, _PACKET.pack(pts, dts, flags) + bytes(packet))
 
-    def step(self, origin: tuple[int, int, float], result: LiveResult) -> None:
+    def step(
+        self, origin: tuple[int, int, float, tuple[bool, bool, bool]], result: LiveResult
+    ) -> None:
         """A result is there.
 
         Args:
-            origin: See `movinet.live.reading.Waiting`.
+            origin: See `movinet.live.reading.Origin`.
             result: The result.
         """
-        connection, ordinal, aspect = origin
+        connection, ordinal, aspect, turn = origin
         self._log.add_json(
             END if result.ended else STEP,
             self._source,
@@ -219,6 +226,7 @@ class SourceLog:
                 "connection": connection,
                 "picture": ordinal,
                 "aspect": aspect,
+                "turn": turn,
                 "number": result.number,
                 "gap": result.gap,
                 "dropped": result.dropped,

@@ -31,6 +31,7 @@ from movinet.runtime.saved_run import stream_snapshot
 
 #: Of a wait for sources, seconds; some platforms take no larger ones.
 _LONGEST_WAIT = 3600.0
+_NOWHERE = Origin()
 
 
 def watch(
@@ -301,7 +302,7 @@ class Watcher:
         dropped: int,
         gap: int,
         events: Any,
-        origin: Origin = (0, 0, 1.0),
+        origin: Origin = _NOWHERE,
         *,
         ended: bool = False,
         held: bool = False,

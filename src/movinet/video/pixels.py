@@ -157,12 +157,20 @@ class RgbConverter:
         #: What (matrix, range) that ffmpeg cannot convert are taken for.
         self._instead: dict[tuple[int, int], tuple[int, int]] = {}
 
-    def __call__(self, picture: VideoFrame, aspect: float = 1.0) -> NDArray[np.uint8]:
+    @property
+    def turn(self) -> Orientation:
+        """What made the last frame upright."""
+        return self._turn
+
+    def __call__(
+        self, picture: VideoFrame, aspect: float = 1.0, turn: Orientation | None = None
+    ) -> NDArray[np.uint8]:
         """Convert a frame.
 
         Args:
             picture: The frame.
             aspect: Width of its pixels, in heights.
+            turn: What makes it upright; None if it tells.
 
         Returns:
             (height, width, 3) uint8 RGB, upright; rows may be padded in memory.
@@ -172,7 +180,9 @@ class RgbConverter:
         """
         # Side data holds its frame in a reference cycle: looked at in every frame, it would keep
         # frames in memory until Python collects garbage.
-        if picture.rotation != self._rotation:
+        if turn is not None:
+            self._rotation, self._turn = None, turn
+        elif picture.rotation != self._rotation:
             self._rotation, self._turn = picture.rotation, orientation(picture)
         if picture.color_trc != self._transfer:
             self._transfer = picture.color_trc

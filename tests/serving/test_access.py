@@ -327,6 +327,26 @@ def test_who_never_reads_is_let_go_and_others_do_not_notice(
             connection.close()
 
 
+def test_who_answers_no_ping_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent that would fill a buffer."""
+    monkeypatch.setattr(server, "PING_INTERVAL", 0.3)
+    monkeypatch.setattr(server, "PING_TIMEOUT", 0.3)
+    with served() as (url, hub), Client(url) as client:
+        stream = client.stream(height=SIZE[0], width=SIZE[1])
+        session, parts = hub.find(stream.id), urlsplit(url)
+        head = (
+            f"GET /v1/streams/{stream.id}/live HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        with socket.create_connection((parts.hostname or "", parts.port or 0)) as deaf:
+            deaf.sendall(head.encode())
+            wait_for(lambda: session.listeners == 2)
+            wait_for(lambda: session.listeners == 1, 5)
+            # Its library answers the pings.
+            assert stream(pictures(5, 1)[0])["type"] == "result"
+
+
 def test_mutated_messages_do_no_harm(url: str) -> None:
     chance = random.Random(2)
     frame = pictures(4, 1)[0].tobytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import random
 import signal
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -27,6 +29,7 @@ import movinet
 from movinet import Client
 from movinet.client import ServerError
 from movinet.events import Rule, Rules, find_events
+from movinet.serving import scheduler as schedulers
 from movinet.serving.hub import Hub, HubOptions
 from movinet.serving.metrics import Metrics
 from movinet.serving.options import StreamOptions
@@ -300,6 +303,45 @@ def test_who_has_no_room_is_told_when_to_come(runtime: Any) -> None:
         with pytest.raises(ServerError, match=r"time for 1\.0 more frames a second.*may send 7"):
             client.stream(rate=7)
         client.stream(rate=0.5)
+
+
+def test_nobody_gets_in_while_the_others_send_more_than_they_said(
+    runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = type(runtime).step
+
+    def slow(self: Any, *arguments: Any, **options: Any) -> Any:
+        time.sleep(0.05)
+        return step(self, *arguments, **options)
+
+    with served(runtime=runtime, workers=1) as (url, hub), Client(url) as client:
+        stream = client.stream(**TEN, rate=0.01)
+        monkeypatch.setattr(type(runtime), "step", slow)
+        monkeypatch.setattr(schedulers, "_MEMORY", 0.5)
+        reader = threading.Thread(target=lambda: list(stream.results()))
+        reader.start()
+        (scheduler,) = hub._schedulers.values()
+        stop = threading.Event()
+
+        def send() -> None:
+            for number, frame in enumerate(itertools.cycle(pictures(0, 2))):
+                if stop.wait(0.01):
+                    return
+                stream.send(frame, number / 8)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        wait_for(lambda: scheduler.busy > 0.98, 60)
+        with pytest.raises(ServerError, match="send more than they said") as refused:
+            client.stream(rate=0.01)
+        assert refused.value.status == 503
+        stop.set()
+        sender.join()
+        # Once they have stopped, there is room again.
+        wait_for(lambda: scheduler.busy < 0.8)
+        client.stream(rate=0.01).close()
+        stream.close()
+        reader.join()
 
 
 def test_a_stream_sleeps_on_disk_and_wakes_up(runtime: Any, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Of the workers' time, what streams may take together; the rest is for what comes in bursts.
 USABLE = 0.8
+#: Share of the workers' time from which on no stream gets in, whatever the others had said.
+_SATURATED = 0.95
 #: Seconds in which a warning is not repeated.
 _SILENCE = 60.0
 
@@ -234,6 +236,8 @@ class Hub:
 
     def _enter(self, session: Session) -> Session:
         """Let a new stream in; where there is a folder, other servers know it at once."""
+        if self.scheduler(session).busy > _SATURATED:  # one that wakes up was let in before
+            self._refuse("the open streams send more than they said, and there is no time left")
         self._admit(session)
         self._save(session)
         return session

@@ -51,8 +51,13 @@ class _Inference:
 def router(hub: Hub) -> APIRouter:
     """What is asked under ``/v2``."""
     routes = APIRouter(prefix="/v2", tags=["open inference protocol"])
-    sequences = _Sequences(hub)
+    _add_health(routes, hub)
+    _add_models(routes, hub)
+    _add_inference(routes, hub)
+    return routes
 
+
+def _add_health(routes: APIRouter, hub: Hub) -> None:
     @routes.get("")
     def server() -> dict[str, Any]:
         """About the server."""
@@ -69,6 +74,8 @@ def router(hub: Hub) -> APIRouter:
         """Whether it takes streams."""
         return JSONResponse({"ready": not hub.draining}, 503 if hub.draining else 200)
 
+
+def _add_models(routes: APIRouter, hub: Hub) -> None:
     @routes.get("/models/{model}")
     @routes.get("/models/{model}/versions/{version}", include_in_schema=False)
     def metadata(model: str, version: str = "1") -> JSONResponse:
@@ -92,6 +99,10 @@ def router(hub: Hub) -> APIRouter:
         found = model in hub.models and version == "1"
         return JSONResponse({"name": model, "ready": found}, 200 if found else 404)
 
+
+def _add_inference(routes: APIRouter, hub: Hub) -> None:
+    sequences = _Sequences(hub)
+
     @routes.post("/models/{model}/infer", response_class=Response)
     @routes.post("/models/{model}/versions/{version}/infer", include_in_schema=False)
     async def infer(request: Request, model: str, version: str = "1") -> Response:
@@ -109,8 +120,6 @@ def router(hub: Hub) -> APIRouter:
         except MovinetError as error:
             return _error(str(error), 503)
         return _answer(model, inference, rows)
-
-    return routes
 
 
 class _Sequences:

@@ -30,6 +30,8 @@ from movinet.text import one_line
 
 #: Streams in one step at most: more would let the first wait for the last.
 _MOST_TOGETHER = 8
+#: Seconds after which work counts a third, where it is asked how busy the workers are.
+_MEMORY = 5.0
 #: Weight of a new measurement of a frame's cost.
 _NEW = 0.05
 
@@ -73,6 +75,9 @@ class Scheduler:
         self._ready: list[tuple[float, int, Session]] = []
         self._order = itertools.count()
         self._stopped = False
+        self._worked, self._worked_at = 0.0, time.monotonic()
+        #: Since when a worker is at what it does, by its thread.
+        self._running: dict[int, float] = {}
         self.cost = self._measure()
         self._threads = [
             threading.Thread(target=self._work, name=f"movinet-step-{i}", daemon=True)
@@ -115,6 +120,18 @@ class Scheduler:
                 self._metrics.frames["dropped"].inc()
             session.waiting = frame
 
+    @property
+    def busy(self) -> float:
+        """Share of the workers' time of the last seconds in which they had something to do."""
+        with self._wake:
+            now = time.monotonic()
+            running = sum(min(now - began, _MEMORY) for began in tuple(self._running.values()))
+            return (self._forgotten(now) + running) / (_MEMORY * self.workers)
+
+    def _forgotten(self, now: float) -> float:
+        """Seconds of work, of which those long ago count less."""
+        return self._worked * math.exp((self._worked_at - now) / _MEMORY)
+
     def close(self, session: Session) -> None:
         """Nothing of it is seen any more."""
         with self._wake:
@@ -145,7 +162,7 @@ class Scheduler:
 
     def _work(self) -> None:
         while turns := self._take():
-            began = time.monotonic()
+            began = self._running[threading.get_ident()] = time.monotonic()
             try:
                 self._see(turns)
             except Exception:  # a worker that ends would leave all streams without results
@@ -184,6 +201,9 @@ class Scheduler:
 
     def _put_back(self, turns: Sequence[_Turn], seconds: float) -> None:
         with self._wake:
+            now = time.monotonic()
+            self._running.pop(threading.get_ident(), None)
+            self._worked, self._worked_at = self._forgotten(now) + seconds, now
             self.cost += _NEW * (seconds / len(turns) - self.cost)
             for turn in turns:
                 turn.session.busy = False

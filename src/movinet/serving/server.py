@@ -21,6 +21,9 @@ from movinet.serving.sessions import moved
 HEAD_TIMEOUT = 10.0
 #: Seconds in which a closed WebSocket's client may read what was sent.
 LINGER = 1.0
+#: Seconds between two pings of a WebSocket, and in which one must be answered. Who reads nothing
+#: answers none; small results would go on filling the system's buffers for minutes.
+PING_INTERVAL, PING_TIMEOUT = 4.0, 5.5
 #: Seconds that connections have when the server stops.
 _GRACE = 3
 
@@ -115,8 +118,8 @@ def make_server(app: Guard, hub: Hub, host: str, port: int) -> Server:
         ws=FirmWebSocket,
         ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,  # of JPEG and noise nothing is gained; it takes 0.3 MB each
-        ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
+        ws_ping_interval=PING_INTERVAL,
+        ws_ping_timeout=PING_TIMEOUT,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=_GRACE,
         h11_max_incomplete_event_size=32 * 1024,

@@ -8,8 +8,7 @@ import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from movinet.errors import CheckpointError
 from movinet.files import replacing
@@ -58,7 +57,7 @@ def open_store(place: Path | str | None) -> Store | RemoteStore | None:
     if isinstance(place, Path) or not _ADDRESS.match(place):
         return Store(Path(place))
     if place.startswith("file://"):
-        return Store(Path(url2pathname(urlsplit(place).path)))
+        return Store(Path(unquote(urlsplit(place).path)))
     from movinet.serving.remote_store import RemoteStore
 
     return RemoteStore(place)

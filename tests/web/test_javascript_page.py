@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from js_models import PACKAGE
 
 import movinet
+from js_models import PACKAGE
 from movinet.version import __version__
 from movinet.weights.factory import load_model
 
@@ -60,7 +60,7 @@ def test_every_export_has_its_type() -> None:
     exported = re.findall(r"export \{ (.*?) \}", (PACKAGE / "index.mjs").read_text())
     names = {name for line in exported for name in line.split(", ")}
     types = (PACKAGE / "index.d.ts").read_text()
-    typed = set(re.findall(r"^export (?:class|function) (\w+)", types, re.MULTILINE))
+    typed = set(re.findall(r"^export (?:class|function|const) (\w+)", types, re.MULTILINE))
     assert names == typed
 
 

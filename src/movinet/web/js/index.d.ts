@@ -120,3 +120,44 @@ export function readSnapshot(file: Uint8Array): {
 };
 /** The kernels that `Model.load` chooses here. */
 export function bestKernels(): Kernels;
+
+/** When an event of a class begins and ends: see docs/live.md. */
+export interface Rule {
+  on: number;
+  off: number;
+  smoothing: number;
+  shortest: number;
+  merge: number;
+  dead: number;
+  break_after: number;
+  update: number;
+}
+export const DEFAULT_RULE: Readonly<Rule>;
+export interface Event {
+  id: string;
+  label: string;
+  start: number;
+  end: number;
+  peak: number;
+  peak_time: number;
+  mean: number;
+}
+export interface EventChange {
+  kind: "new" | "update" | "end";
+  event: Event;
+}
+/** Finds events in one stream of probabilities, as `movinet.events` does in Python. */
+export class Detector {
+  constructor(
+    labels: string[],
+    rules?: {
+      default?: Partial<Rule> | null;
+      classes?: Record<string, Partial<Rule>>;
+      exclusive?: boolean;
+    },
+  );
+  update(time: number, probabilities: ArrayLike<number>): EventChange[];
+  finish(time?: number): EventChange[];
+  state(): object;
+  restore(state: object): void;
+}

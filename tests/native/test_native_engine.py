@@ -353,7 +353,7 @@ def test_the_embedded_model(tmp_path: Path) -> None:
     assert_near(found, running_logits(loaded.model, video), TOLERANCE)
 
 
-@pytest.mark.parametrize("activation", ["hard_swish", "relu6", "swish"])
+@pytest.mark.parametrize("activation", sorted(set(get_args(Activation)) & set(ACTIVATIONS)))
 @pytest.mark.parametrize("quantization", ["none", "float16", "dynamic"])
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_what_is_no_number_stays_none(

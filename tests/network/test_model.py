@@ -1,11 +1,13 @@
 """Options, precision, features and errors of the network."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
 
 from movinet.errors import ConfigError
+from movinet.network.config import Activation
 from movinet.network.geometry import make_divisible, same_padding
 from movinet.network.model import MoViNet
 from networks import make_model, make_video, randomize, tiny_base, tiny_stream
@@ -126,8 +128,8 @@ def test_reset_classifier() -> None:
     assert changed == {"classifier.weight", "classifier.bias"}
 
 
-@pytest.mark.parametrize("head_activation", ["swish", "hard_swish", "relu6"])
-@pytest.mark.parametrize("activation", ["swish", "hard_swish", "relu6"])
+@pytest.mark.parametrize("head_activation", get_args(Activation))
+@pytest.mark.parametrize("activation", get_args(Activation))
 def test_activations(activation: str, head_activation: str) -> None:
     formulas = {
         "swish": lambda x: x * torch.sigmoid(x),

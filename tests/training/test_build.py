@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,18 @@ import torch
 from torch import nn
 
 from movinet.errors import CheckpointError, ConfigError
+from movinet.network.config import MoViNetConfig
 from movinet.network.convolution import ConvNorm
 from movinet.network.layers import Block
 from movinet.network.model import MoViNet
 from movinet.network.presets import input_spec
-from movinet.training.build import Built, build_model, set_training
+from movinet.training.build import (
+    FUNCTION_FIELDS,
+    OTHER_FIELDS,
+    Built,
+    build_model,
+    set_training,
+)
 from movinet.training.config import ModelSection
 from movinet.weights.saving import save_weights
 from networks import make_model, make_video
@@ -121,6 +129,13 @@ def test_missing_and_broken_weights(tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"nothing")
     assert str(broken) in refused(CheckpointError, weights=str(broken))
+
+
+def test_every_field_of_a_network_has_a_verdict() -> None:
+    """One that is renamed may not silently lose its own, and a new one is announced."""
+    names = {field.name for field in dataclasses.fields(MoViNetConfig)}
+    assert names >= OTHER_FIELDS
+    assert {"causal", "activation", "pooling", "norm_eps"} <= set(FUNCTION_FIELDS)
 
 
 def test_settings_that_the_weights_were_not_made_for_are_told(tmp_path: Path) -> None:

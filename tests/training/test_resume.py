@@ -17,6 +17,7 @@ import torch
 from tiny_runs import tiny_config
 
 from movinet.errors import CheckpointError, ConfigError
+from movinet.training.checkpoint import FREE
 from movinet.training.config import TrainConfig
 from movinet.training.run import run
 from movinet.training.step import Trainer
@@ -208,6 +209,17 @@ def test_what_does_not_matter_may_change(tmp_path: Path, before_step: Hook) -> N
     changes = {"data__workers": 1, "run__log_steps": 3, "run__eval_batch_size": 3}
     run(tiny_config(tmp_path / "here", **changes))
     assert_same_weights(tmp_path / "whole", tmp_path / "here")
+
+
+def test_settings_that_may_change_are_settings() -> None:
+    """One that is renamed would bind its runs from then on."""
+    found = {
+        f"{section}.{name}"
+        for section, field in TrainConfig.model_fields.items()
+        if field.annotation is not None
+        for name in field.annotation.model_fields  # pyright: ignore[reportAttributeAccessIssue]
+    }
+    assert found >= FREE
 
 
 def cut(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from movinet.cli.common import out, printable, say
-from movinet.cli.models import MultiLabelOption
+from movinet.cli.models import HeadActivationOption, MultiLabelOption
 from movinet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -48,10 +48,7 @@ def command(
         str | None,
         typer.Option(help="Names of the classes: kinetics-400, -600, -700, or a text file."),
     ] = None,
-    head_activation: Annotated[
-        str | None,
-        typer.Option(help="After the classifier's hidden layer: swish, hard_swish or relu6."),
-    ] = None,
+    head_activation: HeadActivationOption = None,
     multi_label: MultiLabelOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:

@@ -23,7 +23,7 @@ from movinet.cli.data_common import (
     scan_table,
     split_table,
 )
-from movinet.cli.models import FrameRateOption
+from movinet.cli.models import DATA_HELP, FrameRateOption
 from movinet.errors import ConfigError
 
 app = typer.Typer(
@@ -38,8 +38,7 @@ Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="A folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a Kinetics CSV, "
-        "WebDataset shards (.tar) or TFRecords.",
+        help=DATA_HELP,
         show_default=False,
     ),
 ]

@@ -10,6 +10,7 @@ import typer
 
 from movinet.cli.common import say
 from movinet.cli.models import (
+    DATA_HELP,
     MODEL_HELP,
     DeviceOption,
     FrameRateOption,
@@ -47,8 +48,7 @@ def command(
             "--data",
             "-d",
             metavar="FOLDER_OR_FILE",
-            help="A folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a list of "
-            "paths and labels (.txt), a Kinetics CSV, shards (.tar) or TFRecords.",
+            help=DATA_HELP,
             show_default=False,
         ),
     ] = "",

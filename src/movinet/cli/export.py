@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from movinet.cli.common import out, printable
-from movinet.cli.models import MultiLabelOption, say_model
+from movinet.cli.models import HeadActivationOption, MultiLabelOption, say_model
 from movinet.errors import ConfigError, MissingExtraError
 from movinet.runtime.formats import FORMATS, listed
 
@@ -67,10 +67,7 @@ def command(
             help="Names of the classes: kinetics-600 and the like, or a text file.",
         ),
     ] = None,
-    head_activation: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Of the classifier, where it is not the preset's."),
-    ] = None,
+    head_activation: HeadActivationOption = None,
     multi_label: MultiLabelOption = False,
     image_size: Annotated[
         int | None,

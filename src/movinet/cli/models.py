@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from movinet.cli.common import say
+from movinet.data.kinds import KINDS
+from movinet.network.config import Activation
 
 if TYPE_CHECKING:
     from movinet.runtime import ModelInfo
@@ -17,6 +19,8 @@ MODEL_HELP = (
     "A preset, such as a0_stream; motions, the bundled model; or a file: an exported model, or "
     "weights, which determine their preset and classes."
 )
+#: How DATA is explained there.
+DATA_HELP = f"{KINDS[0].upper()}{KINDS[1:]}."
 
 #: For commands whose default is the bundled model.
 StreamModelOption = Annotated[
@@ -78,6 +82,15 @@ DeviceOption = Annotated[
         "--device",
         metavar="NAME",
         help="Where PyTorch computes: cpu, cuda, cuda:1, mps. Exported models run on the CPU.",
+    ),
+]
+HeadActivationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--head-activation",
+        metavar="NAME",
+        help="Activation of the classifier's hidden layer, if it is not the preset's: "
+        f"{', '.join(get_args(Activation))}.",
     ),
 ]
 MultiLabelOption = Annotated[

@@ -21,6 +21,7 @@ from movinet.cli.models import (
     EndOption,
     FrameRateOption,
     HalfLifeOption,
+    HeadActivationOption,
     ManifestOption,
     MultiLabelOption,
     SpeedOption,
@@ -86,13 +87,7 @@ def command(
             help="kinetics-400, kinetics-600, kinetics-700, or a text file with a label a line.",
         ),
     ] = None,
-    head_activation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Of the classifier: swish or hard_swish, where it is not the preset's.",
-        ),
-    ] = None,
+    head_activation: HeadActivationOption = None,
     multi_label: MultiLabelOption = False,
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="NUMBER", min=1, help="Classes to show.")

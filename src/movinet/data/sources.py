@@ -19,6 +19,7 @@ from movinet.data.annotations import (
     row_rate,
     unique_keys,
 )
+from movinet.data.kinds import KINDS
 from movinet.data.kinetics import is_kinetics, read_kinetics
 from movinet.data.packed import find_packed, names_beside, visible
 from movinet.data.samples import DataSet, Labelled, Sample
@@ -31,10 +32,6 @@ from movinet.video.finding import VIDEO_SUFFIXES, find_videos, local_path, natur
 from movinet.video.frame_folder import FrameFolder, check_frame_rate
 from movinet.video.media import Media, VideoFile
 
-KINDS = (
-    "a folder with a folder per class, a manifest (.csv, .tsv, .jsonl), a list of paths and labels "
-    "(.txt), a Kinetics CSV, WebDataset shards (.tar) or TFRecords (.tfrecord)"
-)
 #: How many missing files a message names.
 _NAMED = 5
 #: Where samples have numbers for labels and nobody says the classes.

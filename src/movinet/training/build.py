@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from movinet.errors import CheckpointError, ConfigError
-from movinet.network.config import InputSpec
+from movinet.network.config import InputSpec, MoViNetConfig
 from movinet.network.convolution import ConvNorm
 from movinet.network.layers import Block
 from movinet.network.model import MoViNet
@@ -21,10 +22,14 @@ from movinet.weights.loading import PUBLISHED
 
 #: The classifier: its hidden layer and the last one. Everything else is the backbone.
 _CLASSIFIER = ("hidden.", "classifier.")
-#: Fields of `MoViNetConfig` with which the same weights compute something else.
-_MEANING = (
-    *("causal", "factorized", "se_type", "activation", "gating_activation", "head_activation"),
-    *("positional_encoding", "pooling", "multi_label_pooling", "norm_eps"),
+#: Fields of `MoViNetConfig` that decide shapes, only matter in training, or compute the same.
+OTHER_FIELDS = {
+    *("architecture", "num_classes", "lowering", "trained_frames"),
+    *("dropout", "drop_path", "norm_momentum"),
+}
+#: Those with which the same weights compute something else.
+FUNCTION_FIELDS = tuple(
+    f.name for f in dataclasses.fields(MoViNetConfig) if f.name not in OTHER_FIELDS
 )
 #: How names of tensors tell a part of the network, and what people call it.
 _PARTS = {
@@ -222,7 +227,7 @@ def _described(loaded: LoadedModel) -> str:
     if loaded.preset is None:
         return name
     usual = preset_config(loaded.preset)
-    fields = [f for f in _MEANING if getattr(config, f) != getattr(usual, f)]
+    fields = [f for f in FUNCTION_FIELDS if getattr(config, f) != getattr(usual, f)]
     differing = [f"{field}={getattr(config, field)}" for field in fields]
     return f"{name} with {', '.join(differing)}" if differing else name
 
@@ -241,7 +246,7 @@ def _notes(model: MoViNet, loaded: LoadedModel, fresh: Sequence[str], name: str)
         )
     others = [
         f"{field}={getattr(ours, field)} (theirs {getattr(theirs, field)})"
-        for field in _MEANING
+        for field in FUNCTION_FIELDS
         if field not in loaded.assumed and getattr(ours, field) != getattr(theirs, field)
     ]
     if others:

@@ -24,7 +24,7 @@ _FORMAT = 1
 #: What every checkpoint has beside it.
 _CONTENT = {"config": dict, "labels": list, "data": list, "progress": dict, "model": dict}
 #: Settings that may change while a run goes on: they change neither weights nor what is compared.
-_FREE = frozenset(
+FREE = frozenset(
     {
         *("data.workers", "data.prefetch", "data.missing"),
         *("engine.device", "engine.threads", "engine.compile", "engine.timeout"),
@@ -205,7 +205,7 @@ def check_config(
     """
     now = dict(_flat(config.model_dump(mode="json")))
     then = dict(_flat(content["config"]))
-    for key in sorted({*now, *then} - _FREE):
+    for key in sorted({*now, *then} - FREE):
         if key.startswith(section) and now.get(key) != then.get(key):
             raise ConfigError(
                 f"{path} is of a run with {key}={then.get(key)!r}, not {now.get(key)!r}: set it "

@@ -260,5 +260,5 @@ def test_a_checkpoint_of_values_that_are_not_numbers(tmp_path: Path, before_step
     content = stored(tmp_path)
     content["model"]["stem.weight"][0] = float("nan")
     torch.save(content, tmp_path / "checkpoints/last.pt")
-    with pytest.raises(CheckpointError, match=r"last\.pt: holds values that are not numbers"):
+    with pytest.raises(CheckpointError, match=r"last\.pt: contains values that are not numbers"):
         run(tiny_config(tmp_path))

@@ -225,9 +225,6 @@ def command(
             workers=workers,
             progress=step,
         )
-    _tell("skipped", "cannot be read", evaluation.skipped)
-    _tell("damaged", "could be decoded in part only", evaluation.damaged)
-    _tell("doubtful", "have colours or times in doubt", evaluation.doubtful)
     _show(evaluation, as_json)
     if report is not None:
         write_report(report, evaluation)
@@ -308,6 +305,10 @@ def _load(
 
 
 def _show(evaluation: Evaluation, as_json: bool) -> None:
+    """Warn of what could not be measured as it should be, and print the figures."""
+    _tell("skipped", "cannot be read", evaluation.skipped)
+    _tell("damaged", "could be decoded in part only", evaluation.damaged)
+    _tell("doubtful", "have colours or times in doubt", evaluation.doubtful)
     if as_json:
         print(json.dumps(evaluation.to_json(), indent=2, allow_nan=False))
         return

@@ -165,12 +165,7 @@ def _prepare(
     valid = None
     if config.run.mode == "train_and_eval":
         valid = open_valid(config, train.labels, train)
-    if config.model.freeze_norm and config.model.weights is None:
-        messages.say(
-            "note", "model.freeze_norm has no effect without model.weights: all norms train"
-        )
-    for kind, message in advise(config, train, progress.total):
-        messages.say(kind, message)
+    _advise(config, train, progress, messages)
     model, fresh_norms = _build(config, train, messages, resumes=found is not None)
     valid_loader = None
     if valid is not None:
@@ -179,18 +174,12 @@ def _prepare(
         )
     if found is None:
         _unfold(model, train_loader, processes, messages)
-    weights = None
-    if config.data.balance == "loss":
-        weights = torch.from_numpy(loss_weights(train))
+    weights = torch.from_numpy(loss_weights(train)) if config.data.balance == "loss" else None
     trainer = Trainer(model, config, processes, progress.total, weights, fresh_norms)
     if config.engine.norm_batches:
         first = train_loader.first(config.engine.norm_batches)
         trainer.norm_clips = [batch.video for batch in first]
-    if found is not None:
-        trainer.load_state_dict(found, str(checkpoints.last))
-    if not trainer.is_finite():
-        where = config.model.weights if found is None else checkpoints.last
-        raise CheckpointError(f"{where}: holds values that are not numbers (NaN or infinite)")
+    _restore(trainer, found, config, checkpoints)
     if processes.is_main:
         checkpoints.clean()
         _describe_run(config, folder, train.labels)
@@ -210,6 +199,27 @@ def _prepare(
         identity=identity,
         log=log,
     )
+
+
+def _advise(config: TrainConfig, train: DataSet, progress: Progress, messages: Messages) -> None:
+    """Notes and warnings on settings that do not fit the data or each other."""
+    if config.model.freeze_norm and config.model.weights is None:
+        messages.say(
+            "note", "model.freeze_norm has no effect without model.weights: all norms train"
+        )
+    for kind, message in advise(config, train, progress.total):
+        messages.say(kind, message)
+
+
+def _restore(
+    trainer: Trainer, found: dict[str, Any] | None, config: TrainConfig, checkpoints: Checkpoints
+) -> None:
+    """The state of a checkpoint, if there is one; no values that are not numbers in any case."""
+    if found is not None:
+        trainer.load_state_dict(found, str(checkpoints.last))
+    if not trainer.is_finite():
+        where = config.model.weights if found is None else checkpoints.last
+        raise CheckpointError(f"{where}: contains values that are not numbers (NaN or infinite)")
 
 
 def _build(

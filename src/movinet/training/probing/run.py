@@ -128,7 +128,7 @@ def frozen_network(config: ProbeConfig, labels: Sequence[str], messages: Message
     values = [value for value in model.state_dict().values() if value.is_floating_point()]
     if not all(bool(torch.isfinite(value).all()) for value in values):
         raise CheckpointError(
-            f"{config.model.weights}: holds values that are not numbers (NaN or infinite)"
+            f"{config.model.weights}: contains values that are not numbers (NaN or infinite)"
         )
     return model
 

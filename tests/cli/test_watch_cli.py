@@ -97,7 +97,8 @@ def test_what_is_wrong_is_one_line(arguments: list[str], code: int, message: str
 
 def test_a_source_that_is_down_is_tried_until_the_time_is_up() -> None:
     done = run("cam=http://me:s3cret@127.0.0.1:9/x", "--for", "1.5")
-    assert done.exit_code == 0
+    assert done.exit_code == 1  # nothing was seen of it
+    assert "error" not in done.stderr  # but it may come yet
     assert done.stderr.count("trying again") == 1  # said once, not at every try
     assert "s3cret" not in done.output
 
@@ -141,6 +142,13 @@ def test_stdin_is_a_source() -> None:
     assert lines[-1]["ended"]
     assert {line["source"] for line in lines} == {"stdin"}
     assert lines[-1]["top"][0]["label"] == "turning right"
+
+
+def test_an_empty_stdin_is_an_error() -> None:
+    command = [sys.executable, "-m", "movinet", "watch", "-"]
+    done = subprocess.run(command, input=b"", capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"error: stdin: cannot be opened" in done.stderr
 
 
 def test_events_end_when_watching_does() -> None:

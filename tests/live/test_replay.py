@@ -188,7 +188,7 @@ def test_damage_is_repeated(film: list[bytes], runtime: Any, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["corrupted.mp4"])
 def test_real_damage_is_repeated(name: str, runtime: Any, tmp_path: Path) -> None:
     data = real_video(name).read_bytes()
-    found = sent(data, runtime, tmp_path / "log", 40, content_type="video/mp4")
+    found = sent(data, runtime, tmp_path / "log", 36, content_type="video/mp4")
     again = list(Replay(tmp_path / "log", runtime).results())
     assert [one.same for one in again] == [True] * len(found)
 

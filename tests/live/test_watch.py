@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from servers import RATE, http_server, paced, still, transport_stream
@@ -278,6 +279,65 @@ def test_a_playlist_from_the_network_opens_no_file(tmp_path: Path) -> None:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_a_recording_on_a_server_is_seen_once(runtime: Any) -> None:
+    """At its own pace, and not again and again as a stream that was lost."""
+    expected = list(movinet.predict(CLIP, runtime))
+    statuses: list[SourceStatus] = []
+    began = time.monotonic()
+    with http_server(lambda send, _, __: send(CLIP.read_bytes()), "video/mp4") as url:
+        found = list(watch(url, runtime, half_life=math.inf, on_status=statuses.append, seconds=20))
+    assert expected[-1].time - 0.5 < time.monotonic() - began < 15
+    assert (statuses[-1].state, statuses[-1].reconnects) == ("ended", 0)
+    assert found[-1].ended
+    # A tick is certain when the next frame is there, and this server breaks the connection, where
+    # others end it: two pictures are still in the decoder.
+    assert len(expected) - 4 <= found[-2].number < len(expected)
+    if not any(result.dropped for result in found):  # the machine was busy for a moment
+        for result, prediction in zip(found[:-1], expected, strict=False):
+            np.testing.assert_array_equal(result.probabilities, prediction.probabilities)
+
+
+def test_a_recording_that_breaks_off_is_tried_again(runtime: Any) -> None:
+    data = CLIP.read_bytes()
+    statuses: list[tuple[str, int]] = []
+
+    def serve(send: Callable[[bytes], None], number: int, _: threading.Event) -> None:
+        send(data if number > 1 else data[: len(data) // 2])
+
+    with http_server(serve, "video/mp4") as url:
+        for _ in watch(
+            url,
+            runtime,
+            seconds=20,
+            on_status=lambda status: statuses.append((status.state, status.reconnects)),
+        ):
+            pass
+    assert [state for state, _ in statuses[:2]] == ["connected", "waiting"]
+    assert statuses[-1][0] == "ended"
+    assert statuses[-1][1] >= 1
+
+
+def test_a_recording_with_its_index_at_the_end_says_what_to_do(
+    runtime: Any, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    with av.open(tmp_path / "film.mp4", "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for _ in range(12):
+            image = random.integers(0, 256, (240, 320, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    data = (tmp_path / "film.mp4").read_bytes()
+    reasons: list[str] = []
+    with http_server(lambda send, _, __: send(data), "video/mp4") as url:
+        for _ in watch(
+            url, runtime, seconds=1.5, on_status=lambda status: reasons.append(status.reason)
+        ):
+            pass
+    assert "faststart" in reasons[0]
 
 
 def test_no_password_in_what_goes_wrong(runtime: Any) -> None:

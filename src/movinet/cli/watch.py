@@ -132,7 +132,8 @@ def command(
     Results are never late: frames that there is no time for are dropped
     and counted. A source that fails is tried again for ever; the others
     go on. In a terminal there is one view of all sources, in a pipe a line
-    for each event. Ctrl-C ends it.
+    for each event. Ctrl-C ends it. The exit code is 1 if no source could be
+    read.
 
     For example:
 
@@ -196,7 +197,7 @@ def command(
                 for result in results:
                     show(result)
             raise
-    if statuses.all_failed:
+    if statuses.nothing_seen:
         raise typer.Exit(1)
 
 
@@ -207,17 +208,19 @@ class _Statuses:
         self._live = live
         self._last: dict[str, SourceStatus] = {}
         self._said: dict[str, tuple[str, str]] = {}
+        self._connected = False
 
     def see(self, status: SourceStatus) -> None:
         """A source has connected, is lost or has ended."""
         self._last[status.source] = status
+        self._connected |= status.connected
         told = (status.state, status.reason)
         # A source that is down for hours says so once, not at every try.
         if self._said.get(status.source) == told:
             return
         self._said[status.source] = told
         name = printable(status.source)
-        if status.state == "failed":
+        if status.state == "failed" or (status.state == "ended" and status.reason):
             say("error", status.reason)
         elif status.state == "waiting":
             say("warning", f"{status.reason}; trying again")
@@ -225,9 +228,9 @@ class _Statuses:
             say("note", f"{name}: {status.state}")
 
     @property
-    def all_failed(self) -> bool:
-        """Whether no source could be read."""
-        return bool(self._last) and all(s.state == "failed" for s in self._last.values())
+    def nothing_seen(self) -> bool:
+        """Whether no source could be read at any time."""
+        return bool(self._last) and not self._connected
 
     def view(self, top: int) -> contextlib.AbstractContextManager[View]:
         """Shows results: one view in a terminal, lines of events elsewhere."""

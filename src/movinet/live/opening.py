@@ -19,6 +19,11 @@ from movinet.video.container import MAX_PIXELS, MAX_SIDE
 
 #: Formats whose timestamps FFmpeg makes up from a rate that it guesses.
 _WITHOUT_CLOCK = ("mpjpeg", "mjpeg", "h264", "hevc", "mpegvideo", "image2pipe")
+#: Of a file that has begun, and of which nothing could be read.
+_INDEX_HINT = (
+    "; an MP4 file with its index at the end needs a server that sends parts of it on request: let "
+    "the server do so, or move the index (ffmpeg -i in.mp4 -c copy -movflags +faststart out.mp4)"
+)
 #: Broken packets in a row after which a connection is given up.
 _MOST_BROKEN = 300
 
@@ -97,6 +102,13 @@ class Connection:
         """Whether its timestamps are its own, and not made up from a rate that is guessed."""
         return self._container.format.name not in _WITHOUT_CLOCK
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it lasts, if a server sends a recording; None if it goes on."""
+        if self.source.kind != "http" or not self._container.duration:
+            return None
+        return max(0.0, self._container.duration / av.time_base) or None
+
     def pictures(
         self,
         see: Callable[[Packet], None] = lambda _: None,
@@ -114,16 +126,20 @@ class Connection:
         stream, has_clock = self._stream, self.has_clock
         tick = float(stream.time_base or 0)
 
+        seen = False
+
         def broken() -> None:
             self.broken += 1
 
         try:
             packets = self._container.demux(stream)
             for picture in decoded(self.source.name, packets, decode, broken, see):
+                seen = True
                 stamp = picture.pts * tick if has_clock and picture.pts is not None else None
                 yield Picture(stamp, picture)
         except (FFmpegError, OSError, ValueError) as error:
-            raise VideoError(f"{self.source.name}: lost ({_reason(error)})") from None
+            hint = "" if seen or "mp4" not in self._container.format.name else _INDEX_HINT
+            raise VideoError(f"{self.source.name}: lost ({_reason(error)}){hint}") from None
         raise VideoError(f"{self.source.name}: the stream has ended")
 
     def close(self) -> None:

@@ -28,6 +28,9 @@ from movinet.video.container import SkippedPacket
 from movinet.video.pixels import UPRIGHT, Orientation, RgbConverter
 from movinet.video.reader import VideoReader
 
+#: A recording whose last seconds are missing has been seen: sound may last longer than video.
+_REST = 1.0
+
 
 class Origin(NamedTuple):
     """Where a frame comes from.
@@ -174,7 +177,7 @@ class SourceReader:
         self._on_status, self._recorder, self._log = on_status, recorder, log
         self._connections, self._idle = 0, idle
         self._waiting: Waiting | None = None
-        self._ended, self._first = False, 0
+        self._ended, self._first, self._is_whole = False, 0, False
         self._stop = threading.Event()
         self._notes: list[SkippedPacket] = []
         # Notes on colours: one of each at most.
@@ -255,7 +258,7 @@ class SourceReader:
             try:
                 self._read_connection()
             except VideoError as error:
-                if self.source.ends:
+                if self.source.ends or self._is_whole:
                     self._say("ended", str(error) if not self.status.frames else "")
                     return
                 if self._stop.is_set():
@@ -272,9 +275,10 @@ class SourceReader:
         patience = self._patience
         connection = Connection(self.source, patience.opening, patience.silence)
         try:
+            lasts, self._is_whole = connection.seconds, False
             self._clock.restart()
             self._ticker.pause()
-            captured, began = 0.0, None
+            captured, began, start = 0.0, None, None
             if self._recorder is not None:
                 self._recorder.connect(connection.stream, clock=connection.has_clock)
             if self._log is not None:
@@ -290,10 +294,12 @@ class SourceReader:
                 self.status.frames += 1
                 now = time.time()
                 at = self._clock.see(stamp, time.monotonic())
-                if self.source.kind == "stdin":  # a file in a pipe comes all at once
+                if self.source.kind == "stdin" or lasts:  # it comes all at once
                     began = time.monotonic() - at if began is None else began
                     self._stop.wait(max(0.0, began + at - time.monotonic()))
                     now = time.time()
+                start = at if start is None else start
+                self._is_whole = lasts is not None and at - start >= lasts - _REST
                 due = self._ticker.see(at, (ordinal, picture))
                 if due is not None:
                     image = shower.image(due.frame[1], at)

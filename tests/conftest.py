@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -64,3 +65,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if not nightly and taken > (HEAVY if heavy else UNMARKED):
             advice = "make it smaller, or mark it nightly" if heavy else "make it smaller, or heavy"
             terminalreporter.line(f"{taken:.0f} s: {report.nodeid} ({advice})")
+
+
+@pytest.fixture(scope="session")
+def motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the fake camera of a browser shows, over and over."""
+    from movinet.data.synth.render import render_clip
+    from page_shows import LABEL, write_video
+
+    clip = render_clip("motions", LABEL, 1, 2)
+    path = tmp_path_factory.mktemp("camera") / "camera.y4m"
+    write_video(path, clip.frames, clip.frame_rate, "wrapped_avframe")
+    return path

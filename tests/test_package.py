@@ -209,8 +209,10 @@ def test_wheel_is_whole(tmp_path: Path) -> None:
         "movinet/embedded/motions.safetensors",
         "movinet/embedded/motions.tflite",
         "movinet/evaluation/report.html",
-        "movinet/serving/page/index.html",
-        "movinet/serving/page/app.js",
+        "movinet/serving/page/backend.js",
+        "movinet/web/page/index.html",
+        "movinet/web/device/worker.js",
+        "movinet/web/js/index.mjs",
         "movinet/training/recipes/a0_stream.yaml",
     }
     assert metadata["License-Expression"] == "Apache-2.0"

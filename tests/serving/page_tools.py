@@ -1,49 +1,17 @@
 """What tests of the page share: a server that starts again, a video, what the page shows."""
 
 import contextlib
-import json
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import av
 import httpx
-import numpy as np
-from browser import Page
-from numpy.typing import NDArray
 from serving_tools import Process
 
-#: What the fake camera shows.
-LABEL = "moving right"
-READY = "document.getElementById('app')?.hidden === false"
+from page_shows import LABEL, READY, figure, shows, write_video
 
-
-def figure(page: Page, name: str, tile: int = 0) -> float:
-    """A number of a tile."""
-    return float(page.texts(f"[data-figure={name}]")[tile].split()[0])
-
-
-def shows(label: str, tile: int = 0) -> str:
-    """Whether a tile's likeliest class is that, clearly."""
-    part = f"document.querySelectorAll('.tile')[{tile}]"
-    return (
-        f"{part}?.querySelector('.best-label').innerText === {json.dumps(label)} && "
-        f"parseInt({part}.querySelector('.best-share').innerText) > 70"
-    )
-
-
-def write_video(path: Path, frames: NDArray[np.uint8], rate: int, codec: str) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
-        assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            container.mux(stream.encode(picture.reformat(format="yuv420p")))
-        container.mux(stream.encode())
+__all__ = ["LABEL", "READY", "Serving", "figure", "shows", "write_video"]
 
 
 class Serving:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, Page
 from page_tools import LABEL, READY, Serving, shows
+
+from browser import CHROMIUM, Page
 
 pytestmark = [
     pytest.mark.heavy,
@@ -135,7 +136,7 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
 
 def test_text_has_contrast_in_both_themes() -> None:
-    style = (resources.files("movinet.serving") / "page" / "style.css").read_text()
+    style = (resources.files("movinet.web") / "page" / "style.css").read_text()
     light, dark = style.split("@media (prefers-color-scheme: dark)")
     for part in (light, dark):
         colours = dict(re.findall(r"--([\w-]+): (#\w{6});", part))

@@ -49,6 +49,14 @@ def command(
             "sequences are streams.",
         ),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Instead of a file: a web page with the model inside, for any web server; its "
+            "camera is recognised on the device. Kernels are int8 unless --quantize float16.",
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -147,9 +155,11 @@ def command(
       movinet export run/model.safetensors -o mine.tflite --quantize int8 --calibration videos/
 
       movinet export run/model.safetensors --triton models --softmax
+
+      movinet export motions --page site
     """
-    if (output is None) == (triton is None):
-        raise ConfigError("say where to write: either --output FILE or --triton DIR")
+    if sum(each is not None for each in (output, triton, page)) != 1:
+        raise ConfigError("say where to write: --output FILE, --triton DIR or --page DIR")
     if triton is None and (half_life, name) != (None, None):
         raise ConfigError("--half-life and --name are of --triton; a file takes any half-life")
     if triton is not None and (frames not in (None, 1) or batch not in (None, "any")):
@@ -169,6 +179,8 @@ def command(
     given = (weights, labels, head_activation, options)
     if output is not None:
         exported = _export(model, output, *given)
+    elif page is not None:
+        exported = _export_page(model, page, *given)
     else:
         assert triton is not None
         exported = _export_triton(model, triton, name, half_life, *given)
@@ -201,7 +213,7 @@ def _export(
     head_activation: str | None,
     options: dict[str, Any],
     *,
-    streams_only: bool = False,
+    streams_only: str = "",
 ) -> Exported:
     """Load the model, say on stderr what it is, and write it."""
     from movinet.labels import load_labels
@@ -230,7 +242,7 @@ def _export(
     info = loaded.info
     if streams_only and not info.streaming:
         stream = info.name.replace("_base", "_stream")
-        raise ConfigError(f"{info.name} is a base model: Triton's sequences are streams, {stream}")
+        raise ConfigError(f"{info.name} is a base model: {streams_only}, {stream}")
     if options["multi_label"] is not None:
         info = dataclasses.replace(info, multi_label=options["multi_label"])
     say_model(info, "", "predictions")
@@ -248,10 +260,31 @@ def _export_triton(
     if name is not None:
         check_repository(repository, name)  # before any work
     with tempfile.TemporaryDirectory(prefix="movinet-") as folder:
-        exported = _export(model, Path(folder) / "model.onnx", *given, streams_only=True)
+        exported = _export(
+            model,
+            Path(folder) / "model.onnx",
+            *given,
+            streams_only="Triton's sequences are streams",
+        )
         seconds = half_life_of(half_life, load(exported.path))
         written = write_repository(exported.path, repository, name=name, half_life=seconds)
     return dataclasses.replace(exported, path=written)
+
+
+def _export_page(model: str, folder: Path, *given: Any) -> Exported:
+    """Write a page, by way of a .mvn file."""
+    from movinet.exporting.page import check_folder, write_page
+
+    *names, options = given
+    check_folder(folder)  # before any work
+    if options["quantize"] is None:
+        options["quantize"] = "dynamic"
+    with tempfile.TemporaryDirectory(prefix="movinet-") as work:
+        exported = _export(
+            model, Path(work) / "model.mvn", *names, options, streams_only="a page sees streams"
+        )
+        size = write_page(exported.path, folder)
+    return dataclasses.replace(exported, path=folder, size=size)
 
 
 def _facts(exported: Exported) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from movinet.serving.messages import (
 )
 from movinet.text import one_line
 from movinet.version import __version__
+from movinet.web import page_files
 
 #: Bytes of a snapshot that is sent.
 MAX_SNAPSHOT = 256 * 2**20
@@ -115,10 +116,7 @@ def _add_page(app: FastAPI, hub: Hub) -> None:
 
     @app.get("/page/{name}", include_in_schema=False)
     def page(name: str) -> Response:
-        found = {
-            item.name: item
-            for item in resources.files("movinet.serving").joinpath("page").iterdir()
-        }
+        found = page_files(resources.files("movinet.serving") / "page")
         suffix = "." + name.rpartition(".")[2]
         if name not in found or suffix not in _PAGE_TYPES:
             return JSONResponse({"error": "there is no such page"}, 404)

@@ -9,13 +9,11 @@
 //   // As often as there is a picture:
 //   if (stream.takes(seconds)) stream.send(jpeg, seconds);
 
-/** Frames on their way; a newer one is skipped until one of them is answered. */
-export const MOST_UNANSWERED = 2;
+import { Flow } from "./flow.js";
+
 /** Bytes of a frame's header: sequence, presentation time in µs, kind, three zeros. */
 const HEADER_BYTES = 16;
 const JPEG = 1;
-/** Milliseconds after which an unanswered frame counts as lost. */
-const LOST_AFTER = 5_000;
 /** Milliseconds of silence after which the server is asked, and given up. */
 const ASK_AFTER = 10_000;
 const GIVE_UP_AFTER = 25_000;
@@ -60,12 +58,8 @@ export class StreamSocket extends EventTarget {
   #tries = 0;
   #openedAt = Infinity;
   #heardAt = 0;
-  /** Times of capture by sequence number, oldest first. */
-  #unanswered = new Map();
+  #flow = new Flow();
   #sequence = -1;
-  #tick = -1;
-  /** Seconds of the source at the stream's 0; null until the next frame sets it. */
-  #origin = null;
   #held = 0;
 
   /**
@@ -82,16 +76,22 @@ export class StreamSocket extends EventTarget {
     this.hello = null;
     /** Tick of the last frame that the model has seen; null for none. */
     this.number = null;
-    /** Frames not sent because two were unanswered, or that the server had no tick for. */
-    this.skipped = 0;
     /** Frames that newer ones replaced on the server, since this object watches. */
     this.dropped = 0;
     /** Ticks without a frame, since this object watches. */
     this.missed = 0;
-    /** Frames that were not answered, or refused. */
-    this.lost = 0;
     /** How often an open connection was lost. */
     this.breaks = 0;
+  }
+
+  /** Frames not sent because two were unanswered, or that the server had no tick for. */
+  get skipped() {
+    return this.#flow.skipped;
+  }
+
+  /** Frames that were not answered, or refused. */
+  get lost() {
+    return this.#flow.lost;
   }
 
   /** Connect, and stay connected. */
@@ -114,19 +114,7 @@ export class StreamSocket extends EventTarget {
    */
   takes(time) {
     if (this.state !== "open" || this.hello === null || this.#held) return false;
-    const seen = this.number ?? -1;
-    // Ticks up to the last one are seen already: of another page, or of a later clock.
-    if (this.#origin === null || this.#tickOf(time) < seen) {
-      this.#origin = time - (seen + 1) / this.hello.frame_rate;
-      this.#tick = seen;
-    }
-    const tick = this.#tickOf(time);
-    if (tick <= this.#tick) return false;
-    this.#tick = tick;
-    this.#forgetLost();
-    if (this.#unanswered.size < MOST_UNANSWERED) return true;
-    this.skipped += 1;
-    return false;
+    return this.#flow.takes(time, this.hello.frame_rate, this.number);
   }
 
   /**
@@ -137,14 +125,15 @@ export class StreamSocket extends EventTarget {
    * @param {number} captured When it was captured, by performance.now().
    */
   send(jpeg, time, captured = performance.now()) {
-    if (this.state !== "open" || this.hello === null || this.#origin === null || this.#held) return;
+    if (this.state !== "open" || this.hello === null || !this.#flow.started || this.#held) return;
     this.#sequence = (this.#sequence + 1) >>> 0;
     const header = new DataView(new ArrayBuffer(HEADER_BYTES));
     header.setUint32(0, this.#sequence, true);
-    const seconds = Math.max(0, this.#tickOf(time)) / this.hello.frame_rate;
+    const rate = this.hello.frame_rate;
+    const seconds = Math.max(0, this.#flow.tickOf(time, rate)) / rate;
     header.setBigInt64(4, BigInt(Math.round(seconds * 1e6)), true);
     header.setUint8(12, JPEG);
-    this.#unanswered.set(this.#sequence, captured);
+    this.#flow.sent(this.#sequence, captured);
     this.#socket.send(new Blob([header.buffer, jpeg]));
   }
 
@@ -169,19 +158,13 @@ export class StreamSocket extends EventTarget {
   async #between(change) {
     this.#held += 1;
     try {
-      const end = performance.now() + 1_000;
-      while (this.#unanswered.size && performance.now() < end) await pause(10);
-      this.#unanswered.clear();
+      await this.#flow.settle();
       const { time, frame_rate: rate } = await change();
       this.number = time === null ? null : Math.round(time * rate);
-      this.#origin = null;
+      this.#flow.restart();
     } finally {
       this.#held -= 1;
     }
-  }
-
-  #tickOf(time) {
-    return Math.floor((time - this.#origin) * this.hello.frame_rate + 1e-6);
   }
 
   async #connect() {
@@ -238,7 +221,7 @@ export class StreamSocket extends EventTarget {
   #greet(hello) {
     this.#openedAt = performance.now();
     this.hello = hello;
-    this.#unanswered.clear();
+    this.#flow.clear();
     if (hello.sequence !== null) this.#sequence = Math.max(this.#sequence, hello.sequence);
     this.number = hello.number;
     this.#become("open");
@@ -246,7 +229,7 @@ export class StreamSocket extends EventTarget {
   }
 
   #take(result) {
-    const captured = this.#answer(result.sequence);
+    const captured = this.#flow.answer(result.sequence);
     this.number = result.number;
     this.dropped += result.dropped;
     this.missed += result.gap;
@@ -255,34 +238,14 @@ export class StreamSocket extends EventTarget {
   }
 
   #skip(message) {
-    if (this.#answer(message.sequence) !== undefined) this.skipped += 1;
+    if (this.#flow.answer(message.sequence) !== undefined) this.#flow.skipped += 1;
   }
 
   #refuse(message) {
-    if (message.sequence !== undefined && this.#answer(message.sequence) !== undefined) {
-      this.lost += 1;
+    if (message.sequence !== undefined && this.#flow.answer(message.sequence) !== undefined) {
+      this.#flow.lost += 1;
     }
     this.#emit("refused", message);
-  }
-
-  /** When a frame was captured; it and the ones before it are answered. */
-  #answer(sequence) {
-    const captured = this.#unanswered.get(sequence);
-    if (captured === undefined) return undefined;
-    for (const older of [...this.#unanswered.keys()]) {
-      this.#unanswered.delete(older);
-      if (older === sequence) break;
-    }
-    return captured;
-  }
-
-  #forgetLost() {
-    const before = performance.now() - LOST_AFTER;
-    for (const [sequence, captured] of this.#unanswered) {
-      if (captured > before) break;
-      this.#unanswered.delete(sequence);
-      this.lost += 1;
-    }
   }
 
   #lose(socket, code, reason) {
@@ -315,8 +278,8 @@ export class StreamSocket extends EventTarget {
 
   #drop() {
     clearInterval(this.#watch);
-    this.lost += this.#unanswered.size;
-    this.#unanswered.clear();
+    this.#flow.lost += this.#flow.unanswered;
+    this.#flow.clear();
     this.#socket = null;
   }
 
@@ -328,8 +291,4 @@ export class StreamSocket extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-function pause(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

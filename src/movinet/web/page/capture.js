@@ -1,5 +1,6 @@
 // Where pictures come from: a camera, a screen or a file, in a <video>.
 
+import { PICTURES } from "./backend.js";
 import { sentenceOfCapture, Refusal } from "./words.js";
 
 const QUALITY = 0.9;
@@ -139,7 +140,7 @@ export class Source extends EventTarget {
    * The picture that is shown now.
    *
    * @param {number} side Pixels that its shorter side has at most.
-   * @returns {Promise<Blob | null>} A JPEG.
+   * @returns {Promise<Blob | ImageData | null>} A JPEG, or its pixels, as streams want them.
    */
   grab(side) {
     const { videoWidth: width, videoHeight: height } = this.#video;
@@ -147,9 +148,10 @@ export class Source extends EventTarget {
     const canvas = this.#canvas;
     const [wide, high] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
     if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
-    const context = canvas.getContext("2d", { alpha: false });
+    const context = canvas.getContext("2d", { alpha: false, willReadFrequently: PICTURES === "pixels" });
     context.imageSmoothingQuality = "high";
     context.drawImage(this.#video, 0, 0, wide, high);
+    if (PICTURES === "pixels") return Promise.resolve(context.getImageData(0, 0, wide, high));
     return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
   }
 
@@ -207,7 +209,7 @@ export class Feed {
 
   /**
    * @param {Source} source
-   * @param {() => import("./socket.js").StreamSocket[]} streams Those that are fed now.
+   * @param {() => import("./backend.js").Stream[]} streams Those that are fed now.
    */
   constructor(source, streams) {
     this.#source = source;
@@ -234,8 +236,8 @@ export class Feed {
       const captured = performance.now();
       // A margin for the crop that some models make.
       const side = Math.max(...takers.map(({ hello }) => hello.image_size)) * 1.15;
-      const jpeg = await this.#source.grab(Math.ceil(side));
-      if (jpeg !== null) for (const stream of takers) stream.send(jpeg, time, captured);
+      const picture = await this.#source.grab(Math.ceil(side));
+      if (picture !== null) for (const stream of takers) stream.send(picture, time, captured);
     } finally {
       this.#busy = false;
     }

@@ -18,7 +18,7 @@ export class Others {
   #timer = 0;
 
   /**
-   * @param {import("./server.js").Server} server
+   * @param {import("./backend.js").Backend} server
    * @param {HTMLElement} section Hidden while there are none.
    * @param {HTMLUListElement} list
    * @param {(info: object) => void} watch Puts one on the wall.

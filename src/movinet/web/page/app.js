@@ -1,8 +1,8 @@
 // The page: what its buttons do.
 
+import { Backend, SENTENCES } from "./backend.js";
 import { Feed, Source } from "./capture.js";
 import { Palette } from "./chart.js";
-import { Server } from "./server.js";
 import { Tile } from "./tile.js";
 import { Others } from "./wall.js";
 import {
@@ -22,7 +22,7 @@ const CONNECT = 3_000;
 /** What is asked of the server for a new stream. */
 const WISHES = { half_life: 5, rewind: 15, top: 10 };
 
-const server = new Server(new URL(".", document.baseURI).href, remembered(TOKEN));
+const server = new Backend(new URL(".", document.baseURI).href, remembered(TOKEN));
 const palette = new Palette();
 const source = new Source(byId("video"), prepare);
 /** @type {Tile[]} */
@@ -113,6 +113,18 @@ function showModels(models) {
     }),
   );
   byId("model-choice").hidden = models.length < 2;
+  select.onchange = () => showCard(models.find(({ name }) => name === select.value));
+  showCard(models[0]);
+}
+
+/** What the chosen model is. */
+function showCard({ name, labels, image_size: size, frame_rate: rate, origin, notes }) {
+  byId("card-model").textContent =
+    `${name}: ${labels.length} classes, ${size} × ${size} pixels, ${Number(rate.toPrecision(3))} ` +
+    `frames a second.${origin ? ` Weights: ${origin}.` : ""}`;
+  byId("card-notes").textContent = notes.join(" ");
+  byId("card-labels").textContent = labels.join(", ");
+  byId("card").hidden = false;
 }
 
 /** A stream that this tab had before it was loaded again. */
@@ -324,6 +336,12 @@ if (needed.some((each) => each === undefined)) {
   source.addEventListener("change", showSource);
   source.addEventListener("failed", ({ detail }) => notice(detail));
   addEventListener("online", () => tiles.forEach(({ stream }) => stream.state === "waiting" && stream.open()));
+  for (const [name, text] of Object.entries(SENTENCES)) {
+    const places = [document, byId("tile").content];
+    for (const place of places.flatMap((each) => [...each.querySelectorAll(`[data-say=${name}]`)])) {
+      place.textContent = text;
+    }
+  }
   connectButtons();
   connectDrops();
   keepDrawing();

@@ -1,9 +1,9 @@
 // One stream on the wall.
 
+import { Stream } from "./backend.js";
 import { drawChart, History, LEAST } from "./chart.js";
 import { EventList } from "./events.js";
 import { Figures } from "./figures.js";
-import { StreamSocket } from "./socket.js";
 import {
   HALF_LIFE_PLACES, halfLifeAt, halfLifeWords, milliseconds, moment, percent, placeOfHalfLife,
   seconds, sentenceOfServer,
@@ -41,7 +41,7 @@ export class Tile extends EventTarget {
   #fed = false;
 
   /**
-   * @param {import("./server.js").Server} server
+   * @param {import("./backend.js").Backend} server
    * @param {{id: string, model: string, half_life: number | null}} info Of the stream.
    * @param {import("./chart.js").Palette} palette
    * @param {{name: string, own: boolean, say: (text: string) => void, history?: History}} options
@@ -65,7 +65,7 @@ export class Tile extends EventTarget {
       file: find("input[type=file]"),
     };
     this.#events = new EventList(find(".events"), find(".no-events"), (text) => say(`${name}: ${text}`));
-    this.stream = new StreamSocket(server, info.id);
+    this.stream = new Stream(server, info.id);
     this.#build();
     this.#listen();
     this.stream.open();

@@ -113,7 +113,7 @@ def start(path: Path) -> None:
 
 def memory(path: Path, count: int, seconds: float) -> None:
     with served(path, "--max-streams", str(count)) as server:
-        base, opened = server.memory, server.open(count, rate=1.0)
+        base, opened = server.memory, server.open(count, rate=0.01)
         state = opened[0]["state_bytes"]
         results = asyncio.run(drive(server.port, opened, 1.0, seconds))
         found, allowed = server.memory - base, count * (state + 0.3 * MB)
@@ -181,28 +181,41 @@ def bad_readers(path: Path, seconds: float) -> None:
         base = server.memory
         bad = server.open(20, rate=0.01)
         state = bad[0]["state_bytes"]
-        after, closed = asyncio.run(beside_bad_readers(server.port, good, bad, seconds))
+        after, closed = asyncio.run(beside_bad_readers(server, good, bad, seconds))
         grown = (server.memory - base) / len(bad) - state
         print(
             f"20 readers that never read: {len(closed)} closed, the last after "
-            f"{max(closed, default=0):.1f} s (10), {grown / MB:.2f} MB each beside the state (1); "
-            f"the others {ages(before)} without them, {ages(after)} beside them"
+            f"{max(closed.values(), default=0):.1f} s (10), {grown / MB:.2f} MB each beside the "
+            f"state (1); the others {ages(before)} without them, {ages(after)} beside them"
         )
 
 
 async def beside_bad_readers(
-    port: int, good: Sequence[Any], bad: Sequence[Any], seconds: float
-) -> tuple[list[list[Any]], list[float]]:
-    closed: list[float] = []
-    readers = [asyncio.create_task(never_reads(port, each["id"], closed)) for each in bad]
-    results = await drive(port, good, 5.0, seconds)
-    for reader in readers:
-        reader.cancel()
-    await asyncio.gather(*readers, return_exceptions=True)
+    server: Served, good: Sequence[Any], bad: Sequence[Any], seconds: float
+) -> tuple[list[list[Any]], dict[str, float]]:
+    """Results of the good ones, and when each bad one was let go."""
+    closed: dict[str, float] = {}
+    readers = [asyncio.create_task(never_reads(server.port, each["id"])) for each in bad]
+    began, names = time.perf_counter(), {each["id"] for each in bad}
+
+    async def look() -> None:
+        await asyncio.sleep(2.0)
+        while True:
+            listed = (await asyncio.to_thread(server.http.get, "/v1/streams")).json()
+            for each in listed:
+                if each["id"] in names and not each["listeners"]:
+                    closed.setdefault(each["id"], time.perf_counter() - began)
+            await asyncio.sleep(0.5)
+
+    watcher = asyncio.create_task(look())
+    results = await drive(server.port, good, 5.0, seconds)
+    for task in (*readers, watcher):
+        task.cancel()
+    await asyncio.gather(*readers, watcher, return_exceptions=True)
     return results, closed
 
 
-async def never_reads(port: int, name: str, closed: list[float]) -> None:
+async def never_reads(port: int, name: str) -> None:
     """Sends frames and asks for answers, for ever, and takes none from the socket."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -214,15 +227,14 @@ async def never_reads(port: int, name: str, closed: list[float]) -> None:
     writer.write(head.encode())
     await reader.readuntil(b"\r\n\r\n")
     writer.transport.pause_reading()  # pyright: ignore[reportAttributeAccessIssue]
-    began, text = time.perf_counter(), b'{"type":"ping"}'
+    text = b'{"type":"ping"}'
     frame = bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
     try:
-        while True:
-            writer.write(frame * 50)
-            await asyncio.wait_for(writer.drain(), 30)
-            await asyncio.sleep(0.02)
-    except (ConnectionError, TimeoutError):
-        closed.append(time.perf_counter() - began)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while True:
+                writer.write(frame * 50)
+                await asyncio.wait_for(writer.drain(), 30)
+                await asyncio.sleep(0.02)
     finally:
         writer.transport.abort()
 

@@ -327,6 +327,21 @@ def test_who_never_reads_is_let_go_and_others_do_not_notice(
             connection.close()
 
 
+def test_a_flood_of_control_messages_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_socket, "_CONTROLS", 100.0)
+    monkeypatch.setattr(live_socket, "_CONTROLS_AT_ONCE", 10.0)
+    with served() as (url, _):
+        name = new_stream(url)
+        with connect(socket_url(url, name), subprotocols=PROTOCOLS) as opened:
+            assert json.loads(opened.recv())["type"] == "hello"
+            began = time.monotonic()
+            for _ in range(110):
+                opened.send('{"type":"ping"}')
+            answers = [json.loads(opened.recv(10))["type"] for _ in range(110)]
+            assert answers == ["pong"] * 110  # in time, each of them
+            assert 0.9 < time.monotonic() - began < 8
+
+
 def test_who_answers_no_ping_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is sent that would fill a buffer."""
     monkeypatch.setattr(server, "PING_INTERVAL", 0.3)

@@ -29,6 +29,8 @@ SLOW = 5.0
 _MOST_BAD = 20
 #: Frames a second that a client may send, as a multiple of what its stream takes, and at once.
 _EXCESS, _BURST = 8.0, 64.0
+#: Control messages a second of a client, and at once; the next one waits, and all behind it.
+_CONTROLS, _CONTROLS_AT_ONCE = 20.0, 50.0
 #: Codes of a close (RFC 6455): policy, restart, try again later.
 _POLICY, _RESTART, _LATER = 1008, 1012, 1013
 
@@ -108,6 +110,7 @@ class _Connection:
         self._outbox = Outbox(self._loop)
         self._bad = 0
         self._allowed, self._since = _BURST, self._loop.time()
+        self._turns, self._turns_since = _CONTROLS_AT_ONCE, self._loop.time()
 
     async def run(self) -> None:
         """Until either side ends it."""
@@ -141,6 +144,7 @@ class _Connection:
                 if message.get("bytes") is not None:
                     self._take_frame(message["bytes"])
                 else:
+                    await self._turn()
                     await self._control(message.get("text") or "")
             except Exception as error:
                 if not isinstance(error, MovinetError):  # whatever it is, the stream goes on
@@ -150,6 +154,14 @@ class _Connection:
                 self._outbox.put({"type": "refused", "reason": one_line(error)})
                 if self._bad > _MOST_BAD:
                     return _POLICY, f"{self._bad} messages were none: the last, {one_line(error)}"
+
+    async def _turn(self) -> None:
+        """Wait until a control message is due: nothing is read meanwhile, so the client waits too."""
+        now = self._loop.time()
+        earned = (now - self._turns_since) * _CONTROLS
+        self._turns, self._turns_since = min(_CONTROLS_AT_ONCE, self._turns + earned) - 1, now
+        if self._turns < 0:
+            await asyncio.sleep(-self._turns / _CONTROLS)
 
     def _take_frame(self, data: bytes) -> None:
         now = self._loop.time()

@@ -86,6 +86,11 @@ class FirmWebSocket(WebSocketsSansIOProtocol):
             # Closed, it would keep what was not read, for ever.
             self.loop.call_later(LINGER, self.transport.abort)
 
+    def keepalive_timeout(self) -> None:
+        """No ping was answered: what waits to be sent is not waited for either."""
+        super().keepalive_timeout()
+        self.loop.call_later(LINGER, self.transport.abort)
+
 
 class Server(uvicorn.Server):
     """A uvicorn server that tells the clients of streams that they move, before it stops."""

@@ -139,9 +139,9 @@ def run_on_gpu(paths: list[Path], folder: Path) -> dict[str, float | str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# Nightly, since in a full gate, and only there, the process that waits for this program is ended by
-# the kernel (SIGSEGV, SI_KERNEL, on return from poll); the operations of the same files are compared
-# with the accelerator's lists above.
+# Nightly, since in a full gate, and only there, the process that waits for this program is ended
+# by the kernel (SIGSEGV, SI_KERNEL, on return from poll); the operations of the same files are
+# compared with the accelerator's lists above.
 @pytest.mark.heavy
 @pytest.mark.nightly
 def test_the_accelerator_runs_whole_files(files: dict[str, Path], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+    def log_message(self, *_: Any) -> None:
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
 
 
@@ -159,9 +159,7 @@ def test_streams_are_forked_rewound_saved_and_loaded(
     assert StreamSnapshot.load(saved[0]).model == "motions"
 
 
-def test_it_opens_again_without_a_network(
-    site: Site, visit: Callable[..., Page], tmp_path: Path
-) -> None:
+def test_it_opens_again_without_a_network(site: Site, visit: Callable[..., Page]) -> None:
     page = visit(site)
     page.wait(READY)
     page.wait("navigator.serviceWorker.ready.then(({ active }) => active?.state === 'activated')")
@@ -219,7 +217,7 @@ def test_a_page_is_small(folder: Path) -> None:
     assert sum(sizes) < 1.5e6
 
 
-def test_only_new_folders_and_pages_are_written(folder: Path, tmp_path: Path) -> None:
+def test_only_new_folders_and_pages_are_written(tmp_path: Path) -> None:
     runner, other = CliRunner(), tmp_path / "other"
     other.mkdir()
     (other / "letter.txt").write_text("dear")

@@ -18,9 +18,7 @@ def package_files() -> dict[str, Traversable]:
 
 
 def page_files(own: Traversable) -> dict[str, Traversable]:
-    """The files of the page by name: those of every page, and those of a folder, one of them
-    `backend.js`.
-    """
+    """The files of the page by name: those of every page, and a folder's own with `backend.js`."""
     shared = resources.files(__name__) / "page"
     return {item.name: item for item in [*_children(shared), *_children(own)]}
 

@@ -156,7 +156,7 @@ class _Connection:
                     return _POLICY, f"{self._bad} messages were none: the last, {one_line(error)}"
 
     async def _turn(self) -> None:
-        """Wait until a control message is due: nothing is read meanwhile, so the client waits too."""
+        """Wait until a control message is due: nothing is read meanwhile, so clients wait too."""
         now = self._loop.time()
         earned = (now - self._turns_since) * _CONTROLS
         self._turns, self._turns_since = min(_CONTROLS_AT_ONCE, self._turns + earned) - 1, now

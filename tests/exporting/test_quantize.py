@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from movinet.errors import VideoError
 from movinet.exporting.calibration import measure_ranges, read_clips
 from movinet.exporting.graph.folding import fold
 from movinet.exporting.graph.graph import GraphOptions, build_graph
+from movinet.exporting.graph.program import Program, Value
 from movinet.exporting.quantize import activation_scale, to_int8
 from movinet.network.config import InputSpec, MoViNetConfig
 from movinet.runtime.numbers import softmax
@@ -79,6 +81,28 @@ def test_int8_streams_carry_int8_frames(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stream(clips()[0][1]), second)
     stream.reset()
     np.testing.assert_array_equal(stream(clips()[0][0]), first)
+
+
+@pytest.mark.parametrize("quantize", ["mixed", "int8"])
+def test_an_activation_of_several_operations_is_quantised(
+    quantize: Literal["mixed", "int8"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a new one is made: some of its operations have constants."""
+
+    def activate(self: Program, name: str, x: Value, _: str) -> Value:
+        shifted = self.binary("add", f"{name}/shifted", x, 3.0)
+        share = self.binary("mul", f"{name}/share", self.unary("relu6", f"{name}/cut", shifted), x)
+        return self.binary("div", name, share, 6.0)
+
+    monkeypatch.setattr(Program, "activate", activate)
+    done = movinet.export(
+        make_model(STREAM.replace(head_activation="hard_swish")),
+        tmp_path / "x.tflite",
+        input_spec=SPEC,
+        quantize=quantize,
+        calibration=clips() if quantize == "int8" else None,
+    )
+    assert done.agreement.error < 0.1
 
 
 def test_zero_is_a_step_of_every_scale() -> None:

@@ -186,6 +186,8 @@ class _Int8:
         value = self._program.values[op.output]
         if op.kind == "concat":  # only of what has one scale
             return op.inputs[0].startswith("buffer/")
+        if op.kind in ("add", "mul") and not self._program.constants.keys().isdisjoint(op.inputs):
+            return False  # no range of a constant was measured
         return op.kind in kinds and len(value.shape) == 4 and value.shape[1:3] != (1, 1)
 
     def _share_scales(self, ops: list[Op]) -> None:

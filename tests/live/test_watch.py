@@ -6,6 +6,7 @@ import gc
 import http.server
 import math
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -338,6 +339,35 @@ def test_a_recording_with_its_index_at_the_end_says_what_to_do(
         ):
             pass
     assert "faststart" in reasons[0]
+
+
+def test_a_server_that_says_nothing_is_told_so(runtime: Any) -> None:
+    reasons: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for _ in watch(
+            f"x=http://127.0.0.1:{server.getsockname()[1]}/",
+            runtime,
+            open_timeout=0.3,
+            read_timeout=0.3,
+            seconds=1,
+            on_status=lambda status: reasons.append(status.reason),
+        ):
+            pass
+    assert reasons[0] == "x: cannot be opened (no answer in time)"
+
+
+def test_a_clock_that_is_put_back_makes_no_result_early(
+    runtime: Any, film: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an hour, while frames arrive and steps are made."""
+    real, calls = time.time, iter(range(10**9))
+    monkeypatch.setattr(time, "time", lambda: real() - 3600 * (next(calls) >= 20))
+    with http_server(lambda send, _, stopped: paced(film, send, stopped)) as url:
+        found = seen(watch(url, runtime), 12)
+    assert all(0 <= result.age < 5 for result in found)
+    times = [result.time for result in found]
+    assert times == sorted(times)
+    assert times[-1] < 4
 
 
 def test_no_password_in_what_goes_wrong(runtime: Any) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import av
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import ExitError, FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -197,6 +197,8 @@ def check_size(name: str, width: int, height: int) -> None:
 
 def _reason(error: Exception) -> str:
     """Why, without the address: FFmpeg's errors name it, passwords included."""
+    if isinstance(error, ExitError):  # FFmpeg's word for the end of our patience
+        return "no answer in time"
     if isinstance(error, FFmpegError | OSError):
         return one_line(error.strerror or type(error).__name__)
     return "not possible"

@@ -317,7 +317,7 @@ class Watcher:
             number,
             number / self._rate,
             captured,
-            time.time(),
+            max(captured, time.time()),  # the clock may have been put back
             dropped,
             gap,
             probabilities,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import movinet
@@ -68,6 +71,34 @@ def test_a_terminal_gets_one_view(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for text in ("door", "yard", "turning right", "98%"):
         assert text in shown
+
+
+def test_a_terminal_that_stands_still_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-S, or a connection that was lost."""
+    goes_on, stands = threading.Event(), threading.Event()
+
+    class Terminal(io.StringIO):
+        def write(self, text: str) -> int:
+            stands.set()
+            goes_on.wait(20)
+            return super().write(text)
+
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Console(file=Terminal(), force_terminal=True)
+    monkeypatch.setattr("movinet.cli.watch_view.out", lambda: terminal)
+    monkeypatch.setattr("movinet.cli.watch_view._PATIENCE", 0.1)
+    try:
+        began = time.monotonic()
+        with live_view({}, 2) as view:
+            results = list(watch(str(CLIP), seconds=0.5))
+            assert stands.wait(5)
+            for result in results:
+                view(result)
+        assert time.monotonic() - began < 4
+    finally:
+        goes_on.set()
 
 
 @pytest.mark.parametrize(

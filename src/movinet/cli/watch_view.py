@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,8 @@ View = Callable[["LiveResult"], None]
 #: Results of a sparkline, and for the rate that is shown.
 _HISTORY = 24
 _LABEL, _BAR, _EVENTS = 24, 12, 5
+#: Between two drawings; for a terminal that stands still at the end; seconds.
+_REDRAWN, _PATIENCE = 0.25, 2.0
 
 
 def event_line(source: str, change: EventChange) -> str:
@@ -70,18 +73,18 @@ class _Seen:
     best: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
 
-@contextlib.contextmanager
-def live_view(statuses: Mapping[str, SourceStatus], top: int) -> Iterator[View]:
-    """One view of all sources, redrawn four times a second at most."""
-    from rich.live import Live
+class _Board:
+    """What is shown, told by one thread and drawn by another."""
 
-    seen: dict[str, _Seen] = {}
-    events: deque[str] = deque(maxlen=_EVENTS)
-    console = out()
-    with Live(console=console, refresh_per_second=4, transient=False) as live:
+    def __init__(self, statuses: Mapping[str, SourceStatus]) -> None:
+        self._statuses, self._lock = statuses, threading.Lock()
+        self._seen: dict[str, _Seen] = {}
+        self._events: deque[str] = deque(maxlen=_EVENTS)
 
-        def view(result: LiveResult) -> None:
-            one = seen.setdefault(result.source, _Seen(result))
+    def see(self, result: LiveResult) -> None:
+        """The next result."""
+        with self._lock:
+            one = self._seen.setdefault(result.source, _Seen(result))
             one.result = result
             if not result.ended:
                 one.when.append(result.finished)
@@ -89,10 +92,41 @@ def live_view(statuses: Mapping[str, SourceStatus], top: int) -> Iterator[View]:
             for change in result.events:
                 if change.kind != "update":
                     word = "begins" if change.kind == "new" else "ended "
-                    events.append(f"{word}  {event_line(result.source, change)}")
-            live.update(_drawn(seen, dict(statuses), [*events], top, console.options.ascii_only))
+                    self._events.append(f"{word}  {event_line(result.source, change)}")
 
-        yield view
+    def drawn(self, top: int, *, plain: bool) -> Group:
+        """As it is now."""
+        with self._lock:
+            return _drawn(self._seen, dict(self._statuses), [*self._events], top, plain)
+
+
+@contextlib.contextmanager
+def live_view(statuses: Mapping[str, SourceStatus], top: int) -> Iterator[View]:
+    """One view of all sources, redrawn four times a second at most.
+
+    A thread draws it, so that a terminal that stands still (Ctrl-S, a lost connection) holds up
+    neither results nor what they are sent to.
+    """
+    from rich.live import Live
+
+    board, console, over = _Board(statuses), out(), threading.Event()
+
+    def draw() -> None:
+        plain = console.options.ascii_only
+        with Live(console=console, auto_refresh=False, transient=False) as live:
+            while True:
+                last = over.wait(_REDRAWN)
+                live.update(board.drawn(top, plain=plain), refresh=True)
+                if last:
+                    return
+
+    thread = threading.Thread(target=draw, name="movinet view", daemon=True)
+    thread.start()
+    try:
+        yield board.see
+    finally:
+        over.set()
+        thread.join(_PATIENCE)
 
 
 def _drawn(

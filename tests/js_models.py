@@ -44,7 +44,11 @@ def run(tmp_path: Path) -> Run:
         path.write_text(json.dumps(job))
         script = Path(__file__).parent / "web" / "run_model.mjs"
         done = subprocess.run(
-            ["node", script, path], capture_output=True, text=True, check=False, timeout=120
+            ["node", "--expose-gc", script, path],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

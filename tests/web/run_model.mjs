@@ -50,6 +50,22 @@ const actions = {
   save: async (path) => writeFile(path, stream.snapshot()),
   restore: async (path) => stream.restore(await readFile(path)),
   count: async () => stream.frameCount,
+  /** Streams one after the other; none is held, and every second one is closed. */
+  open: async (count) => {
+    for (let i = 0; i < count; i++) {
+      const opened = model.stream();
+      if (i % 2) opened.close();
+      if (i % 20 === 0) {
+        globalThis.gc();
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }
+  },
+  closed: async () => {
+    const opened = model.stream();
+    opened.close();
+    await opened.step({ width: 9, height: 9, data: new Uint8Array(9 * 9 * 3) });
+  },
   memory: async () => model.engine.memory,
 };
 

@@ -23,6 +23,7 @@ from js_models import PACKAGE
 from movinet.cli import build_app
 from movinet.runtime.snapshot import StreamSnapshot
 from page_shows import LABEL, READY, camera, figure, shows
+from real_material import real_file, real_video
 
 pytestmark = [
     pytest.mark.heavy,
@@ -238,3 +239,32 @@ def test_only_new_folders_and_pages_are_written(tmp_path: Path) -> None:
     assert "a page sees streams, a0_stream" in " ".join(base.output.split())
     both = runner.invoke(build_app(), ["export", "motions", "--page", "x", "-o", "y.mvn"])
     assert both.exit_code == 2
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("video", "label"),
+    [
+        ("kinetics600_a0_int8/clips/carving_ice.mp4", "carving ice"),
+        ("arm_wrestling.mp4", "arm wrestling"),
+    ],
+)
+def test_published_weights_name_real_clips(
+    video: str, label: str, tmp_path: Path, visit: Callable[..., Page]
+) -> None:
+    weights = real_file("kinetics600_a0_int8", "movinet_a0_stream_k600_int8.tflite")
+    clip = real_file(video) if "/" in video else real_video(video)
+    command = ["export", str(weights), "--page", str(tmp_path / "page")]
+    done = CliRunner().invoke(build_app(), command)
+    assert done.exit_code == 0, done.output
+    files = [path for path in (tmp_path / "page").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 5e6
+    site = Site(tmp_path / "page")
+    try:
+        page = visit(site)
+        page.wait(READY)
+        page.choose("#file-field", clip)
+        page.wait(shows(label))
+        assert page.errors == []
+    finally:
+        site.stop()

@@ -218,3 +218,9 @@ def test_wrong_use_is_one_line(run: Run, model: Path, tmp_path: Path) -> None:
     assert "missed frames are counted" in refusal(missed)
     assert "is a base model" in refusal(clip)
     assert "it is not" in refusal(video)
+
+
+def test_closed_and_forgotten_streams_give_their_memory_back(run: Run, model: Path) -> None:
+    answers = run(["load", model], ["memory"], ["open", 200], ["memory"], ["closed"])
+    assert answers[3] <= answers[1] + 2**21
+    assert refusal(answers[4]) == "the stream is closed"

@@ -11,6 +11,8 @@ const OK = 0;
 const BYTES = 1;
 const LARGEST_FILE = 2 ** 30;
 const compiled = new Map();
+/** Streams that nobody holds any more give their memory back. */
+const forgotten = new FinalizationRegistry((free) => free());
 
 /** The name of the best kernels that run here: "relaxed" or "simd128". */
 export function bestKernels() {
@@ -53,9 +55,22 @@ async function read(url) {
       throw new ModelError(`${url.pathname} cannot be read (${error.code}): make wasm builds it`);
     }
   }
-  const response = await fetch(url);
-  if (!response.ok) throw new ModelError(`${url} cannot be loaded (${response.status})`);
-  return response.arrayBuffer();
+  return (await fetched(url)).arrayBuffer();
+}
+
+/**
+ * @param {string | URL} url
+ * @returns {Promise<Response>} A good one.
+ */
+export async function fetched(url) {
+  let response;
+  try {
+    response = await fetch(url);
+  } catch (error) {
+    throw new ModelError(`${url} cannot be loaded (${error.message}): check the address`);
+  }
+  if (!response.ok) throw new ModelError(`${url} cannot be loaded (HTTP ${response.status})`);
+  return response;
 }
 
 /** What the module asks of a system that is not there: nothing can be written. */
@@ -160,6 +175,13 @@ class EngineStream {
     if (this.stream === 0) throw new ModelError("out of memory");
     this.frame = engine.allocate(info.height * info.width * 3);
     this.output = engine.allocate(4 * Math.max(info.classes, info.embedding));
+    const { stream, frame, output } = this;
+    this.free = () => {
+      exports.movinet_stream_free(stream);
+      exports.free(frame);
+      exports.free(output);
+    };
+    forgotten.register(this, this.free, this);
   }
 
   /**
@@ -220,10 +242,8 @@ class EngineStream {
 
   close() {
     if (this.stream === 0) return;
-    const { exports } = this.engine;
-    exports.movinet_stream_free(this.stream);
-    exports.free(this.frame);
-    exports.free(this.output);
+    forgotten.unregister(this);
+    this.free();
     this.stream = 0;
   }
 

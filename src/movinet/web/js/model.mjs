@@ -1,6 +1,6 @@
 // Models and streams, whatever computes them.
 
-import { Engine } from "./engine.mjs";
+import { Engine, fetched } from "./engine.mjs";
 import { ModelError } from "./errors.mjs";
 import { OnnxEngine, manifestOfOnnx } from "./onnx.mjs";
 import { cropPixels, exactPixels } from "./pixels.mjs";
@@ -60,12 +60,12 @@ function checked(manifest) {
 async function bytesOf(source) {
   if (source instanceof Uint8Array) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
-  if (typeof source === "string" || source instanceof URL) return bytesOf(await fetch(source));
+  if (typeof source === "string" || source instanceof URL) return bytesOf(await fetched(source));
   if (typeof source?.arrayBuffer !== "function") {
     throw new ModelError("a model is loaded from bytes, a Blob, a Response or an address");
   }
   if (source.ok === false) {
-    throw new ModelError(`${source.url} cannot be loaded (${source.status})`);
+    throw new ModelError(`${source.url} cannot be loaded (HTTP ${source.status})`);
   }
   return new Uint8Array(await source.arrayBuffer());
 }

@@ -427,6 +427,14 @@ def test_no_decoder_gets_bytes_that_it_takes_for_addresses(
         list(Replay(copy(whole(records), tmp_path), runtime).results())
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path, runtime: Any) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(MovinetError, match="not a regular file"):
+            Replay(path, runtime)
+
+
 def test_lengths_that_are_lies_take_no_memory(tmp_path: Path, runtime: Any) -> None:
     for size in (runlog.MAX_JSON, runlog.MAX_JSON + 1, 2**32 - 1):
         path = copy(MAGIC + _HEAD.pack(size, 1, 0, 0) + b"{}", tmp_path)

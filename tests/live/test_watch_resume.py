@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
 import signal
 import struct
@@ -347,6 +348,13 @@ def test_damaged_files_are_refused_or_read(
         go_on(path, film, runtime)
     except MovinetError as error:
         assert str(error).isprintable()  # noqa: PT017
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(film: Path, runtime: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MovinetError, match="not a regular file"):
+        watch(str(film), runtime, resume=tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100])

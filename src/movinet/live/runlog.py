@@ -253,6 +253,8 @@ class LogReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Path = file_path(path)
+        if self.path.exists() and not self.path.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{self.path}: not a regular file")
         self._file = self.path.open("rb")
         self._size = os.fstat(self._file.fileno()).st_size
         if self._file.read(len(MAGIC)) != MAGIC:

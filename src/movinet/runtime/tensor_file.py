@@ -74,6 +74,8 @@ def read_bytes(path: Path) -> bytes:
         CheckpointError: If it cannot be read, or is no file of this size.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{path}: not a regular file")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if not path.is_file() or size > MAX_BYTES:

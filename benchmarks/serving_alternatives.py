@@ -16,6 +16,7 @@ import base64
 import contextlib
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -119,8 +120,9 @@ async def at_rate(ask: Ask, number: int, load: tuple[int, float, float], ages: l
     while time.perf_counter() < end:
         await asyncio.sleep(max(0.0, began + due / rate - time.perf_counter()))
         sent = time.perf_counter()
-        await ask()
-        ages.append(time.perf_counter() - sent)
+        with contextlib.suppress(httpx.TransportError):  # a server may end an idle connection
+            await ask()
+            ages.append(time.perf_counter() - sent)
         due = max(due + 1, int((time.perf_counter() - began) * rate) + 1)
 
 
@@ -148,7 +150,9 @@ def ask_other(name: str, path: Path, python: str, load: tuple[int, float, float]
     if found.returncode:
         print(f"{name:16} is not installed for {python}")
         return
-    port = 18_000 + os.getpid() % 1000
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
     folder = path.parent
     if name == "litserve":
         (folder / "lit.py").write_text(LITSERVE)

@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from serving_tools import Process, served, wait_for
+from serving_tools import Process, free_port, served, wait_for
 
 import movinet
+from live.real_servers import rtsp_server
 from live.servers import RATE, http_server, paced, transport_stream
 from movinet import Client
 from movinet.client import ServerError
@@ -126,6 +127,21 @@ def test_a_source_is_seen_as_movinet_watch_sees_it(runtime: Any, film: list[byte
                 assert probability == pytest.approx(wanted[number][label], abs=1e-5)
     last = served_there[numbers[-1]]
     assert max(last, key=lambda label: last[label]) == LABEL
+
+
+def test_a_real_rtsp_server_is_followed(runtime: Any, film: list[bytes], tmp_path: Path) -> None:
+    """GStreamer's, with a password; it ends each connection with its film, and is asked again."""
+    path = tmp_path / "film.ts"
+    path.write_bytes(b"".join(film))
+    with rtsp_server(path, free_port(), "u:geheim") as url:
+        url = url.replace("rtsp://", "rtsp://u:geheim@")
+        with following([f"door={url}"], runtime) as (client, hub, said):
+            (stream,) = get(client, "/v1/streams")
+            results = seen(hub, stream["id"], 12)
+            assert results[-1]["top"][0]["label"] == LABEL
+            wait_for(lambda: get(client, "/v1/watch")[0]["reconnects"] >= 1, 20)
+        assert "door: connected" in said
+        assert "geheim" not in "".join(said)
 
 
 def test_streams_of_a_source_share_its_connection(runtime: Any, film: list[bytes]) -> None:

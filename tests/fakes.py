@@ -87,7 +87,7 @@ class ColourRuntime:
     def stream(self, *, half_life: float | None = None) -> ColourStream:
         assert half_life is None  # it knows no other mean
         if not self.info.streaming:
-            raise ConfigError(f"{self.info.name} is no stream model")
+            raise ConfigError(f"{self.info.name} is not a stream model")
         return ColourStream(self)
 
     def running_logits(

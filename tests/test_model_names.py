@@ -51,8 +51,8 @@ def test_names_and_what_they_mean(weights: Path, tmp_path: Path) -> None:
     [
         (None, None, ConfigError, "name a model .*motions, which is bundled"),
         ("a0_streem", None, ConfigError, "did you mean a0_stream.* nor is it motions, the bundled"),
-        ("motions", "kinetics-600", ConfigError, "motions has weights of its own.*kinetics-600"),
-        ("x.tflite", "motions", ConfigError, "x.tflite has weights of its own"),
+        ("motions", "kinetics-600", ConfigError, "motions has its own weights.*kinetics-600"),
+        ("x.tflite", "motions", ConfigError, "x.tflite has its own weights"),
         (None, "x.onnx", ConfigError, "x.onnx is an exported model.* give it as the model"),
         ("kinetics-600", None, ConfigError, "--model a0_stream --weights kinetics-600"),
         ("none.safetensors", None, CheckpointError, "none.safetensors: no such file; a model is"),

@@ -222,7 +222,7 @@ def test_temporal_ensemble_of_base_models_sees_alternate_frames(
         (False, {"window": 69906.0}, "1024 MiB hold: at most 349525 frames, window=69905"),
         (False, {"window": 24000.0, "crops": 3}, "at most 116508 frames, window=23301"),
         (False, {"window": float("nan")}, "window must be a positive number"),
-        (False, {"stride": 1.0, "views": 2}, "leave out views and crops"),
+        (False, {"stride": 1.0, "views": 2}, "omit views and crops"),
         (False, {"weights": "kinetics-600"}, "with a model that is open already"),
     ],
 )

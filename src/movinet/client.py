@@ -288,5 +288,5 @@ class RemoteStream:
 def _ended(error: ConnectionClosed) -> ServerError:
     close = error.rcvd
     if close is None:
-        return ServerError("the connection was lost; resume(id) goes on", 1006)
+        return ServerError("the connection was lost; resume(id) continues", 1006)
     return ServerError(one_line(close.reason or f"closed with {close.code}"), close.code)

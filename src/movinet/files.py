@@ -98,7 +98,7 @@ def model_path(name: object) -> Path:
     except UnicodeEncodeError:
         raise ConfigError(
             f"{str(path)!r}: the name holds bytes that are not UTF-8, which engines cannot open; "
-            "rename the file, or the folder that holds it"
+            "rename the file, or its folder"
         ) from None
     return path
 

@@ -76,7 +76,7 @@ def resolve(
     kind = _kind(name)
     if source is not None:
         raise ConfigError(
-            f"{name} has weights of its own, so --weights {source} cannot be used with it: omit one"
+            f"{name} has its own weights, so --weights {source} cannot be used with it: omit one"
         )
     return ModelName(kind, name, weights=None if kind == "exported" else name)
 

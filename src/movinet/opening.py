@@ -194,6 +194,6 @@ def check_for_files(runtime: Runtime, window: float | None) -> None:
         spec = runtime.info.input
         raise ConfigError(
             f"{name} was exported for windows of {spec.num_frames} frames, "
-            f"{spec.num_frames / spec.frame_rate:g} seconds: leave window out, or export with "
+            f"{spec.num_frames / spec.frame_rate:g} seconds: omit window, or export with "
             "another num_frames (--frames)"
         )

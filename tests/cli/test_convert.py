@@ -44,7 +44,11 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
     labels.write_text("one\ntwo\nthree\n")
     ours = tmp_path / "ours.safetensors"
     code, out, err = convert(checkpoint, ours, "--labels", labels, "--head-activation", "swish")
-    assert (code, "t0_stream, 3 classes" in out, "told from its tensors" in err) == (0, True, True)
+    assert (code, "t0_stream, 3 classes" in out, "inferred from its tensors" in err) == (
+        0,
+        True,
+        True,
+    )
     steps = [
         ("other/ckpt-7", ["--layout", "3d_2plus1d"]),
         ("packed.tar.gz", []),
@@ -180,7 +184,7 @@ def test_guesses_do_not_become_facts(checkpoint: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     convert(checkpoint, first)
     _, _, err = convert(first, second)
-    for words in ("told from its tensors", "hidden layer: taken as hard_swish", "are numbered"):
+    for words in ("inferred from its tensors", "hidden layer: taken as hard_swish", "are numbered"):
         assert words in " ".join(err.split())
     with safetensors.safe_open(second, framework="pt") as file:
         said = json.loads(file.metadata()["movinet"])

@@ -119,7 +119,7 @@ def test_the_embedding_can_be_an_output_too(run_export: Run) -> None:
         ("a6_base -w kinetics-600 -o a6.tflite", 2, "its members one by one, a4_base and a5_base"),
         ("a0_stram -o a.tflite", 2, "did you mean a0_stream?"),
         ("mine.mvn -o a.onnx", 2, "mine.mvn is an exported model"),
-        ("motions -w kinetics-600 -o a.tflite", 2, "has weights of its own"),
+        ("motions -w kinetics-600 -o a.tflite", 2, "has its own weights"),
         ("motions -o a.tflite --batch some", 2, "--batch must be a number or any, not 'some'"),
         ("motions -o a.tflite --batch 0", 2, "batch_size must be an integer from 1"),
         ("motions -o a.tflite --frames 9999", 2, "num_frames must be an integer from 1"),

@@ -81,7 +81,7 @@ def test_names_that_cannot_be_looked_at_do_not_stop_the_rest(run: Run, video: Pa
     entries = json.loads(result.stdout)["results"]
     assert [entry["path"] for entry in entries] == [*names]
     assert entries[0]["error"].startswith(f"{names[0]}: cannot be read")
-    assert entries[1]["error"] == "an empty name is no video"
+    assert entries[1]["error"] == "an empty name is not a video"
     assert entries[2]["error"].startswith("http://x/y.mp4: no such file (only local files")
     assert entries[3]["error"] is None
 

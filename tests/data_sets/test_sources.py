@@ -93,7 +93,7 @@ def test_a_bad_folder_is_one_line(tmp_path, names, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "an empty name is no video; a data set is a folder"),
+        ("", "an empty name is not a video; a data set is a folder"),
         (
             "https://x/{0..3}.tar",
             r"no such file \(only local files are read, no URLs\); a data set",
@@ -101,7 +101,7 @@ def test_a_bad_folder_is_one_line(tmp_path, names, message):
         ("/nowhere/at all", "/nowhere/at all: no such file or folder; a data set is a folder"),
         ("/nowhere/list.csv", "/nowhere/list.csv: no such file or folder"),
         ("n" * 300, "cannot be read"),
-        ("/dev/null", "/dev/null: is no data set"),
+        ("/dev/null", "/dev/null: is not a data set"),
     ],
 )
 def test_what_is_no_data_set_is_one_line(name, message):
@@ -112,7 +112,7 @@ def test_what_is_no_data_set_is_one_line(name, message):
 def test_other_files_are_no_data_sets(tmp_path):
     touch(tmp_path, "a.zip", "a.mp4")
     for name in ("a.zip", "a.mp4"):
-        with pytest.raises(ConfigError, match=f"{name}: is no data set; a data set is"):
+        with pytest.raises(ConfigError, match=f"{name}: is not a data set; a data set is"):
             open_data(tmp_path / name)
 
 

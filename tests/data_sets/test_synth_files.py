@@ -119,7 +119,7 @@ def test_a_process_that_is_ended_from_outside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_write_clip", die)
-    with pytest.raises(VideoError, match="repeat the call to go on, with fewer workers"):
+    with pytest.raises(VideoError, match="repeat the call to continue, with fewer workers"):
         generate(tmp_path / "out", seed=1, clips_per_class=1, workers=2)
 
 

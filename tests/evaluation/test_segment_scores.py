@@ -157,5 +157,5 @@ def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
         build_app(), ["eval", "--data", str(tmp_path), "--events", "rules.toml"]
     )
     assert "--events is of --segments" in (result.stderr or str(result.exception))
-    with pytest.raises(ConfigError, match="no stream model"):
+    with pytest.raises(ConfigError, match="not a stream model"):
         evaluate(ColourRuntime(model_info(streaming=False)), data, segments=True)

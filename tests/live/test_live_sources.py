@@ -68,9 +68,9 @@ def test_no_secret_is_shown(url: str, shown: str) -> None:
     [
         ("ftp://host/x", "ftp://host/x: no source has this protocol; there are rtsp://"),
         ("file:///etc/passwd", "no source has this protocol"),
-        ("rtsp://", "it is no URL with a host"),
-        ("http://h/a b", "it is no URL with a host; spaces are written %20"),
-        ("http://h/a\nb", "it is no URL"),
+        ("rtsp://", "it is not a URL with a host"),
+        ("http://h/a b", "it is not a URL with a host; spaces are written %20"),
+        ("http://h/a\nb", "it is not a URL"),
         ("", "a source must have a name"),
         ("a\0b", "null characters"),
     ],

@@ -137,7 +137,7 @@ def test_a_broker_that_refuses_or_hangs_costs_bounded_time() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mqtt:///x", "it is no URL with a host"),
+        ("mqtt:///x", "it is not a URL with a host"),
         ("mqtt://u:s3cret@host/a/#", "spaces are written %20, # %23"),
         ("mqtt://u:s3cret@host/a/%2B", "a topic has no"),
         ("mqtt://host/" + "a" * 2000, "at most 1000 bytes"),

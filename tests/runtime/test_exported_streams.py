@@ -118,7 +118,7 @@ def test_frames_that_are_none_are_refused(runtime, batches) -> None:
     for bad in (FRAMES[0].astype(np.float32), FRAMES[0, :, :, 0], np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ConfigError):
             runtime.stream()(bad)
-    with pytest.raises(ConfigError, match="2 frames are due at a time, not 1"):
+    with pytest.raises(ConfigError, match="expected 2 frames at a time, got 1"):
         batches.stream(batch_size=2)([FRAMES[0]])
     with pytest.raises(ConfigError, match="was exported for 1 streams at once"):
         runtime.stream(batch_size=2)
@@ -154,7 +154,7 @@ def test_broken_files_are_told_in_one_line(file: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.tflite"
     for data, message in (
         (b"", "not a .tflite file"),
-        (b"\0\0\0\0TFL3" + b"\0" * 64, "it holds no graph"),
+        (b"\0\0\0\0TFL3" + b"\0" * 64, "it has no graph"),
         (file.read_bytes()[:5000], "a damaged TensorFlow Lite file"),
     ):
         bad.write_bytes(data)

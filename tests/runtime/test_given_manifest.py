@@ -108,7 +108,7 @@ def test_streams_of_the_native_engine_start_at_0(tmp_path: Path) -> None:
     values = json.loads(movinet.load(path).manifest.to_json())
     values["states"][0]["initial"] = 1.0
     given.write_text(json.dumps(values))
-    refused(r"x\.mvn: its network is not the one that its manifest tells of", path, manifest=given)
+    refused(r"x\.mvn: its network is not the one that its manifest describes", path, manifest=given)
 
 
 @pytest.mark.parametrize(("suffix", "lose", "needs"), LOSSES)
@@ -123,7 +123,7 @@ def test_a_lost_manifest_can_be_given(
     wanted = outputs(path)
     lose(path)
     refused(
-        rf"x\{suffix}: it has no movinet manifest, which tells its labels, input and state: give "
+        rf"x\{suffix}: it has no movinet manifest, which states its labels, input and state: give "
         "one with --manifest FILE",
         path,
     )
@@ -134,7 +134,7 @@ def test_a_lost_manifest_can_be_given(
         if spec["name"] == "logits":
             spec["shape"][1] += 1
     given.write_text(json.dumps(values))
-    refused("not the one (of its manifest|that its manifest tells of)", path, manifest=given)
+    refused("not the one (of its manifest|that its manifest describes)", path, manifest=given)
 
 
 def test_nothing_beside_a_file_is_taken_for_its_manifest(bare: Path, whole: Path) -> None:
@@ -204,9 +204,9 @@ def test_fields_that_are_wrong_are_named(bare: Path, whole: Path, change, reason
 def test_a_manifest_is_a_file_of_bounded_size(
     bare: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused(r"none\.json: the manifest is no file", bare, manifest=tmp_path / "none.json")
-    refused("the manifest is no file", bare, manifest=tmp_path)
-    refused("the manifest is no file", bare, manifest=os.devnull)
+    refused(r"none\.json: there is no such manifest file", bare, manifest=tmp_path / "none.json")
+    refused("there is no such manifest file", bare, manifest=tmp_path)
+    refused("there is no such manifest file", bare, manifest=os.devnull)
     monkeypatch.setattr(manifests, "MAX_BYTES", whole.stat().st_size - 1)
     refused(r"whole\.json: .* it is larger than \d+ bytes", bare, manifest=whole)
 

@@ -157,7 +157,7 @@ def test_the_command_writes_every_file(tmp_path: Path) -> None:
         (["-o", "x.txt"], "segments end in one of .csv, .json"),
         (["-o", "x.csv", "--format", "guess"], "no format 'guess'; there are csv, json"),
         (["-o", "nowhere/x.csv"], "there is no folder nowhere"),
-        (["-m", "a0_base"], "a0_base is no stream model"),
+        (["-m", "a0_base"], "a0_base is not a stream model"),
         (["-o", str(CLIP), "--format", "csv"], "is a video to read"),
     ],
 )

@@ -99,7 +99,7 @@ def test_a_backbone_is_taken_for_any_classes_and_the_last_layer_starts_anew(tmp_
             assert torch.equal(value, theirs[name]), name
     assert model.classifier.weight.shape[0] == 2
     assert model.classifier.weight.std() < 0.02
-    assert notes == (f"weights taken: {file} (t0_stream); starting anew: the last layer",)
+    assert notes == (f"weights taken: {file} (t0_stream); re-initialised: the last layer",)
 
 
 def test_a_backbone_of_the_same_classes_gets_a_new_last_layer_too(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_stream_starts_from_base_weights(
     for name, value in ours.items():
         if name.endswith((".scale", "expand.norm.bias", "project.weight")) and ".se." not in name:
             assert torch.equal(value, theirs[name]), name
-    assert "starting anew: temporal kernels, squeeze-excitation" in notes[0]
+    assert "re-initialised: temporal kernels, squeeze-excitation" in notes[0]
     assert "needs training before it predicts" in notes[1]
     assert "causal=True (theirs False)" in notes[2]
     logits = model(make_video())
@@ -234,7 +234,7 @@ def test_base_from_stream_weights_starts_anew_where_kernels_cannot_be_joined(
 ) -> None:
     file, source = saved(tmp_path)
     model, notes = build(preset="t0_base", weights=file)
-    assert "starting anew: depthwise kernels, squeeze-excitation" in notes[0]
+    assert "re-initialised: depthwise kernels, squeeze-excitation" in notes[0]
     fresh = [
         layer.depthwise
         for layer in model.blocks.values()
@@ -262,7 +262,7 @@ def test_of_a_backbone_alone_no_classifier_is_taken(tmp_path: Path) -> None:
     built = build_whole(weights=str(file), load="backbone")
     assert torch.equal(built.model.head.weight, model.head.weight)
     assert not torch.equal(built.model.hidden.weight, model.hidden.weight)
-    assert built.notes[0].endswith("starting anew: the classifier's hidden layer, the last layer")
+    assert built.notes[0].endswith("re-initialised: the classifier's hidden layer, the last layer")
     assert "has no classifier; model.load=backbone" in refused(
         ConfigError, weights=str(file), load="all"
     )

@@ -103,7 +103,7 @@ def test_a_lost_process_ends_the_job(tmp_path: Path, lost: str) -> None:
     assert len(errors) == 1, told
     assert "another process of this job was lost" in errors[0]
     step = stored(tmp_path)["progress"]["step"]
-    assert f"last.pt is whole, of step {step}: the same command goes on" in errors[0]
+    assert f"last.pt is whole, of step {step}: the same command continues" in errors[0]
     assert step >= 2
 
 

@@ -298,7 +298,7 @@ def test_an_interrupted_probe_says_what_it_keeps(
     with pytest.raises(KeyboardInterrupt):
         run_probe(config)
     told = capsys.readouterr().err
-    assert ("are in the cache; the same command goes on" in told) == cached
+    assert ("are in the cache; the same command continues" in told) == cached
     assert ("nothing was kept" in told) != cached
 
     first = set(seen)

@@ -43,7 +43,7 @@ def test_next_run_resumes_what_the_last_one_kept(server) -> None:
     server.faults = [cut_after(150_000)]
     message = failure(ONCE)
     assert f"the connection ended after 150,000 of {len(server.content):,} bytes" in message
-    assert "150,000 bytes are kept, run again to go on" in message
+    assert "150,000 bytes are kept, run again to continue" in message
     assert "movinet_a0_base.tar.gz.part" in left_files()
     assert fetch(CARD, patience=ONCE).read_bytes() == server.content
     assert server.requests[1].sent == len(server.content) - 150_000

@@ -179,8 +179,8 @@ def test_labels(tmp_path: Path) -> None:
     [
         ("x.safetensors", b"nothing", "not a readable .safetensors"),
         ("x.safetensors", b"\xff" * 200, "not a readable .safetensors"),
-        ("x.pt", b"nothing", "cannot be loaded as tensors alone"),
-        ("x.pt", b"", "cannot be loaded as tensors alone"),
+        ("x.pt", b"nothing", "cannot be loaded as tensors only"),
+        ("x.pt", b"", "cannot be loaded as tensors only"),
         ("x.tar.gz", b"nothing", "x.tar.gz"),
         ("x.tar.gz", gzip.compress(b"nothing", mtime=0), "x.tar.gz"),
         ("x.txt", b"nothing", "x.txt"),
@@ -278,7 +278,9 @@ def test_variants_are_named_by_their_overrides(tmp_path: Path) -> None:
     variant = r"t0_stream with se_type='3d', positional_encoding=True"
     with pytest.raises(CheckpointError, match=variant):
         load_model("t0_stream", tmp_path / "x.pt")
-    assert f"told from its tensors: {variant}" in load_model(None, tmp_path / "x.pt").info.notes[0]
+    assert (
+        f"inferred from its tensors: {variant}" in load_model(None, tmp_path / "x.pt").info.notes[0]
+    )
     assert load_model("t0_stream", tmp_path / "x.pt", **overrides).model
 
 

@@ -304,7 +304,7 @@ def test_published_backbones_of_the_smoothing_work(
     assert loaded.model.config.num_classes == 6
     assert "classifier" in loaded.assumed
     notes = "\n".join(loaded.info.notes)
-    assert "a backbone alone: the classifier is random" in notes
+    assert "only a backbone: the classifier is random" in notes
     assert "the averaged ones (ema_weights) are taken" in notes
     assert "4 tensors beside the network were ignored: module.ln.weight, " in notes
     video = make_video(1, 2)

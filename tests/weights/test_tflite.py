@@ -297,7 +297,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     path = tmp_path / "x.tflite"
     for content, reason in (
         (b"", "it is not a TensorFlow Lite file"),
-        (b"\0\0\0\0TFL3", "it holds no graph"),
+        (b"\0\0\0\0TFL3", "it has no graph"),
         (b"\xff\0\0\0TFL3", "a damaged TensorFlow Lite file: it points outside itself"),
         (b"PK\3\4" * 9, "it is not a TensorFlow Lite file"),
     ):

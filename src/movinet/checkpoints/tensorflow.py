@@ -200,7 +200,7 @@ def _choose(files: Files) -> str:
         if len(prefixes) == 1:
             return prefixes[0]
     raise CheckpointError(
-        f"{files.label}: several checkpoints: {_listed(prefixes)}; give the one you want"
+        f"{files.label}: several checkpoints: {_listed(prefixes)}; give one of them"
     )
 
 

@@ -35,7 +35,7 @@ def command(
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="The preset; by default told from the tensors."),
+        typer.Option("--model", "-m", help="The preset; by default inferred from the tensors."),
     ] = None,
     layout: Annotated[
         str | None,
@@ -67,7 +67,7 @@ def command(
         say("note", note)
     if left_behind:
         names = " and ".join(name.replace("_", " ") for name in left_behind)
-        say("note", f"{path.name} holds tensors alone: {names} stay behind in {source}")
+        say("note", f"{path.name} contains only tensors: {names} stay behind in {source}")
     if as_json:
         facts = {
             "source": source,

@@ -48,14 +48,14 @@ Root = Annotated[
 ]
 Exclude = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Leave out what this list has, which 'check' wrote."),
+    typer.Option(metavar="FILE", help="Omit the files on this list, which 'check' wrote."),
 ]
 Several = Annotated[
     bool, typer.Option("--multi-label", help="A sample may have any number of labels.")
 ]
 SkipMissing = Annotated[
     bool,
-    typer.Option("--skip-missing", help="Leave out, and count, listed files that are missing."),
+    typer.Option("--skip-missing", help="Skip, and count, listed files that are missing."),
 ]
 Workers = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=256, help="Processes.")]
 Seed = Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Decides which samples go where.")]
@@ -181,7 +181,7 @@ def check(
         for line in finding_lines(found, findings):
             out().print(line)
     if output is not None:
-        use = "; leave its files out with --exclude" if findings else ", which is empty"
+        use = "; omit its files with --exclude" if findings else ", which is empty"
         say("note", f"wrote {output}{use}")
     if strict and findings:
         raise typer.Exit(FAILED)
@@ -267,12 +267,12 @@ def pack(
     size: Annotated[
         int | None,
         typer.Option(
-            metavar="PIXELS", min=16, max=8192, help="Encode anew, the shorter side at most this."
+            metavar="PIXELS", min=16, max=8192, help="Encode again, the shorter side at most this."
         ),
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(metavar="FPS", min=0.1, max=240, help="Encode anew at this frame rate."),
+        typer.Option(metavar="FPS", min=0.1, max=240, help="Encode again at this frame rate."),
     ] = None,
     exclude: Exclude = None,
     root: Root = None,

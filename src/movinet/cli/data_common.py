@@ -209,4 +209,4 @@ def finding_lines(data: DataSet, findings: Sequence[Finding]) -> Iterator[str]:
         part = "" if each.start is None else f" (from {each.start:g} s)"
         yield printable(f"  {each.kind:{width}}  {each.name}{part}: {each.reason}")
     if len(findings) > _MOST_FINDINGS:
-        yield f"  and {len(findings) - _MOST_FINDINGS} more; --output and --json tell all"
+        yield f"  and {len(findings) - _MOST_FINDINGS} more; --output and --json have all"

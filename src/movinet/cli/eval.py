@@ -68,7 +68,7 @@ def command(
             "--labels",
             "-l",
             metavar="NAME_OR_FILE",
-            help="Names of the model's classes, where its weights do not say: kinetics-600 and "
+            help="Names of the model's classes, if its weights do not state them: kinetics-600 and "
             "the like, or a text file with a label a line.",
         ),
     ] = None,
@@ -78,14 +78,14 @@ def command(
     ] = None,
     exclude: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Leave out what this list of 'data check' has."),
+        typer.Option(metavar="FILE", help="Omit the files on this list of 'data check'."),
     ] = None,
     multi_label: Annotated[
         bool, typer.Option("--multi-label", help="A sample may have any number of labels.")
     ] = False,
     skip_missing: Annotated[
         bool,
-        typer.Option("--skip-missing", help="Leave out, and count, listed files that are missing."),
+        typer.Option("--skip-missing", help="Skip, and count, listed files that are missing."),
     ] = False,
     frame_rate: FrameRateOption = None,
     views: Annotated[
@@ -105,7 +105,7 @@ def command(
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Stream models: leave out this share of the frames at random, and compare what "
+            help="Stream models: skip this share of the frames at random, and compare what "
             "the policies of 'movinet watch --gap' make of it.",
         ),
     ] = None,
@@ -134,9 +134,7 @@ def command(
     ] = 0,
     start: Annotated[
         float | None,
-        typer.Option(
-            metavar="SECONDS", min=0, help="Leave out this much of each sample's beginning."
-        ),
+        typer.Option(metavar="SECONDS", min=0, help="Skip this much of each sample's beginning."),
     ] = None,
     end: Annotated[
         float | None,
@@ -252,7 +250,7 @@ def _drops(share: float | None, gap: float | None, seed: int, *, others: bool) -
         return None
     if others:
         raise ConfigError(
-            "--drop has a table of its own: omit --views, --crops, --control, --report, --segments"
+            "--drop has its own table: omit --views, --crops, --control, --report, --segments"
         )
     return Drops(share, gap, seed)
 

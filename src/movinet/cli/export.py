@@ -136,7 +136,9 @@ def command(
         str | None,
         typer.Option(metavar="TEXT", help="With --triton: of the model. [the preset's]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="What was written as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written as JSON.")
+    ] = False,
 ) -> None:
     """Write a model as one file that runs without PyTorch.
 
@@ -159,7 +161,7 @@ def command(
       movinet export motions --page site
     """
     if sum(each is not None for each in (output, triton, page)) != 1:
-        raise ConfigError("say where to write: --output FILE, --triton DIR or --page DIR")
+        raise ConfigError("give the output: --output FILE, --triton DIR or --page DIR")
     if triton is None and (half_life, name) != (None, None):
         raise ConfigError("--half-life and --name are of --triton; a file takes any half-life")
     if triton is not None and (frames not in (None, 1) or batch not in (None, "any")):

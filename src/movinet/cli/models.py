@@ -97,7 +97,7 @@ MultiLabelOption = Annotated[
     bool,
     typer.Option(
         "--multi-label",
-        help="A clip may have any number of the labels (sigmoids), where the model does not say.",
+        help="A clip may have any number of the labels (sigmoids), if the model does not state it.",
     ),
 ]
 

@@ -94,7 +94,7 @@ def command(
     ] = 5,
     every: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="A line for every so many seconds; 0: for each one."),
+        typer.Option(metavar="SECONDS", help="A line for every SECONDS; 0: for each prediction."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="All predictions as JSON on stdout, or those of --every.")

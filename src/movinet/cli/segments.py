@@ -48,7 +48,7 @@ def command(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Format of the files where the suffix does not tell: activitynet, ava, "
+            help="Format of the files if the suffix does not determine it: activitynet, ava, "
             "label-studio, via, fiftyone and the above.",
         ),
     ] = None,
@@ -63,7 +63,7 @@ def command(
         typer.Option(
             metavar="FILE",
             help="Written every 30 seconds of video; after the process was killed, the same "
-            "command goes on from there. Removed at the end.",
+            "command continues from there. Removed at the end.",
         ),
     ] = None,
     half_life: Annotated[

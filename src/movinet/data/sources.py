@@ -108,7 +108,7 @@ def open_data(
     elif path.is_dir():
         found = _folder(path, frame_rate)
     else:
-        problem = "is no data set" if path.exists() else "no such file or folder"
+        problem = "is not a data set" if path.exists() else "no such file or folder"
         raise ConfigError(f"{path}: {problem}; a data set is {KINDS}")
     if frame_rate is not None and not any(item.media.given_rate for item in found):
         warnings.warn(
@@ -212,7 +212,7 @@ def _table(path: Path, files: _Files) -> list[Labelled]:
             + (
                 ""
                 if skip_missing
-                else ", or leave them out (skip_missing, --skip-missing, data.missing=skip)"
+                else ", or skip them (skip_missing, --skip-missing, data.missing=skip)"
             )
         )
     keys = unique_keys([item.key for item in found])

@@ -176,7 +176,7 @@ def evaluate_drops(
     runtime = as_runtime(model)
     info = runtime.info
     if not info.streaming or runtime.members:
-        raise ConfigError(f"{info.name} is no stream model: it has no policy of gaps")
+        raise ConfigError(f"{info.name} is not a stream model: it has no policy of gaps")
     if not isinstance(data, DataSet):
         data = open_data(data, labels=info.labels, multi_label=info.multi_label)
     half_life = usual_half_life(runtime) if half_life is None else half_life

@@ -203,7 +203,9 @@ def _loaded(
     elif isinstance(model, MoViNet):
         name = _preset(model)
         if spec is None and name is None:
-            raise ConfigError("the model's architecture is no preset's: say its input_spec")
+            raise ConfigError(
+                "the model's architecture is not that of a preset: give its input_spec"
+            )
         info = ModelInfo(
             name or "model",
             spec or input_spec(name or ""),

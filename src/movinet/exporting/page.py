@@ -42,9 +42,9 @@ def check_folder(folder: Path) -> None:
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: say another one")
+        raise ConfigError(f"{folder} is no folder: give another one")
     if any(folder.iterdir()) and not (folder / _MARK).is_file():
-        raise ConfigError(f"{folder} has other files in it: say a new folder, or an empty one")
+        raise ConfigError(f"{folder} has other files in it: give a new folder, or an empty one")
 
 
 def write_page(path: Path, folder: Path) -> int:

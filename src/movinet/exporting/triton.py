@@ -96,13 +96,15 @@ def check_repository(repository: Path, name: str) -> Path:
     if not _MODEL_NAME.fullmatch(name):
         raise ConfigError(
             f"{printable(name)!r} is no name of a model for Triton: letters, digits, _, - and . "
-            "will do; say another with --name"
+            "will do; give another with --name"
         )
     if repository.exists() and not repository.is_dir():
         raise OSError(printable(f"{repository}: cannot be written (it is no folder)"))
     folder = repository / name
     if os.path.lexists(folder):
-        raise ConfigError(printable(f"{folder} is there already: remove it, or say another --name"))
+        raise ConfigError(
+            printable(f"{folder} is there already: remove it, or give another --name")
+        )
     return folder
 
 

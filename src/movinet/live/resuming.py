@@ -103,10 +103,10 @@ class Resume:
         was = self._saved.state.get("of")
         found = self._saved.state.get("sources")
         if not isinstance(was, dict) or not isinstance(found, list):
-            raise CheckpointError(f"{self.path}: it has no sources; remove it to start anew")
+            raise CheckpointError(f"{self.path}: it has no sources; remove it to start again")
         self.compare(was)
         if len(found) != len(sources) or not all(isinstance(one, dict) for one in found):
-            raise CheckpointError(f"{self.path}: its sources are damaged; remove it to start anew")
+            raise CheckpointError(f"{self.path}: its sources are damaged; remove it to start again")
         self._sources = dict(enumerate(found))
         self._streams = dict(self._saved.streams)
         return [(one, self._streams.get(str(i))) for i, one in enumerate(found)]

@@ -203,7 +203,7 @@ class SourceLog:
             return
         changed = packet.has_sidedata("new_extradata")
         if changed and bytes(packet.get_sidedata("new_extradata")) != self._extradata:
-            self._log.stop("the parameters of the video have changed, which no log holds")
+            self._log.stop("the parameters of the video have changed, which no log can contain")
             return
         pts, dts = (_NO_TIME if time is None else time for time in (packet.pts, packet.dts))
         flags = _KEY * packet.is_keyframe | _CORRUPT * packet.is_corrupt

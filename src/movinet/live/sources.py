@@ -155,8 +155,8 @@ def _network(url: str, scheme: str) -> LiveSource:
         valid = False
     if not valid or any(character in url for character in "\r\n\t "):
         raise ConfigError(
-            f"{redacted(url)}: it is no URL with a host; spaces are written %20, and a port is a "
-            "number from 1 to 65535"
+            f"{redacted(url)}: it is not a URL with a host; spaces are written %20, and a port is "
+            "a number from 1 to 65535"
         )
     options = {"rtsp_transport": "tcp"} if kind == "rtsp" else {}
     if kind == "rtmp" or urlsplit(url).path.endswith(".flv"):

@@ -85,7 +85,7 @@ class Watched:
             raise ConfigError(f"{where}: {error}") from None
         except DAMAGE as error:
             raise CheckpointError(
-                f"{where}: damaged: {one_line(error)}; remove it to start anew"
+                f"{where}: damaged: {one_line(error)}; remove it to start again"
             ) from None
 
     def _restore(

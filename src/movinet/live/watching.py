@@ -104,7 +104,9 @@ def watch(
     half_life = usual_half_life(runtime) if half_life is None else half_life
     options = WatchOptions(half_life, rules, gap, reset_after, seconds, patience, idle)
     if not runtime.info.streaming or runtime.members:
-        raise ConfigError(f"{runtime.info.name} is no stream model: live video is seen by streams")
+        raise ConfigError(
+            f"{runtime.info.name} is not a stream model: live video is seen by streams"
+        )
     if resume is not None and not isinstance(resume, Resume):
         resume = Resume(resume)
     if log is not None:

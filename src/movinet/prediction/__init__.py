@@ -172,7 +172,7 @@ def predict(
         look = partial(averaged, members, specs, (views or 1, crops))
         return _predictions(given, part, runtime, look, on_skipped)
     if views is not None or crops != 1:
-        raise ConfigError("stride slides one centre crop over the video: leave out views and crops")
+        raise ConfigError("stride slides one centre crop over the video: omit views and crops")
     look = partial(slid, members, specs, stride)
     return _predictions(given, part, runtime, look, on_skipped)
 

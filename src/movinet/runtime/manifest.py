@@ -201,7 +201,7 @@ class Manifest:
             CheckpointError: If there is no such file, or it is no manifest.
         """
         if not path.is_file():
-            raise CheckpointError(f"{path}: the manifest is no file that is there")
+            raise CheckpointError(f"{path}: there is no such manifest file")
         try:
             with path.open("rb") as file:
                 text = file.read(MAX_BYTES + 1)

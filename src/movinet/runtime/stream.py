@@ -68,11 +68,11 @@ class ExportedStream:
             check_numbers(output, self.runtime.info)
             return self.runtime.probabilities(output)
         if not isinstance(frames, Sequence | np.ndarray):
-            raise ConfigError(f"a sequence of frames is due, not {type(frames).__name__}")
+            raise ConfigError(f"expected a sequence of frames, got {type(frames).__name__}")
         listed = list(_leaves(frames))
         wanted = self.batch_size * manifest.num_frames
         if len(listed) != wanted:
-            raise ConfigError(f"{wanted} frames are due at a time, not {len(listed)}")
+            raise ConfigError(f"expected {wanted} frames at a time, got {len(listed)}")
         output = self.advance(np.stack([self.preprocess(frame) for frame in listed]))
         check_numbers(output, self.runtime.info)
         output = self.runtime.probabilities(output)

@@ -80,7 +80,7 @@ def find_segments(
     check_for_files(runtime, None)
     info = runtime.info
     if not info.streaming or runtime.members:
-        raise ConfigError(f"{info.name} is no stream model: segments are found by streams")
+        raise ConfigError(f"{info.name} is not a stream model: segments are found by streams")
     half_life = usual_half_life(runtime) if half_life is None else half_life
     rules = Rules() if rules is None else rules
     stream = runtime.stream(half_life=None if math.isinf(half_life) else half_life)

@@ -101,7 +101,7 @@ class Progress:
             raise ConfigError(f"{self._path}: {error}") from None
         except DAMAGE as error:
             raise CheckpointError(
-                f"{self._path}: damaged: {one_line(error)}; remove it to start anew"
+                f"{self._path}: damaged: {one_line(error)}; remove it to start again"
             ) from None
         self._saved = None
 
@@ -142,7 +142,7 @@ class Progress:
                 continue  # not every file states them
             if was[name] != self._of[name]:
                 raise ConfigError(
-                    f"it is of a run with {what}; name another file, or remove it to start anew"
+                    f"it is of a run with {what}; name another file, or remove it to start again"
                 )
 
     def _event(self, values: dict[str, Any]) -> Event:

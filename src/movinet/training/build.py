@@ -237,7 +237,7 @@ def _notes(model: MoViNet, loaded: LoadedModel, fresh: Sequence[str], name: str)
     assert isinstance(loaded.model, MoViNet)
     ours, theirs = model.config, loaded.model.config
     anew = _parts(fresh)
-    change = f"; starting anew: {', '.join(anew)}" if anew else ", whole"
+    change = f"; re-initialised: {', '.join(anew)}" if anew else ", whole"
     notes = [f"weights taken: {name} ({_described(loaded)}){change}", *loaded.weight_notes]
     if ours.factorized and not theirs.factorized:
         notes.append(

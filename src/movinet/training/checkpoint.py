@@ -189,7 +189,7 @@ def progress_of(content: Mapping[str, Any], path: Path) -> Progress:
     try:
         return Progress(**content["progress"])
     except (KeyError, TypeError):
-        raise CheckpointError(f"{path}: does not say where its run stood; remove it") from None
+        raise CheckpointError(f"{path}: does not state where its run stood; remove it") from None
 
 
 def check_config(
@@ -223,7 +223,7 @@ def check_data(content: Mapping[str, Any], identity: Identity, path: Path) -> No
     if tuple(content["data"]) != identity.data:
         raise ConfigError(
             f"{path} is of a run on other samples than data.train has now "
-            f"({content['data'][0]} then, {identity.data[0]} now): bring them back to go on, or "
+            f"({content['data'][0]} then, {identity.data[0]} now): bring them back to continue, or "
             "choose another run.folder for a new run"
         )
 

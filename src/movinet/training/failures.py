@@ -36,7 +36,7 @@ def _what_is_kept(last: Path) -> str:
     if not last.exists():
         return "there is no checkpoint yet: the same command starts again"
     step = progress_of(read_checkpoint(last, lazily=True), last).step
-    return f"{last} is whole, of step {step}: the same command goes on from there"
+    return f"{last} is whole, of step {step}: the same command continues from there"
 
 
 def _reason(error: RuntimeError) -> str:

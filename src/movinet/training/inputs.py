@@ -87,7 +87,7 @@ def open_valid(
             printable(
                 f"{data.name}: {len(copied)} of {len(data)} samples are copies of training files "
                 f"({data.samples[copied[0]].media.name}{', ...' if copied[1:] else ''}): the "
-                "figures are too good; leave these out of one of the two"
+                "figures are too good; remove these from one of the two"
             ),
             stacklevel=2,
         )

@@ -108,7 +108,7 @@ def _check(config: TrainConfig) -> None:
     """Raise ConfigError where settings do not go together."""
     if config.run.mode in ("train", "train_and_eval"):
         if config.data.train is None:
-            raise ConfigError("data.train is missing: say where the training videos are")
+            raise ConfigError("data.train is missing: give the training videos")
         if (config.schedule.epochs is None) == (config.schedule.steps is None):
             raise ConfigError("give either schedule.epochs or schedule.steps")
     if config.run.mode != "train" and config.data.valid is None:
@@ -291,7 +291,7 @@ def _stop_message(loop: Loop) -> str:
     name = signal.Signals(loop.stopping).name
     return (
         f"stopped by {name} after step {loop.progress.step} of {loop.progress.total}: saved in "
-        f"{loop.checkpoints.last}; the same command goes on from there"
+        f"{loop.checkpoints.last}; the same command continues from there"
     )
 
 

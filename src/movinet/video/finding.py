@@ -32,7 +32,7 @@ def local_path(name: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(name)
     if not text:
-        raise VideoError("an empty name is no video")
+        raise VideoError("an empty name is not a video")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) and not os.path.lexists(text):
         raise VideoError(f"{text}: no such file (only local files are read, no URLs)")
     return Path(text)

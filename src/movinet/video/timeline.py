@@ -83,7 +83,7 @@ class Rewinder:
         return step < -self._back or (self._forward is not None and step > self._forward)
 
     def _tell(self, timestamp: int, jump: int) -> None:
-        reason = f"the clock jumps by {jump * self._source.tick:+.2f} s; times go on from here"
+        reason = f"the clock jumps by {jump * self._source.tick:+.2f} s; times continue from here"
         self._report(SkippedPacket(self._source.seconds(timestamp), reason, note=True))
 
 
@@ -157,7 +157,7 @@ class Clock:
 
     def _tell(self, step: float) -> None:
         self.cuts += 1
-        reason = f"no frame for {step:.5g} s, too long for a file of this size; the gap is left out"
+        reason = f"no frame for {step:.5g} s, too long for a file of this size; the gap is cut"
         self._report(SkippedPacket(self.time, reason, note=True))
 
 

@@ -85,7 +85,7 @@ def convert_weights(
             f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given
         )
         raise ConfigError(
-            f"{target.name} holds tensors alone: {names} would be lost; write a .safetensors"
+            f"{target.name} contains only tensors: {names} would be lost; write a .safetensors"
         )
     loaded = load_model(model, source, labels=labels, multi_label=multi_label, **config_overrides)
     network = loaded.model

@@ -187,7 +187,9 @@ def _defect(path: Path) -> str | None:
 
 def _how_by_hand(error: TransferError, url: str, target: Path) -> str:
     part = beside(target, ".part")
-    kept = f"; {part.stat().st_size:,} bytes are kept, run again to go on" if part.exists() else ""
+    kept = (
+        f"; {part.stat().st_size:,} bytes are kept, run again to continue" if part.exists() else ""
+    )
     return (
         f"cannot download {url}: {error}{kept}. Without a network here, download that address "
         f"elsewhere, put the file at {target} and run again; MOVINET_BASE_URL names a mirror"

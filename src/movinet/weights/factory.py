@@ -281,7 +281,7 @@ def _notes(assumed: Collection[str], config: MoViNetConfig, said: Metadata) -> l
     notes, preset = [], said.preset
     if "preset" in assumed:
         network = preset or describe_variant(config)
-        notes.append(f"told from its tensors: {network}, {config.num_classes} classes")
+        notes.append(f"inferred from its tensors: {network}, {config.num_classes} classes")
     if "head_activation" in assumed:
         notes.append(
             "no checkpoint says which activation follows the classifier's hidden layer: taken "
@@ -296,7 +296,7 @@ def _notes(assumed: Collection[str], config: MoViNetConfig, said: Metadata) -> l
         )
     if "classifier" in assumed:
         notes.append(
-            "a backbone alone: the classifier is random, and predictions mean nothing before "
+            "only a backbone: the classifier is random, and predictions mean nothing before "
             "training (movinet train finetune)"
         )
     return notes

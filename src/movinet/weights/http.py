@@ -135,7 +135,7 @@ def _attempt(url: str, part: Path, patience: Patience, on_progress: OnProgress) 
         with error:
             if error.code == 416:
                 discard(part)
-                raise _TransientError("the server refused to go on where it ended") from None
+                raise _TransientError("the server refused to resume where it ended") from None
             raise _http_error(error) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _connection_error(error) from None

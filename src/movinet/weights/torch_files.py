@@ -71,7 +71,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if not isinstance(value, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
     ):
-        raise CheckpointError(f"{path}: holds no dictionary of tensors")
+        raise CheckpointError(f"{path}: contains no dictionary of tensors")
     # Of pickled tensors nothing but the numbers: no gradients, hooks or attributes.
     return {name: Tensor.detach(tensor) for name, tensor in value.items()}, notes
 
@@ -99,8 +99,8 @@ def _why_not_loaded(error: Exception) -> str:
         if name.startswith(_MODULES):
             return "a whole pickled module; save model.state_dict() instead"
         return (
-            f"cannot be loaded as tensors alone (weights_only): it holds {name}; "
+            f"cannot be loaded as tensors only (weights_only): it contains {name}; "
             "save model.state_dict()"
         )
     lines = str(error).splitlines() or [type(error).__name__]
-    return f"cannot be loaded as tensors alone (weights_only): {one_line(lines[0])[:120]}"
+    return f"cannot be loaded as tensors only (weights_only): {one_line(lines[0])[:120]}"

@@ -173,7 +173,7 @@ def _tensors(network: Folded, quantization: str) -> Iterator[NDArray[Any]]:
 def _halves(weight: NDArray[np.float32]) -> NDArray[np.float16]:
     most = np.abs(weight).max()
     if most > np.finfo(np.float16).max:
-        raise ConfigError(f"float16 holds no weight of {most:.3g}: leave quantize out")
+        raise ConfigError(f"float16 cannot represent a weight of {most:.3g}: omit quantize")
     return weight.astype("<f2")
 
 

@@ -263,7 +263,7 @@ class Subtitles(FileSink):
     def _go_on(self, size: int) -> None:
         """Behind the last whole cue of a run that was killed."""
         if size > _MOST_TOLD:
-            raise ConfigError(f"{self.name}: it is too long to go on with; name another file")
+            raise ConfigError(f"{self.name}: it is too long to continue; name another file")
         os.lseek(self._file, 0, os.SEEK_SET)
         data = os.read(self._file, size)
         if not data.startswith(self._head.encode()):

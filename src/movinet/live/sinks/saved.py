@@ -55,7 +55,7 @@ class SavedSinks:
             targets = {target["name"]: _target(target) for target in state["targets"]}
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise CheckpointError(
-                f"{where}: what it has of sinks is damaged; remove it to start anew"
+                f"{where}: what it has of sinks is damaged; remove it to start again"
             ) from None
         return cls(clocks, events, targets)
 

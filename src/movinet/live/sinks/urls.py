@@ -48,6 +48,6 @@ def split_url(url: str) -> Place:
     except ValueError:  # UnicodeError is one
         scheme = one_line(url.partition(":")[0])
         raise ConfigError(
-            f"{scheme}://***: it is no URL with a host; spaces are written %20, # %23, and a port "
-            "is a number from 1 to 65535"
+            f"{scheme}://***: it is not a URL with a host; spaces are written %20, # %23, and a "
+            "port is a number from 1 to 65535"
         ) from None

@@ -178,7 +178,7 @@ class NativeEngine:
             or manifest.embedding_channels not in (None, shapes[-1][0])
             or any(state.initial for state in manifest.states)  # the engine's streams start at 0
         ):
-            raise CheckpointError(f"{path}: its network is not the one that its manifest tells of")
+            raise CheckpointError(f"{path}: its network is not the one that its manifest describes")
 
 
 def _module() -> Any:

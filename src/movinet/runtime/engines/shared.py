@@ -1,4 +1,4 @@
-"""What every engine asks of a file: that its graph is the one its manifest tells of."""
+"""What every engine asks of a file: that its graph is the one its manifest describes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def first_bytes(path: Path, count: int) -> bytes:
 def no_manifest(path: Path) -> CheckpointError:
     """The error for a file that is some other model, or has lost its manifest."""
     return CheckpointError(
-        f"{path}: it has no movinet manifest, which tells its labels, input and state: give one "
+        f"{path}: it has no movinet manifest, which states its labels, input and state: give one "
         "with --manifest FILE (in Python, manifest=), or export the model with 'movinet export'"
     )
 

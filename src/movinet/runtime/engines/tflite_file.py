@@ -252,7 +252,7 @@ class _Reader:
     def graph(self) -> TfliteGraph:
         model = self._model
         if model.SubgraphsLength() < 1:
-            raise CheckpointError(f"{self._where}: it holds no graph")
+            raise CheckpointError(f"{self._where}: it has no graph")
         graph = model.Subgraphs(0)
         buffers = list(self._items(model.BuffersLength(), model.Buffers))
         codes = list(self._items(model.OperatorCodesLength(), model.OperatorCodes))

@@ -65,7 +65,7 @@ def run_probe(config: ProbeConfig, *, quiet: bool = False) -> dict[str, float]:
     """
     began = time.monotonic()
     if config.data.train is None:
-        raise ConfigError("data.train is missing: say where the training videos are")
+        raise ConfigError("data.train is missing: give the training videos")
     messages = Messages(enabled=True, quiet=quiet)
     train = open_train(config)
     valid = open_valid(config, train.labels, train) if config.data.valid else None

@@ -31,7 +31,7 @@ def command(
     streams: Annotated[
         int, typer.Option(metavar="NUMBER", help="Streams that are stepped in turn.")
     ] = 8,
-    threads: Annotated[int, typer.Option(metavar="NUMBER", help="Of one step.")] = 1,
+    threads: Annotated[int, typer.Option(metavar="NUMBER", help="Threads of one step.")] = 1,
     manifest: ManifestOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON on stdout.")] = False,
     plot: Annotated[

@@ -84,7 +84,7 @@ def scan(
 ) -> None:
     """Say what each class has, and write all samples as a manifest.
 
-    Lengths, sizes and frame rates are as the files' headers tell them.
+    Lengths, sizes and frame rates are those in the files' headers.
 
     For example:
 
@@ -141,7 +141,7 @@ def check(
     """Find videos that are broken, short, or there twice.
 
     Duplicates are found by their bytes, and by how they look when they
-    were encoded anew. The first of them is kept, as is that of samples
+    were encoded again. The first of them is kept, as is that of samples
     that a list repeats; if labels of duplicates differ, none is. Files
     are left where they are: give the list to --exclude of scan, split
     and pack.
@@ -216,7 +216,7 @@ def split(
 ) -> None:
     """Split a data set into parts, each class by its share.
 
-    A manifest's column 'group' says what must not be torn apart, such as
+    A manifest's column 'group' states what must stay together, such as
     the clips of one person.
 
     For example:
@@ -286,7 +286,7 @@ def pack(
 ) -> None:
     """Pack a data set into shards of WebDataset.
 
-    Files go in as they are, unless --size or --rate has them encoded anew;
+    Files go in as they are, unless --size or --rate has them encoded again;
     then only the part that is a sample is kept.
 
     For example:
@@ -344,7 +344,7 @@ def synth(
 ) -> None:
     """Make videos of a task that only motion can solve.
 
-    A call that was interrupted can be repeated, and goes on.
+    A call that was interrupted can be repeated, and continues.
 
     For example:
 

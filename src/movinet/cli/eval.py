@@ -130,7 +130,9 @@ def command(
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(metavar="NUMBER", min=0, help="Of the random choice of --control and --drop."),
+        typer.Option(
+            metavar="NUMBER", min=0, help="Seed of the random choice of --control and --drop."
+        ),
     ] = 0,
     start: Annotated[
         float | None,
@@ -155,9 +157,9 @@ def command(
     """Measure a model on labelled videos.
 
     Stream models see each sample frame by frame: the last prediction
-    counts, and accuracy is told as a function of the seconds seen. Base
+    counts, and accuracy is a function of the seconds seen. Base
     models see windows, whose probabilities are averaged. Samples that
-    cannot be read are left out, counted and named.
+    cannot be read are skipped, counted and named.
 
     For example:
 

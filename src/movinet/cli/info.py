@@ -49,7 +49,7 @@ def command(
     """Show what a model is, costs and expects, and its published weights.
 
     Costs are counted from the architecture, for the published input unless
-    --image-size or --frames say otherwise; accuracy is as published. Of an
+    --image-size or --frames are given; accuracy is as published. Of an
     exported model, --json gives the whole manifest.
 
     For example:

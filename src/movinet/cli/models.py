@@ -32,7 +32,7 @@ WeightsOption = Annotated[
         "--weights",
         "-w",
         metavar="NAME_OR_FILE",
-        help="Of a preset: published weights, such as kinetics-600, or a file.",
+        help="Weights of a preset: published ones, such as kinetics-600, or a file.",
     ),
 ]
 ManifestOption = Annotated[
@@ -40,7 +40,7 @@ ManifestOption = Annotated[
     typer.Option(
         "--manifest",
         metavar="FILE",
-        help="Of an exported model that has lost its own manifest: what 'movinet info --json' "
+        help="Manifest of an exported model that has lost its own: what 'movinet info --json' "
         "printed of the same export.",
     ),
 ]

@@ -147,7 +147,7 @@ def command(
 
     Stream models see a video frame by frame and predict all the time;
     base models see windows of it. With several videos, --plot and --render
-    put each video's name (and its folder's, where names are equal) into
+    put each video's name (and its folder's, if names are equal) into
     the file's name.
 
     For example:

@@ -43,7 +43,7 @@ def command(
     """Train a model on videos.
 
     A run keeps everything in its folder (run.folder). The same command
-    again goes on from its last checkpoint; Ctrl-C saves before it ends.
+    again continues from its last checkpoint; Ctrl-C saves before it ends.
 
     For example:
 

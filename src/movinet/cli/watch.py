@@ -89,10 +89,10 @@ def command(
         typer.Option(metavar="DIR", help="Where a video of each event of live sources goes."),
     ] = None,
     pre: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Of a clip, before its event.")
+        float, typer.Option(metavar="SECONDS", help="Part of a clip before its event.")
     ] = 5.0,
     post: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Of a clip, after its event.")
+        float, typer.Option(metavar="SECONDS", help="Part of a clip after its event.")
     ] = 5.0,
     resume: Annotated[
         Path | None,

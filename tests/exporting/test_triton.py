@@ -151,7 +151,10 @@ def test_the_command_writes_a_repository(tmp_path: Path) -> None:
         np.testing.assert_allclose(probabilities, stream(frame), atol=1e-5)
     for arguments, message in (
         (("motions",), "say where to write: --output FILE, --triton DIR"),
-        (("motions", "-o", "x.onnx", "--triton", "m"), "say where to write: --output FILE, --triton DIR"),
+        (
+            ("motions", "-o", "x.onnx", "--triton", "m"),
+            "say where to write: --output FILE, --triton DIR",
+        ),
         (("motions", "-o", "x.onnx", "--half-life", "2"), "are of --triton"),
         (("motions", "--triton", "m", "--frames", "2"), "omit --frames and --batch"),
         (("t0_base", "--triton", "m"), "t0_base is a base model"),

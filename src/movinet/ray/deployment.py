@@ -75,11 +75,7 @@ def serve(
 
     from movinet.ray.routing import StreamRouter
 
-    if token is None and set(hosts) - set(LOCAL) | (set() if hosts else {"any"}):
-        raise ConfigError("a server that others reach needs a token")
-    fewest, most = (replicas, replicas) if isinstance(replicas, int) else replicas
-    if not 1 <= fewest <= most or workers < 1 or streams < 1:
-        raise ConfigError("replicas, workers and streams are 1 or more")
+    fewest, most = _checked(replicas, workers, streams, hosts, token)
     listed = (models,) if isinstance(models, str) else tuple(models)
     options = _Options(
         listed, os.fspath(snapshots), workers, streams, interval, idle,
@@ -89,16 +85,6 @@ def serve(
     def build() -> Any:
         return _app(options)
 
-    scale: dict[str, Any] = {"num_replicas": fewest}
-    if fewest != most:
-        target = max(1.0, streams * 2 / 3)
-        scale = {
-            "autoscaling_config": {
-                "min_replicas": fewest,
-                "max_replicas": most,
-                "target_ongoing_requests": target,
-            }
-        }
     deployment = ray_serve.deployment(
         name="movinet",
         max_ongoing_requests=streams + _BESIDE,
@@ -110,9 +96,37 @@ def serve(
         ),
         graceful_shutdown_timeout_s=_GRACE,
         graceful_shutdown_wait_loop_s=0.5,
-        **scale,
+        **_scale(fewest, most, streams),
     )(ray_serve.ingress(build)())
     return deployment.bind()
+
+
+def _checked(
+    replicas: int | tuple[int, int],
+    workers: int,
+    streams: int,
+    hosts: Sequence[str],
+    token: str | None,
+) -> tuple[int, int]:
+    """The fewest and the most replicas, if the options are possible."""
+    if token is None and (not hosts or set(hosts) - set(LOCAL)):
+        raise ConfigError("a server that others reach needs a token")
+    fewest, most = (replicas, replicas) if isinstance(replicas, int) else replicas
+    if not 1 <= fewest <= most or workers < 1 or streams < 1:
+        raise ConfigError("replicas, workers and streams are 1 or more")
+    return fewest, most
+
+
+def _scale(fewest: int, most: int, streams: int) -> dict[str, Any]:
+    """How many replicas, as Ray takes it."""
+    if fewest == most:
+        return {"num_replicas": fewest}
+    scaling = {
+        "min_replicas": fewest,
+        "max_replicas": most,
+        "target_ongoing_requests": max(1.0, streams * 2 / 3),
+    }
+    return {"autoscaling_config": scaling}
 
 
 def _app(options: _Options) -> Any:

@@ -150,10 +150,10 @@ def test_the_command_writes_a_repository(tmp_path: Path) -> None:
         probabilities = np.exp(logits) / np.exp(logits).sum()
         np.testing.assert_allclose(probabilities, stream(frame), atol=1e-5)
     for arguments, message in (
-        (("motions",), "say where to write: --output FILE, --triton DIR"),
+        (("motions",), "--output FILE, --triton DIR"),
         (
             ("motions", "-o", "x.onnx", "--triton", "m"),
-            "say where to write: --output FILE, --triton DIR",
+            "--output FILE, --triton DIR",
         ),
         (("motions", "-o", "x.onnx", "--half-life", "2"), "are of --triton"),
         (("motions", "--triton", "m", "--frames", "2"), "omit --frames and --batch"),

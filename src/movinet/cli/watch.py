@@ -98,8 +98,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Written every few seconds; after the process was killed, the same command goes "
-            "on from there.",
+            help="Written every few seconds; after the process was killed, the same command "
+            "continues from there.",
         ),
     ] = None,
     resume_every: Annotated[

@@ -37,7 +37,7 @@ CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
+    def log_request(self, *_: Any, **__: Any) -> None:
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
 
 

@@ -277,13 +277,12 @@ def _export_page(model: str, folder: Path, *given: Any) -> Exported:
     """Write a page, by way of a .mvn file."""
     from movinet.exporting.page import check_folder, write_page
 
-    *names, options = given
     check_folder(folder)  # before any work
-    if options["quantize"] is None:
-        options["quantize"] = "dynamic"
+    options = given[-1]
+    options["quantize"] = options["quantize"] or "dynamic"
     with tempfile.TemporaryDirectory(prefix="movinet-") as work:
         exported = _export(
-            model, Path(work) / "model.mvn", *names, options, streams_only="a page sees streams"
+            model, Path(work) / "model.mvn", *given, streams_only="a page sees streams"
         )
         size = write_page(exported.path, folder)
     return dataclasses.replace(exported, path=folder, size=size)

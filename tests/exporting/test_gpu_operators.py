@@ -139,11 +139,7 @@ def run_on_gpu(paths: list[Path], folder: Path) -> dict[str, float | str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# Nightly, since in a full gate, and only there, the process that waits for this program is ended
-# by the kernel (SIGSEGV, SI_KERNEL, on return from poll); the operations of the same files are
-# compared with the accelerator's lists above.
 @pytest.mark.heavy
-@pytest.mark.nightly
 def test_the_accelerator_runs_whole_files(files: dict[str, Path], tmp_path: Path) -> None:
     results = run_on_gpu(list(files.values()), tmp_path)
     for name, path in files.items():
@@ -154,7 +150,6 @@ def test_the_accelerator_runs_whole_files(files: dict[str, Path], tmp_path: Path
 
 
 @pytest.mark.heavy
-@pytest.mark.nightly
 def test_the_accelerator_refuses_what_it_does_not_know(
     files: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -1,5 +1,7 @@
 """OpenVINO files: they do what the model does, and say what they are."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +67,35 @@ def test_a_manifest_of_another_graph_is_refused(tmp_path: Path) -> None:
     path.write_text(other.read_text().replace('element_type="f32"', 'element_type="u8"', 1))
     with pytest.raises(CheckpointError):
         movinet.load(path)
+
+
+RELEASED = """
+import faulthandler, gc, signal, subprocess, sys, threading
+import movinet
+
+faulthandler.enable()  # as pytest does
+seen = []
+signal.signal(signal.SIGCHLD, lambda *_: seen.append(1))
+first, second = (movinet.load(sys.argv[1]) for _ in range(2))
+del first  # before what came after it
+gc.collect()
+del second
+gc.collect()
+third = [movinet.load(sys.argv[1])]
+thread = threading.Thread(target=third.clear)
+thread.start()
+thread.join()
+gc.collect()
+subprocess.run([sys.executable, "-c", ""], check=True)
+print(len(seen))
+"""
+
+
+def test_signals_are_handled_after_models_were_released(tmp_path: Path) -> None:
+    """In whatever order and thread: OpenVINO's plugins would leave no stack for them."""
+    path = tmp_path / "model.xml"
+    export(STREAM, path)
+    command = [sys.executable, "-c", RELEASED, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1

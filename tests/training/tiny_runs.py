@@ -21,6 +21,9 @@ from movinet.training.recipes import check
 from movinet.training.run import run
 from movinet.video.container import SkippedPacket
 from movinet.video.pixels import Image
+
+# As a program it finds the modules beside it, and not those that all tests share.
+sys.path.append(str(Path(__file__).parents[1]))
 from unstored import Unstored
 
 LABELS = ("dark", "light", "striped")

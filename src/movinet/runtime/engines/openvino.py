@@ -8,6 +8,7 @@ lie; the prediction is copied once, out of the engine.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,20 @@ class OpenVinoState:
     spare: dict[str, Any]
 
 
+@functools.cache
+def _core() -> Any:
+    """One for the process, which stays.
+
+    OpenVINO's plugin for CPUs gives the thread that loads it a stack of its own for signals. Where
+    several plugins are let go in another order than they came, or from another thread, it leaves
+    the thread with a stack that is no more: the next signal that Python handles, Ctrl-C or a child
+    that ends, kills the process. So there is one plugin, which is never let go.
+    """
+    from openvino import Core
+
+    return Core()
+
+
 class OpenVinoEngine:
     """One .xml file, and the .bin file beside it, behind the engine protocol.
 
@@ -58,10 +73,10 @@ class OpenVinoEngine:
     joins = False
 
     def __init__(self, path: Path, model: Any, manifest: Manifest, num_threads: int) -> None:
-        from openvino import Core, Tensor
+        from openvino import Tensor
 
         self.manifest = manifest
-        self._path, self._model, self._core, self._tensor = path, model, Core(), Tensor
+        self._path, self._model, self._core, self._tensor = path, model, _core(), Tensor
         self._config = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": num_threads,
@@ -91,14 +106,14 @@ class OpenVinoEngine:
             MissingExtraError: If OpenVINO is not installed.
         """
         try:
-            from openvino import Core
+            import openvino  # noqa: F401 - whether it is there
         except ModuleNotFoundError:
             raise MissingExtraError("running OpenVINO's .xml files", "openvino") from None
         # OpenVINO would try all its readers on it, with a log of each.
         if b"<net " not in first_bytes(path, 200):
             raise CheckpointError(f"{path}: it is not an OpenVINO .xml file")
         try:
-            model = Core().read_model(path)
+            model = _core().read_model(path)
         except Exception as error:  # OpenVINO's exceptions have no base class of their own
             raise not_loaded(path, "OpenVINO", error) from None
         if manifest is None:

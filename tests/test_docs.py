@@ -293,6 +293,26 @@ def anchors_of(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=name_of)
+def test_lines_are_short_enough_to_compare(page: Path) -> None:
+    """At most 100 columns, but for tables, code and addresses."""
+    text = page.read_text(encoding="utf-8")
+    code = {
+        number
+        for block in blocks_of(page)
+        for number in range(block.line, block.line + block.code.count("\n") + 2)
+    }
+    long = [
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if len(line) > 100
+        and number not in code
+        and not line.startswith(("|", "<"))
+        and "](http" not in line
+    ]
+    assert not long, f"{name_of(page)}: lines {long}"
+
+
 def test_every_page_is_on_the_map() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     for page in (ROOT / "docs").rglob("*.md"):

@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from browser import CHROMIUM, Page
 from numpy.typing import NDArray
 from page_tools import LABEL, READY, Serving, figure, shows, write_video
 from serving_tools import wait_for
 
+from browser import CHROMIUM, Page
 from movinet import Client
 from movinet.data.synth.render import render_clip
 

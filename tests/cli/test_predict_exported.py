@@ -203,7 +203,7 @@ def test_a_lost_manifest_is_given(folder: Path, clip: Path, words: str) -> None:
 @pytest.mark.parametrize("command", ["predict", "eval", "info", "bench"])
 def test_help_tells_where_a_manifest_comes_from(command: str) -> None:
     text = " ".join(run(command, "--help").stdout.replace("│", " ").split())
-    assert "--manifest FILE Of an exported model that has lost its own manifest: what" in text
+    assert "--manifest FILE Manifest of an exported model that has lost its own: what" in text
     assert "'movinet info --json' printed of the same export." in text
 
 

@@ -208,7 +208,7 @@ def test_frames_that_are_not_the_files_move_nothing(runtime) -> None:
 
 @pytest.mark.parametrize("frames", [5, None, "ab"])
 def test_a_batch_wants_frames(batches, frames) -> None:
-    with pytest.raises(ConfigError, match="due"):
+    with pytest.raises(ConfigError, match="expected"):
         batches.stream(batch_size=3)(frames)
 
 

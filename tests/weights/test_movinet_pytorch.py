@@ -316,14 +316,14 @@ def test_published_backbones_of_the_smoothing_work(
     target = tmp_path / "mine.safetensors"
     result = CliRunner().invoke(build_app(), ["convert", str(path), str(target)])
     assert result.exit_code == 0, result.output
-    assert [note for note in load_model(None, target).info.notes if "backbone alone" in note]
+    assert [note for note in load_model(None, target).info.notes if "only a backbone" in note]
 
 
 def test_other_pickled_classes_stay_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = smoothed_checkpoint(tmp_path / "x.pt", STREAM, monkeypatch, "elsewhere")
-    with pytest.raises(CheckpointError, match=r"it holds elsewhere\.TransformerParams"):
+    with pytest.raises(CheckpointError, match=r"it contains elsewhere\.TransformerParams"):
         load_model(None, path)
 
 

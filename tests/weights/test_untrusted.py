@@ -33,7 +33,7 @@ def test_pickles_with_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFix
     torch.save({"stem.weight": Evil()}, tmp_path / "evil.pt")
     torch.save([torch.zeros(3)], tmp_path / "list.pt")
     with pytest.raises(
-        CheckpointError, match=r"weights_only\): it holds .*; save model.state_dict"
+        CheckpointError, match=r"weights_only\): it contains .*; save model.state_dict"
     ):
         load_model(None, tmp_path / "evil.pt")
     with pytest.raises(CheckpointError, match="no dictionary of tensors"):

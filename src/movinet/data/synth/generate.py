@@ -82,8 +82,8 @@ def generate(
         for done, path in enumerate(written, start=1):
             if path is None:
                 raise VideoError(
-                    "a process that made clips was ended from outside; repeat the call to go on, "
-                    "with fewer workers if memory ran out"
+                    "a process that made clips was ended from outside; repeat the call to "
+                    "continue, with fewer workers if memory ran out"
                 )
             if progress is not None:
                 progress(done, len(jobs))

@@ -82,7 +82,7 @@ def _interruption(cache: EmbeddingCache | None) -> str:
     if cache is None or not cache.works:
         return "interrupted: nothing was kept (probe.cache=true keeps embeddings)"
     return (
-        "interrupted: the embeddings computed so far are in the cache; the same command goes on "
+        "interrupted: the embeddings computed so far are in the cache; the same command continues "
         "from there"
     )
 

@@ -9,7 +9,7 @@
 //   // As often as there is a picture:
 //   if (stream.takes(seconds)) stream.send(jpeg, seconds);
 
-import { Flow } from "./flow.js";
+import { FedStream } from "./fed.js";
 
 /** Bytes of a frame's header: sequence, presentation time in µs, kind, three zeros. */
 const HEADER_BYTES = 16;
@@ -29,8 +29,6 @@ const RESTART = 1012;
 const LATER = 1013;
 
 /**
- * @typedef {"idle" | "connecting" | "open" | "waiting" | "ended"} State "waiting" tries again by
- *   itself; "ended" does not.
  * @typedef {"closed" | "gone" | "token" | "refused" | "left"} Why a stream has ended: somebody
  *   closed it, the server does not have it, a token is needed, the server refuses the connection,
  *   or `close` was called.
@@ -50,7 +48,7 @@ const LATER = 1013;
  * - "refused": {reason}, of a frame or a control message.
  * - "done": {of}, a control message was followed.
  */
-export class StreamSocket extends EventTarget {
+export class StreamSocket extends FedStream {
   #server;
   #socket = null;
   #timer = 0;
@@ -58,40 +56,15 @@ export class StreamSocket extends EventTarget {
   #tries = 0;
   #openedAt = Infinity;
   #heardAt = 0;
-  #flow = new Flow();
   #sequence = -1;
-  #held = 0;
 
   /**
    * @param {import("./server.js").Server} server
    * @param {string} id Of the stream.
    */
   constructor(server, id) {
-    super();
+    super(id);
     this.#server = server;
-    this.id = id;
-    /** @type {State} */
-    this.state = "idle";
-    /** The last hello; null before the first. */
-    this.hello = null;
-    /** Tick of the last frame that the model has seen; null for none. */
-    this.number = null;
-    /** Frames that newer ones replaced on the server, since this object watches. */
-    this.dropped = 0;
-    /** Ticks without a frame, since this object watches. */
-    this.missed = 0;
-    /** How often an open connection was lost. */
-    this.breaks = 0;
-  }
-
-  /** Frames not sent because two were unanswered, or that the server had no tick for. */
-  get skipped() {
-    return this.#flow.skipped;
-  }
-
-  /** Frames that were not answered, or refused. */
-  get lost() {
-    return this.#flow.lost;
   }
 
   /** Connect, and stay connected. */
@@ -107,17 +80,6 @@ export class StreamSocket extends EventTarget {
   }
 
   /**
-   * Whether a frame of a time is to be sent; ask once for each frame.
-   *
-   * @param {number} time Seconds of the source, which only grow. The stream's own clock goes on
-   *   from where it is.
-   */
-  takes(time) {
-    if (this.state !== "open" || this.hello === null || this.#held) return false;
-    return this.#flow.takes(time, this.hello.frame_rate, this.number);
-  }
-
-  /**
    * Send a frame that `takes` has agreed to.
    *
    * @param {Blob | ArrayBuffer | Uint8Array} jpeg
@@ -125,15 +87,14 @@ export class StreamSocket extends EventTarget {
    * @param {number} captured When it was captured, by performance.now().
    */
   send(jpeg, time, captured = performance.now()) {
-    if (this.state !== "open" || this.hello === null || !this.#flow.started || this.#held) return;
+    if (!this._sends) return;
     this.#sequence = (this.#sequence + 1) >>> 0;
     const header = new DataView(new ArrayBuffer(HEADER_BYTES));
     header.setUint32(0, this.#sequence, true);
-    const rate = this.hello.frame_rate;
-    const seconds = Math.max(0, this.#flow.tickOf(time, rate)) / rate;
+    const seconds = this._tickOf(time) / this.hello.frame_rate;
     header.setBigInt64(4, BigInt(Math.round(seconds * 1e6)), true);
     header.setUint8(12, JPEG);
-    this.#flow.sent(this.#sequence, captured);
+    this._flow.sent(this.#sequence, captured);
     this.#socket.send(new Blob([header.buffer, jpeg]));
   }
 
@@ -146,29 +107,16 @@ export class StreamSocket extends EventTarget {
 
   /** Forget everything; the stream's clock starts at 0. */
   reset() {
-    return this.#between(() => this.#server.reset(this.id));
+    return this._between(() => this.#server.reset(this.id));
   }
 
   /** Continue from the file of a snapshot. @param {Blob} snapshot */
   restore(snapshot) {
-    return this.#between(() => this.#server.restore(this.id, snapshot));
-  }
-
-  /** Do something while no frame is on its way: one of the old clock would spoil the new. */
-  async #between(change) {
-    this.#held += 1;
-    try {
-      await this.#flow.settle();
-      const { time, frame_rate: rate } = await change();
-      this.number = time === null ? null : Math.round(time * rate);
-      this.#flow.restart();
-    } finally {
-      this.#held -= 1;
-    }
+    return this._between(() => this.#server.restore(this.id, snapshot));
   }
 
   async #connect() {
-    this.#become("connecting");
+    this._become("connecting");
     try {
       await this.#server.stream(this.id); // a WebSocket does not say why it is refused
     } catch (error) {
@@ -214,38 +162,38 @@ export class StreamSocket extends EventTarget {
     else if (message.type === "skipped") this.#skip(message);
     else if (message.type === "refused") this.#refuse(message);
     else if (message.type === "closed") this.#end("closed", "the stream was ended");
-    else if (message.type === "done") this.#emit("done", message);
-    else if (message.type === "events") this.#emit("events", message);
+    else if (message.type === "done") this._emit("done", message);
+    else if (message.type === "events") this._emit("events", message);
   }
 
   #greet(hello) {
     this.#openedAt = performance.now();
     this.hello = hello;
-    this.#flow.clear();
+    this._flow.clear();
     if (hello.sequence !== null) this.#sequence = Math.max(this.#sequence, hello.sequence);
     this.number = hello.number;
-    this.#become("open");
-    this.#emit("hello", hello);
+    this._become("open");
+    this._emit("hello", hello);
   }
 
   #take(result) {
-    const captured = this.#flow.answer(result.sequence);
+    const captured = this._flow.answer(result.sequence);
     this.number = result.number;
     this.dropped += result.dropped;
     this.missed += result.gap;
     const latency = captured === undefined ? null : performance.now() - captured;
-    this.#emit("result", { ...result, latency });
+    this._emit("result", { ...result, latency });
   }
 
   #skip(message) {
-    if (this.#flow.answer(message.sequence) !== undefined) this.#flow.skipped += 1;
+    if (this._flow.answer(message.sequence) !== undefined) this._flow.skipped += 1;
   }
 
   #refuse(message) {
-    if (message.sequence !== undefined && this.#flow.answer(message.sequence) !== undefined) {
-      this.#flow.lost += 1;
+    if (message.sequence !== undefined && this._flow.answer(message.sequence) !== undefined) {
+      this._flow.lost += 1;
     }
-    this.#emit("refused", message);
+    this._emit("refused", message);
   }
 
   #lose(socket, code, reason) {
@@ -265,7 +213,7 @@ export class StreamSocket extends EventTarget {
     this.#tries += 1;
     const whole = Math.max(delay, atLeast);
     this.#timer = setTimeout(() => this.#connect(), whole);
-    this.#become("waiting", null, reason, whole);
+    this._become("waiting", null, reason, whole);
   }
 
   #end(why, reason) {
@@ -273,22 +221,13 @@ export class StreamSocket extends EventTarget {
     const socket = this.#socket;
     this.#drop();
     socket?.close();
-    this.#become("ended", why, reason);
+    this._become("ended", why, reason);
   }
 
   #drop() {
     clearInterval(this.#watch);
-    this.#flow.lost += this.#flow.unanswered;
-    this.#flow.clear();
+    this._flow.lost += this._flow.unanswered;
+    this._flow.clear();
     this.#socket = null;
-  }
-
-  #become(state, why = null, reason = "", delay = 0) {
-    this.state = state;
-    this.#emit("state", { state, why, reason, delay });
-  }
-
-  #emit(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }

@@ -1,7 +1,7 @@
 // What computes the streams of this page: a worker of the browser, with the model that lies beside
 // the page. It stands in the place of the file of this name of a server's page.
 
-import { Flow } from "./flow.js";
+import { FedStream } from "./fed.js";
 
 /** How streams want their pictures: "jpeg", a Blob, or "pixels", an ImageData. */
 export const PICTURES = "pixels";
@@ -123,64 +123,42 @@ export class Backend {
 }
 
 /** A stream of this page: the same events as one of a server has. */
-export class Stream extends EventTarget {
+export class Stream extends FedStream {
   #backend;
-  #flow = new Flow();
   #sequence = -1;
-  #held = 0;
 
   constructor(backend, id) {
-    super();
+    super(id);
     this.#backend = backend;
-    this.id = id;
-    this.state = "idle";
-    this.hello = null;
-    this.number = null;
-    this.dropped = 0;
-    this.missed = 0;
-    this.breaks = 0;
-  }
-
-  get skipped() {
-    return this.#flow.skipped;
-  }
-
-  get lost() {
-    return this.#flow.lost;
   }
 
   async open() {
     if (this.state === "connecting" || this.state === "open") return;
-    this.#become("connecting");
+    this._become("connecting");
     try {
       this.hello = await this.#backend.stream(this.id);
     } catch (error) {
-      this.#become("ended", "gone", error.message);
+      this._become("ended", "gone", error.message);
       return;
     }
     if (this.state !== "connecting") return;
     this.#backend.listen(this.id, (result) => this.#take(result));
     this.number = this.hello.number;
-    this.#become("open");
-    this.#emit("hello", this.hello);
+    this._become("open");
+    this._emit("hello", this.hello);
   }
 
   close() {
     this.#backend.listen(this.id, null);
-    this.#become("ended", "left");
-  }
-
-  takes(time) {
-    if (this.state !== "open" || this.#held) return false;
-    return this.#flow.takes(time, this.hello.frame_rate, this.number);
+    this._become("ended", "left");
   }
 
   /** @param {ImageData} picture */
   send(picture, time, captured = performance.now()) {
-    if (this.state !== "open" || !this.#flow.started || this.#held) return;
+    if (!this._sends) return;
     this.#sequence += 1;
-    const number = Math.max(0, this.#flow.tickOf(time, this.hello.frame_rate));
-    this.#flow.sent(this.#sequence, captured);
+    const number = this._tickOf(time);
+    this._flow.sent(this.#sequence, captured);
     const { width, height, data } = picture;
     this.#backend.post({ id: this.id, sequence: this.#sequence, number, width, height, data });
   }
@@ -192,49 +170,27 @@ export class Stream extends EventTarget {
   }
 
   reset() {
-    return this.#between(() => this.#backend.reset(this.id));
+    return this._between(() => this.#backend.reset(this.id));
   }
 
   restore(snapshot) {
-    return this.#between(() => this.#backend.restore(this.id, snapshot));
-  }
-
-  /** Do something while no frame is on its way: one of the old clock would spoil the new. */
-  async #between(change) {
-    this.#held += 1;
-    try {
-      await this.#flow.settle();
-      const { number } = await change();
-      this.number = number;
-      this.#flow.restart();
-    } finally {
-      this.#held -= 1;
-    }
+    return this._between(() => this.#backend.restore(this.id, snapshot));
   }
 
   #take(result) {
-    const captured = this.#flow.answer(result.sequence);
+    const captured = this._flow.answer(result.sequence);
     if (result.reason !== undefined) {
-      this.#flow.lost += 1;
-      this.#emit("refused", result);
+      this._flow.lost += 1;
+      this._emit("refused", result);
       return;
     }
     if (result.skipped) {
-      this.#flow.skipped += 1;
+      this._flow.skipped += 1;
       return;
     }
     this.number = result.number;
     this.missed += result.gap;
     const latency = captured === undefined ? null : performance.now() - captured;
-    this.#emit("result", { ...result, latency });
-  }
-
-  #become(state, why = null, reason = "") {
-    this.state = state;
-    this.#emit("state", { state, why, reason, delay: 0 });
-  }
-
-  #emit(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    this._emit("result", { ...result, latency });
   }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 import movinet
 from movinet.errors import ConfigError
-from movinet.files import replacing
+from movinet.files import replacing, replacing_folder
 from movinet.prediction import Prediction
 from networks import make_model, tiny_stream
 
@@ -104,6 +105,31 @@ def test_an_export_that_is_killed_leaves_nothing_for_ever(tmp_path: Path) -> Non
     with replacing(tmp_path / "other.onnx") as temporary:
         temporary.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["other.onnx"]
+
+
+def fail_halfway(folder: Path, replace: bool) -> None:
+    with replacing_folder(folder, replace=replace) as work:
+        (work / "second").write_text("2")
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_folder_appears_whole_or_stays_as_it_was(tmp_path: Path, replace: bool) -> None:
+    folder = tmp_path / "page"
+    with replacing_folder(folder, replace=replace) as work:
+        (work / "first").write_text("1")
+        assert not folder.exists()
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway(folder, replace)
+    assert [path.name for path in folder.iterdir()] == ["first"]
+    refused = pytest.raises(OSError, match="page: cannot be written")
+    with (
+        contextlib.nullcontext() if replace else refused,
+        replacing_folder(folder, replace=replace),
+    ):
+        pass
+    assert [path.name for path in folder.iterdir()] == ([] if replace else ["first"])
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -132,3 +132,41 @@ def replacing(path: Path, beside: Sequence[str] = ()) -> Iterator[Path]:
         for suffix in (path.suffix, *beside):
             with contextlib.suppress(OSError):  # the first error is the one to tell
                 temporary.with_suffix(suffix).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A new folder beside `folder`, renamed to it at the end, or removed on an error.
+
+    Args:
+        folder: The folder.
+        replace: Take the place of a folder that is there, which is removed; else that is an error.
+
+    Raises:
+        OSError: If the operating system refuses to write; its message names `folder`.
+    """
+    temporary = temporary_name(folder, "")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if replace and folder.exists():
+            _exchange(temporary, folder)
+        else:
+            temporary.rename(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(printable(f"{folder}: cannot be written ({reason})")) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(new: Path, folder: Path) -> None:
+    """Put a folder in the place of another one, which is removed."""
+    old = temporary_name(folder, "")
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import movinet
 from browser import CHROMIUM, Page, open_page
-from js_models import PACKAGE
+from js_models import needs_wasm
 from movinet.cli import build_app
 from movinet.runtime.snapshot import StreamSnapshot
 from page_shows import LABEL, READY, camera, figure, shows
@@ -28,10 +28,7 @@ from real_material import real_file, real_video
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
-    pytest.mark.skipif(
-        not (PACKAGE / "wasm" / "movinet-simd128.wasm").is_file(),
-        reason="the engine in WebAssembly is not built: make wasm",
-    ),
+    needs_wasm,
 ]
 CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 
@@ -218,7 +215,9 @@ def test_a_page_is_small(folder: Path) -> None:
     assert sum(sizes) < 1.5e6
 
 
-def test_only_new_folders_and_pages_are_written(tmp_path: Path) -> None:
+def test_only_new_folders_and_pages_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runner, other = CliRunner(), tmp_path / "other"
     other.mkdir()
     (other / "letter.txt").write_text("dear")
@@ -233,6 +232,24 @@ def test_only_new_folders_and_pages_are_written(tmp_path: Path) -> None:
     after = json.loads((again / "movinet-page.json").read_text())
     assert before["version"] != after["version"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "other"]
+
+    # What somebody has added to a page is not lost.
+    (again / "CNAME").write_text("example.org")
+    kept = runner.invoke(build_app(), ["export", "motions", "--page", str(again)])
+    assert kept.exit_code == 2
+    assert "such as CNAME" in " ".join(kept.output.split())
+    assert (again / "CNAME").read_text() == "example.org"
+    assert json.loads((again / "movinet-page.json").read_text()) == after
+
+    (tmp_path / "link").symlink_to(tmp_path / "linked")
+    (tmp_path / "linked").mkdir()
+    write(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "linked" / "index.html").is_file()
+    monkeypatch.chdir(tmp_path / "linked")
+    here = runner.invoke(build_app(), ["export", "motions", "--page", "."])
+    assert here.exit_code == 2
+    assert "the folder that you are in" in " ".join(here.output.split())
 
     base = runner.invoke(build_app(), ["export", "a0_base", "--page", str(tmp_path / "base")])
     assert base.exit_code == 2

@@ -9,13 +9,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from movinet.errors import ConfigError, MovinetError
-from movinet.files import temporary_name
+from movinet.files import replacing_folder
 from movinet.runtime.loading import load
 from movinet.runtime.manifest import Manifest
 from movinet.text import printable
 from movinet.web import device_files, package_files
 
-#: What a folder has that this module wrote; only such a one is replaced.
+#: What a folder has that this module wrote, with the names of its files: such a one is replaced.
 _MARK = "movinet-page.json"
 _MODEL = "model.mvn"
 _ENGINES = ("wasm/movinet-simd128.wasm", "wasm/movinet-relaxed.wasm")
@@ -27,8 +27,8 @@ _POLICY = (
 )
 
 
-def check_folder(folder: Path) -> None:
-    """See that a page can be written there.
+def check_folder(folder: Path) -> Path:
+    """See that a page can be written there; returns the folder, without links.
 
     Raises:
         ConfigError: If something else is there.
@@ -39,12 +39,31 @@ def check_folder(folder: Path) -> None:
         raise MovinetError(
             "this installation has no engine for pages: build it in the sources with make wasm"
         )
-    if not folder.exists() and not folder.is_symlink():
-        return
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: give another one")
-    if any(folder.iterdir()) and not (folder / _MARK).is_file():
-        raise ConfigError(f"{folder} has other files in it: give a new folder, or an empty one")
+    whole = folder.resolve()
+    if not whole.exists():
+        return whole
+    if not whole.is_dir():
+        raise ConfigError(printable(f"{folder} is no folder: give another one"))
+    if Path.cwd().is_relative_to(whole):
+        raise ConfigError(printable(f"{folder} has the folder that you are in: give another one"))
+    if others := sorted(_others(whole)):
+        raise ConfigError(
+            printable(
+                f"{folder} has other files in it, such as {others[0]}: give a new folder, or an "
+                "empty one"
+            )
+        )
+    return whole
+
+
+def _others(folder: Path) -> set[str]:
+    """Files of a folder that are not of a page which `write_page` wrote there."""
+    found = {each.relative_to(folder).as_posix() for each in folder.rglob("*") if not each.is_dir()}
+    try:
+        own = json.loads((folder / _MARK).read_bytes())["files"]
+        return found - {_MARK, *own}
+    except (OSError, ValueError, TypeError, KeyError):
+        return found
 
 
 def write_page(path: Path, folder: Path) -> int:
@@ -62,21 +81,11 @@ def write_page(path: Path, folder: Path) -> int:
         MovinetError: If this installation has no engine for pages.
         OSError: If it cannot be written; nothing is left then.
     """
-    check_folder(folder)
+    whole = check_folder(folder)
     manifest = load(path).manifest
-    work = temporary_name(folder, "")
-    try:
-        work.mkdir(parents=True)
+    with replacing_folder(whole, replace=True) as work:
         _fill(work, path, manifest)
-        size = sum(each.stat().st_size for each in work.rglob("*") if each.is_file())
-        _put(work, folder)
-    except OSError as error:
-        raise OSError(
-            printable(f"{folder}: cannot be written ({error.strerror or error})")
-        ) from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return size
+        return sum(each.stat().st_size for each in work.rglob("*") if each.is_file())
 
 
 def _fill(folder: Path, path: Path, manifest: Manifest) -> None:
@@ -104,7 +113,12 @@ def _fill(folder: Path, path: Path, manifest: Manifest) -> None:
     script = worker.read_text("utf-8").replace('"@VERSION@"', json.dumps(version))
     script = script.replace('"@FILES@"', ", ".join(map(json.dumps, ["./", *names])))
     (folder / "sw.js").write_text(script, "utf-8")
-    mark = {"movinet_page": 1, "model": manifest.name, "version": version}
+    mark = {
+        "movinet_page": 1,
+        "model": manifest.name,
+        "version": version,
+        "files": [*names, "sw.js"],
+    }
     (folder / _MARK).write_text(json.dumps(mark), "utf-8")
 
 
@@ -129,18 +143,3 @@ def _app(manifest: Manifest) -> str:
         "display": "standalone",
     }
     return json.dumps(about | {"background_color": "#ffffff", "theme_color": "#0b6bcb"})
-
-
-def _put(work: Path, folder: Path) -> None:
-    """The new page in the place of an old one, or of none."""
-    if not folder.exists():
-        work.rename(folder)
-        return
-    old = temporary_name(folder, "")
-    folder.rename(old)
-    try:
-        work.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

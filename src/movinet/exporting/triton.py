@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movinet.errors import CheckpointError, ConfigError, MissingExtraError, MovinetError
-from movinet.files import temporary_name
+from movinet.files import replacing_folder
 from movinet.runtime.exported import ExportedRuntime
 from movinet.runtime.loading import load
 from movinet.runtime.manifest import Manifest
@@ -72,17 +71,9 @@ def write_repository(
     decay = decay_from_half_life(half_life, manifest.input.frame_rate) if manifest.decays else None
     model = _graph(path, manifest, decay)
     repository.mkdir(parents=True, exist_ok=True)
-    work = temporary_name(folder, "")
-    try:
+    with replacing_folder(folder) as work:
         _write(work, model, manifest, name)
         _compare(runtime, work / "1" / _FILE, decay)
-        work.rename(folder)
-    except OSError as error:
-        raise OSError(
-            printable(f"{folder}: cannot be written ({error.strerror or error})")
-        ) from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return folder
 
 

@@ -13,6 +13,9 @@ import pytest
 import movinet
 
 PACKAGE = Path(movinet.__file__).parent / "web" / "js"
+WASM = sorted((PACKAGE / "wasm").glob("*.wasm"))
+NO_WASM = "the engine in WebAssembly is not built: make wasm"
+needs_wasm = pytest.mark.skipif(not WASM, reason=NO_WASM)
 Run = Callable[..., list[Any]]
 
 
@@ -21,8 +24,8 @@ def run(tmp_path: Path) -> Run:
     """Runs steps of run_model.mjs on a model, frames (time, height, width, 3) at hand."""
     if shutil.which("node") is None:
         pytest.skip("needs Node.js")
-    if not (PACKAGE / "wasm" / "movinet-simd128.wasm").is_file():
-        pytest.skip("the engine in WebAssembly is not built: make wasm")
+    if not WASM:
+        pytest.skip(NO_WASM)
 
     def run_steps(
         *steps: list[Any],

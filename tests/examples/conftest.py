@@ -7,6 +7,7 @@ import pytest
 
 import movinet
 import npm
+from js_models import NO_WASM, WASM
 from movinet.weights.factory import load_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -21,8 +22,8 @@ def npm_install() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package's model as .mvn."""
-    if not (Path(movinet.__file__).parent / "web/js/wasm/movinet-simd128.wasm").is_file():
-        pytest.skip("the engine in WebAssembly is not built: make wasm")
+    if not WASM:
+        pytest.skip(NO_WASM)
     path = tmp_path_factory.mktemp("native") / "motions.mvn"
     movinet.export(load_model(None, "motions"), path)
     return path

@@ -9,16 +9,11 @@ from pathlib import Path
 import pytest
 
 import movinet
-from js_models import PACKAGE
+from js_models import PACKAGE, WASM, needs_wasm
 from movinet.version import __version__
 from movinet.weights.factory import load_model
 
 ROOT = Path(__file__).parents[2]
-WASM = sorted((PACKAGE / "wasm").glob("*.wasm"))
-
-needs_wasm = pytest.mark.skipif(
-    not WASM, reason="the engine in WebAssembly is not built: make wasm"
-)
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")
 
 

@@ -27,11 +27,6 @@ CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 
 
 @pytest.fixture(scope="module")
-def runtime() -> Any:
-    return movinet.load("motions")
-
-
-@pytest.fixture(scope="module")
 def images() -> list[np.ndarray]:
     return [frame.image.copy() for frame in VideoReader(CLIP, frame_rate=RATE)]
 

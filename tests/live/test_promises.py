@@ -16,18 +16,12 @@ import numpy as np
 import pytest
 from servers import http_server, paced, transport_stream
 
-import movinet
 from movinet.data.synth import render
 from movinet.events import Detector, Rule, Rules, find_events
 from movinet.live import SourceStatus, watch
 
 #: Seconds after which a frame counts half, and rules, for events of eight seconds.
 HALF_LIFE, RULES = 0.2, Rules(Rule(on=0.5, off=0.3, smoothing=0, shortest=3.0, merge=2.0))
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Any:
-    return movinet.load("motions")
 
 
 @pytest.mark.parametrize(

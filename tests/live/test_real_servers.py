@@ -15,15 +15,9 @@ from made_results import change, result
 from real_servers import free_port, mosquitto, published, rtmp_server, rtsp_server
 from servers import RATE, transport_stream
 
-import movinet
 from movinet.data.synth.render import render_clip
 from movinet.live import LiveResult, watch
 from movinet.live.sinks import Sinks
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Any:
-    return movinet.load("motions")
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import itertools
 import json
-import os
 import signal
 import struct
 import subprocess
@@ -15,7 +13,6 @@ import sys
 import threading
 import time
 import types
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,76 +20,18 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from servers import RATE, http_server, paced, transport_stream
+from replay_tools import CLIP, copy, crc, logged, pieces, whole
+from servers import RATE, http_server, paced
 from typer.testing import CliRunner
 
-import movinet
 from movinet.cli import build_app
-from movinet.errors import ConfigError, MovinetError
-from movinet.events import Rule, Rules
-from movinet.live import LiveResult, Replay, RunLog, runlog, watch
-from movinet.live.runlog import MAGIC, PACKET, STEP, LogReader
+from movinet.errors import ConfigError
+from movinet.live import LiveResult, Replay, RunLog, watch
+from movinet.live.runlog import STEP, LogReader
 from movinet.video import VideoReader
 from real_material import real_video
 
-CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
-RULES = Rules(Rule(on=0.3, off=0.2, shortest=0.1, merge=0.1, update=0.2))
-_HEAD = struct.Struct("<IBHI")
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Any:
-    return movinet.load("motions")
-
-
-@pytest.fixture(scope="module")
-def film() -> list[bytes]:
-    return transport_stream(frame.image for frame in VideoReader(CLIP, frame_rate=RATE))
-
-
-def logged(
-    film: list[bytes],
-    log: Path | RunLog,
-    runtime: Any,
-    count: int = 14,
-    seconds: float = 0.0,
-    **options: Any,
-) -> list[LiveResult]:
-    """A run with lost connections, and with frames that nobody takes in time."""
-
-    def serve(send: Callable[[bytes], None], number: int, stopped: threading.Event) -> None:
-        paced(film[: 15 + 2 * number], send, stopped)
-
-    found: list[LiveResult] = []
-    began = time.monotonic()
-    with http_server(serve) as url:
-        url = url.replace("http://", "http://user:secret@") + "?token=secret"
-        results = watch([url, f"yard={url}"], runtime, log=log, rules=RULES, **options)
-        for result in results:
-            found.append(result)
-            sources = {result.source for result in found}
-            if len(found) >= count and len(sources) == 2 and time.monotonic() > began + seconds:
-                break
-            time.sleep(0.3 if len(found) % 4 == 1 else 0.0)
-        results.close()
-    return found
-
-
-@pytest.fixture(scope="module")
-def run(
-    film: list[bytes], runtime: Any, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[LiveResult]]:
-    path = tmp_path_factory.mktemp("run") / "run.log"
-    return path, logged(film, path, runtime, seconds=2.5)
-
-
-def copy(data: bytes, folder: Path) -> Path:
-    path = folder / "copy.log"
-    path.write_bytes(data)
-    return path
 
 
 def test_a_run_is_repeated_bit_for_bit(run: tuple[Path, list[LiveResult]], runtime: Any) -> None:
@@ -249,22 +188,6 @@ def test_a_killed_run_is_repeated_up_to_the_kill(film: list[bytes], tmp_path: Pa
     assert "the log ends before the run did" in " ".join(done.stderr.split())
 
 
-def test_a_log_may_end_anywhere(
-    run: tuple[Path, list[LiveResult]], tmp_path: Path, runtime: Any
-) -> None:
-    """As if the process had been killed while it wrote any byte."""
-    data = run[0].read_bytes()
-    counts = []
-    for end in range(len(data) // 2, len(data), len(data) // 9):
-        replay = Replay(copy(data[:end], tmp_path), runtime)
-        again = list(replay.results())
-        assert all(one.same for one in again)
-        assert not replay.whole
-        counts.append(len(again))
-    assert counts == sorted(counts)
-    assert counts[-1] > counts[0]
-
-
 def test_another_model_is_refused(
     run: tuple[Path, list[LiveResult]], tmp_path: Path, runtime: Any
 ) -> None:
@@ -334,111 +257,3 @@ def test_a_full_disk_ends_the_log_and_nothing_else(
     assert len(found) >= 3
     assert len(said) == 1
     assert "No space left" in said[0]
-
-
-def crc(kind: int, source: int, body: bytes) -> int:
-    return zlib.crc32(body, kind << 16 | source)
-
-
-def pieces(path: Path) -> list[tuple[int, int, bytes]]:
-    reader, data = LogReader(path), path.read_bytes()
-    found = [(r.kind, r.source, data[r.start : r.start + r.size]) for r in reader.records()]
-    reader.close()
-    return found
-
-
-def whole(records: list[tuple[int, int, bytes]]) -> bytes:
-    return MAGIC + b"".join(
-        _HEAD.pack(len(body), kind, source, crc(kind, source, body)) + body
-        for kind, source, body in records
-    )
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(st.data())
-def test_damaged_logs_end_in_one_line(
-    run: tuple[Path, list[LiveResult]], runtime: Any, tmp_path: Path, data: st.DataObject
-) -> None:
-    """Bytes that changed; and records that somebody has made up, with fitting checksums."""
-    records = pieces(run[0])[:60]
-    if data.draw(st.booleans()):
-        raw = bytearray(whole(records))
-        for _ in range(data.draw(st.integers(1, 4))):
-            raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    else:
-        for _ in range(data.draw(st.integers(1, 3))):
-            place = data.draw(st.integers(0, len(records) - 1))
-            records[place] = made_up(*records[place], data)
-        raw = whole(records)
-    said = ""
-    try:
-        for _ in Replay(copy(bytes(raw), tmp_path), runtime).results():
-            pass
-    except MovinetError as error:
-        said = str(error)
-    assert "\n" not in said
-    assert len(said) < 600
-
-
-_VALUES = st.sampled_from(
-    [
-        None,
-        -1,
-        0,
-        1,
-        2**31,
-        2**53 - 1,
-        2**70,
-        1e308,
-        float("nan"),
-        "",
-        "x",
-        "wrapped_avframe",
-        [],
-        {},
-    ]
-)
-
-
-def made_up(kind: int, source: int, body: bytes, data: st.DataObject) -> tuple[int, int, bytes]:
-    if kind == PACKET:
-        at = data.draw(st.integers(0, len(body)))
-        body = body[:at] + data.draw(st.binary(max_size=40)) + body[at + 20 :]
-    else:
-        with contextlib.suppress(ValueError):  # a packet whose kind was changed
-            values = json.loads(body)
-            if values:
-                values[data.draw(st.sampled_from(sorted(values)))] = data.draw(_VALUES)
-            body = json.dumps(values).encode()
-    kinds = st.one_of(st.just(kind), st.integers(0, 8))
-    return data.draw(kinds), data.draw(st.sampled_from([source, 0, 1, 2, 65535])), body
-
-
-def test_no_decoder_gets_bytes_that_it_takes_for_addresses(
-    run: tuple[Path, list[LiveResult]], runtime: Any, tmp_path: Path
-) -> None:
-    records = [
-        (kind, source, body.replace(b'"decoder":"h264"', b'"decoder":"wrapped_avframe"'))
-        for kind, source, body in pieces(run[0])
-    ]
-    with pytest.raises(MovinetError, match="the log is damaged at byte"):
-        list(Replay(copy(whole(records), tmp_path), runtime).results())
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_is_not_waited_for(tmp_path: Path, runtime: Any) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(MovinetError, match="not a regular file"):
-            Replay(path, runtime)
-
-
-def test_lengths_that_are_lies_take_no_memory(tmp_path: Path, runtime: Any) -> None:
-    for size in (runlog.MAX_JSON, runlog.MAX_JSON + 1, 2**32 - 1):
-        path = copy(MAGIC + _HEAD.pack(size, 1, 0, 0) + b"{}", tmp_path)
-        with pytest.raises(MovinetError, match=r"the log is empty|damaged at byte"):
-            Replay(path, runtime)
-    with pytest.raises(MovinetError, match="not a log"):
-        Replay(copy(os.urandom(1000), tmp_path), runtime)

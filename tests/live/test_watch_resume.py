@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -20,39 +18,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from resume_tools import CLIP, HALF_LIFE, RULES, made
 from servers import http_server, paced, transport_stream
 
-import movinet
 from fakes import write_video
-from movinet.errors import CheckpointError, ConfigError, MovinetError
-from movinet.events import Rule, Rules, find_events
+from movinet.errors import ConfigError
+from movinet.events import Rules, find_events
 from movinet.live import Resume, watch
 from movinet.live.sinks import Sinks
-from movinet.video import VideoReader, VideoWriter
+from movinet.video import VideoReader
 
-CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
-RULES = Rules(Rule(on=0.5, off=0.4, shortest=0.25, merge=0.25, update=0.5))
 TOML = "[default]\non = 0.5\noff = 0.4\nshortest = 0.25\nmerge = 0.25\nupdate = 0.5\n"
-HALF_LIFE = 0.3
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Any:
-    return movinet.load("motions")
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven seconds in which things happen again and again."""
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
-    with VideoReader(CLIP, frame_rate=24) as reader:
-        images = [frame.image.copy() for frame in reader]
-    with VideoWriter(path, 24) as writer:
-        for image in (images + images[::-1]) * 2:
-            writer.write(image[::2, ::2])
-    return path
 
 
 def command(sources: list[str], folder: Path) -> list[str]:
@@ -96,9 +72,9 @@ def lines(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return found
 
 
-def check_broken_runs(film: Path, runtime: Any, folder: Path, moments: list[float]) -> bool:
+def check_broken_runs(film_file: Path, runtime: Any, folder: Path, moments: list[float]) -> bool:
     """Compare killed runs with one that goes through; False if the machine was too busy."""
-    arguments = command([f"a={film}"], folder)
+    arguments = command([f"a={film_file}"], folder)
     for moment in moments:
         if not run_and_kill(arguments, folder, moment):
             break
@@ -108,7 +84,7 @@ def check_broken_runs(film: Path, runtime: Any, folder: Path, moments: list[floa
     if any(result["dropped"] for result in results):
         return False
     stream = runtime.stream(half_life=HALF_LIFE)
-    with VideoReader(film, frame_rate=8) as reader:
+    with VideoReader(film_file, frame_rate=8) as reader:
         frames = [(frame.time, stream(frame.image)) for frame in reader]
     *results, last = results
     assert last["ended"]
@@ -134,27 +110,29 @@ def check_broken_runs(film: Path, runtime: Any, folder: Path, moments: list[floa
     return True
 
 
-def tries(film: Path, runtime: Any, tmp_path: Path, moments: Callable[[], list[float]]) -> None:
+def tries(
+    film_file: Path, runtime: Any, tmp_path: Path, moments: Callable[[], list[float]]
+) -> None:
     for number in range(3):  # frames are dropped where the machine is busy for a moment
         folder = tmp_path / str(number)
         folder.mkdir()
-        if check_broken_runs(film, runtime, folder, moments()):
+        if check_broken_runs(film_file, runtime, folder, moments()):
             return
     pytest.skip("the machine is too busy to see every frame of a video at its own pace")
 
 
 @pytest.mark.heavy
 def test_killed_twice_it_tells_what_an_unbroken_run_tells(
-    film: Path, runtime: Any, tmp_path: Path
+    film_file: Path, runtime: Any, tmp_path: Path
 ) -> None:
-    tries(film, runtime, tmp_path, lambda: [random.uniform(0.2, 2.5) for _ in range(2)])
+    tries(film_file, runtime, tmp_path, lambda: [random.uniform(0.2, 2.5) for _ in range(2)])
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(20))
-def test_killed_at_any_moment(film: Path, runtime: Any, tmp_path: Path, seed: int) -> None:
+def test_killed_at_any_moment(film_file: Path, runtime: Any, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    tries(film, runtime, tmp_path, lambda: [chance.uniform(0, 4) for _ in range(3)])
+    tries(film_file, runtime, tmp_path, lambda: [chance.uniform(0, 4) for _ in range(3)])
 
 
 @pytest.mark.heavy
@@ -188,25 +166,14 @@ def test_a_live_source_goes_on_with_its_time_and_its_events(tmp_path: Path) -> N
     assert {i for kind, i in told if kind == "new"} == {i for kind, i in told if kind == "end"}
 
 
-def made(path: Path, film: Path, runtime: Any, count: int = 6, targets: Any = ()) -> Resume:
-    """A file of a run that was left after some results."""
-    resume = Resume(path)
-    with Sinks(targets, sources=["a"], resume=resume) as sinks:
-        results = watch([f"a={film}"], runtime, half_life=HALF_LIFE, rules=RULES, resume=resume)
-        for _ in range(count):
-            sinks.send(next(results))
-        results.close()
-    return resume
-
-
-def test_a_run_goes_on_in_python(film: Path, runtime: Any, tmp_path: Path) -> None:
+def test_a_run_goes_on_in_python(film_file: Path, runtime: Any, tmp_path: Path) -> None:
     stream = runtime.stream(half_life=HALF_LIFE)
-    with VideoReader(film, frame_rate=8, end=1.5) as reader:
+    with VideoReader(film_file, frame_rate=8, end=1.5) as reader:
         expected = [stream(frame.image) for frame in reader]
     for number in range(5):
         path, found = tmp_path / f"saved{number}", []
         for _ in range(3):
-            results = watch([f"a={film}"], runtime, half_life=HALF_LIFE, resume=path)
+            results = watch([f"a={film_file}"], runtime, half_life=HALF_LIFE, resume=path)
             found += [next(results) for _ in range(3)]
             results.close()
         if not any(result.dropped for result in found):  # the machine was busy for a moment
@@ -242,147 +209,40 @@ def test_a_source_that_failed_is_tried_again(runtime: Any, tmp_path: Path) -> No
     assert not path.exists()
 
 
-def test_another_run_does_not_go_on(film: Path, runtime: Any, tmp_path: Path) -> None:
+def test_another_run_does_not_go_on(film_file: Path, runtime: Any, tmp_path: Path) -> None:
     path = tmp_path / "saved"
-    made(path, film, runtime)
+    made(path, film_file, runtime)
     other = tmp_path / "other.mp4"
-    other.write_bytes(film.read_bytes() + b"\0")
+    other.write_bytes(film_file.read_bytes() + b"\0")
     for sources, rules, reason in (
-        ([f"b={film}"], RULES, "other sources"),
+        ([f"b={film_file}"], RULES, "other sources"),
         ([f"a={other}"], RULES, "other sources"),
-        ([f"a={film}", "0"], RULES, "other sources"),
-        ([f"a={film}"], Rules(), "other rules"),
-        ([f"a={film}"], None, "other rules"),
+        ([f"a={film_file}", "0"], RULES, "other sources"),
+        ([f"a={film_file}"], Rules(), "other rules"),
+        ([f"a={film_file}"], None, "other rules"),
     ):
         with pytest.raises(ConfigError, match=f"saved: it is of a run with {reason}"):
             watch(sources, runtime, rules=rules, resume=path)
 
 
 def test_a_run_of_other_weights_does_not_go_on(
-    film: Path, runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    film_file: Path, runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for letter in "ab":
         manifest = dataclasses.replace(runtime.manifest, weights_sha256=letter * 64)
         monkeypatch.setattr(runtime, "manifest", manifest)
         if letter == "a":
-            made(tmp_path / "saved", film, runtime)
+            made(tmp_path / "saved", film_file, runtime)
     with pytest.raises(ConfigError, match="other weights"):
-        watch([f"a={film}"], runtime, rules=RULES, resume=tmp_path / "saved")
-
-
-def go_on(path: Path, film: Path, runtime: Any) -> None:
-    resume = Resume(path)
-    Sinks([], resume=resume)
-    watch([f"a={film}"], runtime, rules=RULES, resume=resume).close()
-
-
-def edited(data: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
-    """A file whose state is another one."""
-    (length,) = struct.unpack_from("<Q", data)
-    header = json.loads(data[8 : 8 + length])
-    state = json.loads(header["__metadata__"]["state"])
-    edit(state)
-    header["__metadata__"]["state"] = json.dumps(state)
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data[8 + length :]
-
-
-@pytest.fixture(scope="module")
-def saved(film: Path, runtime: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    folder = tmp_path_factory.mktemp("saved")
-    made(folder / "saved", film, runtime, 12, [str(folder / "out.jsonl")])
-    return (folder / "saved").read_bytes()
-
-
-TRACK = {"start": 0.0, "stop": None, "peak": 0.9, "peak_time": 0.0, "total": 1.0, "count": 0}
-TRACK |= {"late_total": 0.0, "late_count": 0, "reported": None}
-
-
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda s: s.update(of=3),
-        lambda s: s.update(sources=[]),
-        lambda s: s.update(sources=[3]),
-        lambda s: s["sources"][0].update(seen=-1),
-        lambda s: s["sources"][0].update(seen=True),
-        lambda s: s["sources"][0].update(seen=2**70),
-        lambda s: s["sources"][0].update(captured="x"),
-        lambda s: s["sources"][0].update(captured=1e400),
-        lambda s: s["sources"][0].update(captured=10**400),
-        lambda s: s["sources"][0].update(probabilities=[1.0]),
-        lambda s: s["sources"][0].update(detector=None),
-        lambda s: s["sources"][0]["detector"].update(tracks={"0": {"start": "x"}}),
-        lambda s: s["sources"][0]["detector"].update(tracks={"0": TRACK}),
-        lambda s: s["sources"][0]["detector"].update(free={"77": 1.0}),
-        lambda s: s["sources"][0].pop("ended"),
-        lambda s: s["sinks"].update(clocks=3),
-        lambda s: s["sinks"].update(open={"a": {"x": {}}}),
-        lambda s: s["sinks"]["targets"][0].update(size=-1),
-        lambda s: s["sinks"]["targets"][0].update(waiting=[["new", "a", {}, []]]),
-        lambda s: s["sinks"]["targets"][0].update(waiting=[["result", "a", {}, []]]),
-    ],
-)
-def test_damaged_states_are_one_line(
-    edit: Any, saved: bytes, film: Path, runtime: Any, tmp_path: Path
-) -> None:
-    path = tmp_path / "saved"
-    path.write_bytes(edited(saved, edit))
-    with pytest.raises(MovinetError, match="saved") as caught:
-        go_on(path, film, runtime)
-    assert str(caught.value).isprintable()
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_damaged_files_are_refused_or_read(
-    data: st.DataObject, saved: bytes, film: Path, runtime: Any, tmp_path: Path
-) -> None:
-    (length,) = struct.unpack_from("<Q", saved)
-    whole = bytearray(saved)
-    for _ in range(data.draw(st.integers(1, 4))):
-        whole[data.draw(st.integers(0, 8 + length))] = data.draw(st.integers(0, 255))
-    path = tmp_path / "saved"
-    path.write_bytes(whole)
-    try:
-        go_on(path, film, runtime)
-    except MovinetError as error:
-        assert str(error).isprintable()  # noqa: PT017
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_is_not_waited_for(film: Path, runtime: Any, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(MovinetError, match="not a regular file"):
-        watch(str(film), runtime, resume=tmp_path / "pipe")
-
-
-@pytest.mark.parametrize("content", [b"", b"x" * 100])
-def test_other_files_are_not_touched(content: bytes, film: Path, tmp_path: Path) -> None:
-    path = tmp_path / "saved"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="nothing to resume from"):
-        watch([f"a={film}"], resume=path)
-    assert path.read_bytes() == content
-
-
-def test_a_stream_is_no_run(film: Path, runtime: Any, tmp_path: Path) -> None:
-    runtime.stream().save(tmp_path / "saved")
-    with pytest.raises(CheckpointError, match=r"no file of --resume"):
-        watch([f"a={film}"], runtime, resume=tmp_path / "saved")
-
-
-def test_a_folder_that_is_missing_is_told_at_once(film: Path, runtime: Any, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="cannot be written"):
-        watch([f"a={film}"], runtime, resume=tmp_path / "none" / "saved")
+        watch([f"a={film_file}"], runtime, rules=RULES, resume=tmp_path / "saved")
 
 
 def test_a_disk_that_is_full_later_stops_nothing(
-    film: Path, runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    film_file: Path, runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     resume = Resume(tmp_path / "saved", every=0.25, say=lambda _, line: said.append(line))
-    results = watch([f"a={film}"], runtime, rules=RULES, resume=resume)
+    results = watch([f"a={film_file}"], runtime, rules=RULES, resume=resume)
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(full))
     numbers = [next(results).number for _ in range(6)]
@@ -405,14 +265,14 @@ class Hook(BaseHTTPRequestHandler):
 
 
 def test_what_waits_for_a_server_waits_for_the_next_run(
-    film: Path, runtime: Any, tmp_path: Path
+    film_file: Path, runtime: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "saved"
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hook, bind_and_activate=False)
     server.server_bind()  # it is down: nobody listens
     server.told = told = []  # pyright: ignore[reportAttributeAccessIssue]
     hook = f"http://127.0.0.1:{server.server_port}/hook"
-    made(path, film, runtime, 12, [hook])
+    made(path, film_file, runtime, 12, [hook])
     server.server_activate()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -421,7 +281,7 @@ def test_what_waits_for_a_server_waits_for_the_next_run(
         for _ in range(2):  # the second time nothing waits any more
             resume = Resume(path)
             with Sinks([hook], sources=["a"], resume=resume):
-                watch([f"a={film}"], runtime, rules=RULES, resume=resume).close()
+                watch([f"a={film_file}"], runtime, rules=RULES, resume=resume).close()
             found.append([(one["kind"], one["id"]) for one in told])
     finally:
         server.shutdown()

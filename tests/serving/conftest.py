@@ -3,10 +3,12 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from page_tools import Serving
 
+import movinet
 from browser import Page, open_page
 from page_shows import camera
 
@@ -31,3 +33,8 @@ def visit(tmp_path: Path, motion: Path) -> Iterator[Callable[..., Page]]:
             return opened.enter_context(open_page(serving.url, tmp_path / "profile", *chosen))
 
         yield visit
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Any:
+    return movinet.load("motions")

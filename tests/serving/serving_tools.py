@@ -26,6 +26,9 @@ from movinet.serving.metrics import Metrics
 from movinet.serving.server import listen, make_server
 
 SIZE = (40, 56)  # height and width of the frames that tests send
+#: Options of streams of such frames.
+SIDES = {"height": SIZE[0], "width": SIZE[1]}
+TEN = {**SIDES, "top": 10, "half_life": None}
 
 
 def pictures(seed: int, count: int) -> NDArray[np.uint8]:
@@ -104,3 +107,16 @@ def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]
+
+
+def values(message: dict[str, Any]) -> dict[str, float]:
+    """Probabilities of a result by label."""
+    assert message["type"] == "result", message
+    return {each["label"]: each["probability"] for each in message["top"]}
+
+
+def alone(runtime: Any, frames: Any, half_life: float | None = None) -> list[dict[str, float]]:
+    """What the model gives for frames of a stream that is alone."""
+    stream = runtime.stream(half_life=half_life)
+    rows = [stream(frame) for frame in frames]
+    return [dict(zip(runtime.info.labels, map(float, row), strict=True)) for row in rows]

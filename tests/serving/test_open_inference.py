@@ -17,13 +17,7 @@ import numpy as np
 import pytest
 from serving_tools import pictures, served
 
-import movinet
 from movinet.serving.sessions import Session
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Any:
-    return movinet.load("motions")
 
 
 @pytest.fixture(scope="module")

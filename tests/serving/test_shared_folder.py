@@ -11,17 +11,11 @@ import numpy as np
 import pytest
 from serving_tools import SIZE, pictures, served, wait_for
 
-import movinet
 from movinet import Client
 from movinet.client import RemoteStream, ServerError
 from movinet.serving.hub import Hub
 
 SIDES = {"height": SIZE[0], "width": SIZE[1], "rules": None}
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Any:
-    return movinet.load("motions")
 
 
 def send_on(stream: RemoteStream, number: int) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from serving_tools import SIZE, pictures, served, wait_for
 
-import movinet
 from movinet import Client
 from movinet.errors import CheckpointError, ConfigError
 from movinet.serving.hub import Hub, HubOptions
@@ -53,11 +52,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"{kind}://streams-{secrets.token_hex(4)}"
     else:
         yield str(tmp_path / "s") if kind == "folder" else (tmp_path / "s p").as_uri()
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Any:
-    return movinet.load("motions")
 
 
 def test_a_store_keeps_what_is_written(place: str) -> None:

@@ -33,11 +33,6 @@ LABEL = "moving right"
 
 
 @pytest.fixture(scope="module")
-def runtime() -> Any:
-    return movinet.load("motions")
-
-
-@pytest.fixture(scope="module")
 def film() -> list[bytes]:
     """Something moves to the right, for two seconds."""
     clip = render_clip("motions", LABEL, 1, 2)

@@ -48,3 +48,16 @@ def camera(video: Path) -> Sequence[str]:
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-video-capture={video}",
     )
+
+
+def check_camera(page: Page) -> None:
+    """What the fake camera shows is recognised, with honest numbers, in windows of any width."""
+    page.wait(shows(LABEL))
+    page.wait("document.querySelector('.events li.lasting')?.innerText.includes('moving right')")
+    page.wait("parseFloat(document.querySelector('[data-figure=rate]').innerText) > 4")
+    assert 0 < figure(page, "age") <= figure(page, "latency") <= figure(page, "slowest")
+    assert figure(page, "lost") == 0
+    for width in (360, 800, 1440):
+        page.resize(width)
+        assert page.value("document.documentElement.scrollWidth <= innerWidth"), width
+    assert page.errors == page.network_errors == []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +15,13 @@ from resume_tools import RULES, made
 from movinet.errors import CheckpointError, MovinetError
 from movinet.live import Resume, watch
 from movinet.live.sinks import Sinks
+from saved_runs import edited
 
 
 def go_on(path: Path, film_file: Path, runtime: Any) -> None:
     resume = Resume(path)
     Sinks([], resume=resume)
     watch([f"a={film_file}"], runtime, rules=RULES, resume=resume).close()
-
-
-def edited(data: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
-    """A file whose state is another one."""
-    (length,) = struct.unpack_from("<Q", data)
-    header = json.loads(data[8 : 8 + length])
-    state = json.loads(header["__metadata__"]["state"])
-    edit(state)
-    header["__metadata__"]["state"] = json.dumps(state)
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-import json
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -29,6 +27,7 @@ from movinet.segments import Segments, find_segments, finding
 from movinet.segments.progress import EVERY
 from movinet.video import VideoReader
 from movinet.video.pixels import Frame
+from saved_runs import edited
 
 CLIP = Path(movinet.__file__).parent / "demo" / "clip.mp4"
 RULES = Rules(Rule(on=0.5, off=0.4, shortest=0.25, merge=0.25))
@@ -124,16 +123,6 @@ def test_work_on_something_else_does_not_go_on(short: Path, runtime: Any, tmp_pa
         with pytest.raises(ConfigError, match=f"saved: it is of a run with {reason}"):
             find_segments(video, runtime, rules, half_life=half_life, resume=path)
     assert path.read_bytes() == before
-
-
-def edited(data: bytes, edit: Any) -> bytes:
-    (length,) = struct.unpack_from("<Q", data)
-    header = json.loads(data[8 : 8 + length])
-    state = json.loads(header["__metadata__"]["state"])
-    edit(state)
-    header["__metadata__"]["state"] = json.dumps(state)
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
 @pytest.mark.parametrize(

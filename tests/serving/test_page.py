@@ -16,6 +16,7 @@ from serving_tools import wait_for
 from browser import CHROMIUM, Page
 from movinet import Client
 from movinet.data.synth.render import render_clip
+from page_shows import check_camera
 
 pytestmark = [
     pytest.mark.heavy,
@@ -28,18 +29,10 @@ def test_a_camera_is_recognised(serving: Serving, visit: Callable[..., Page]) ->
     page = visit(serving)
     page.wait(READY)
     page.click("#camera")
-    page.wait(shows(LABEL))
-    page.wait("document.querySelector('.events li.lasting')?.innerText.includes('moving right')")
-    page.wait("parseFloat(document.querySelector('[data-figure=rate]').innerText) > 4")
+    check_camera(page)
     (stream,) = serving.streams()
     assert stream["results"] > 5
     assert stream["listeners"] == 1
-    assert 0 < figure(page, "age") <= figure(page, "latency") <= figure(page, "slowest")
-    assert figure(page, "lost") == 0
-    for width in (360, 800, 1440):
-        page.resize(width)
-        assert page.value("document.documentElement.scrollWidth <= innerWidth"), width
-    assert page.errors == page.network_errors == []
 
 
 def test_a_server_that_lags_gets_two_frames_and_the_rest_is_counted(

@@ -22,7 +22,7 @@ from browser import CHROMIUM, Page, open_page
 from js_models import needs_wasm
 from movinet.cli import build_app
 from movinet.runtime.snapshot import StreamSnapshot
-from page_shows import LABEL, READY, camera, figure, shows
+from page_shows import LABEL, READY, camera, check_camera, shows
 from real_material import real_file, real_video
 
 pytestmark = [
@@ -91,15 +91,7 @@ def test_a_camera_is_recognised_on_the_device(site: Site, visit: Callable[..., P
     assert "in this browser" in page.text("#about")
     assert "8 frames a second" in page.value("document.getElementById('card').textContent")
     page.click("#camera")
-    page.wait(shows(LABEL))
-    page.wait("document.querySelector('.events li.lasting')?.innerText.includes('moving right')")
-    page.wait("parseFloat(document.querySelector('[data-figure=rate]').innerText) > 4")
-    assert 0 < figure(page, "age") <= figure(page, "latency") <= figure(page, "slowest")
-    assert figure(page, "lost") == 0
-    for width in (360, 800, 1440):
-        page.resize(width)
-        assert page.value("document.documentElement.scrollWidth <= innerWidth"), width
-    assert page.errors == page.network_errors == []
+    check_camera(page)
     # Nothing but the page's own files was asked for.
     own = {f"/{path.relative_to(site_folder(site))}" for path in site_folder(site).rglob("*")}
     assert {path.partition("?")[0] for path in site.asked} <= own | {"/"}

@@ -87,6 +87,8 @@ class RemoteStore:
             raise CheckpointError(f"{self.place}: larger than any stream")
         return data
 
+    # A store that does not answer says nothing of who has a stream: it is kept as before, and the
+    # write that follows says what is wrong. Backends raise errors of their clients, of any class.
     def stamp(self, name: str) -> object:
         """See `Store.stamp`."""
         path = self._path(name)

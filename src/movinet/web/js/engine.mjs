@@ -41,7 +41,7 @@ async function compileFrom(url) {
     if (error instanceof ModelError) throw error;
     throw new ModelError(
       `the engine does not run here (${error.message}): it needs WebAssembly with SIMD and ` +
-        "exceptions, as in Chrome 95, Firefox 100, Safari 16.4, Node.js 18 and later",
+        "exceptions, as in Chrome 95, Firefox 100, Safari 16.4, Node.js 20 and later",
     );
   }
 }

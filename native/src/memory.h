@@ -66,8 +66,8 @@ class Bytes {
   size_t size_ = 0;
 };
 
-// Floats at multiples of 64 bytes, from pieces of at least 8 MiB (1 MiB in a page); where the address sanitizer looks,
-// each from a piece of its own, so that it sees what reads beyond.
+// Floats at multiples of 64 bytes, from pieces of at least 8 MiB (1 MiB in a page); where the address
+// sanitizer looks, each from a piece of its own, so that it sees what reads beyond.
 class Arena {
  public:
   float* floats(size_t count) {

@@ -202,8 +202,8 @@ class Network {
   size_t state_bytes() const { return state_floats_ * sizeof(float); }
 
   // `logits` receives [frame][stream][classes] if `every_frame`, else [stream][classes], of the
-  // last frame; null leaves the classifier out. `frames` is [frame][stream][height][width][3]. May be called from several threads,
-  // with different states.
+  // last frame; null leaves the classifier out. `frames` is [frame][stream][height][width][3].
+  // May be called from several threads, with different states.
   void step(std::byte* const* states, int streams, const void* frames, Pixels pixels, int count,
             const float* decays, bool every_frame, float* logits) const;
 

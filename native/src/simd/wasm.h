@@ -21,8 +21,13 @@ constexpr int kNeighbours = 6;
 namespace movinet {
 namespace {
 
-MOVINET_INLINE Vector minimum(Vector a, Vector b) { return (Vector)wasm_f32x4_pmin((v128_t)b, (v128_t)a); }
-MOVINET_INLINE Vector maximum(Vector a, Vector b) { return (Vector)wasm_f32x4_pmax((v128_t)b, (v128_t)a); }
+// Of operands that are no numbers, these give the first one: so they are exchanged.
+MOVINET_INLINE Vector minimum(Vector a, Vector b) {
+  return (Vector)wasm_f32x4_pmin((v128_t)b, (v128_t)a);
+}
+MOVINET_INLINE Vector maximum(Vector a, Vector b) {
+  return (Vector)wasm_f32x4_pmax((v128_t)b, (v128_t)a);
+}
 
 MOVINET_INLINE Vector load_int16(const int16_t* p) {
   return (Vector)wasm_f32x4_convert_i32x4(wasm_i32x4_load16x4(p));
